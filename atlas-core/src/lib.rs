@@ -26,7 +26,8 @@ pub mod next {
         }
     } }
     children!(A a); children!(A a, B b); children!(A a, B b, C c); children!(A a, B b, C c, D d);
-    pub fn spawn_next<C: Children, K: Task, X: Send + 'static>(args: C::Args, captured: X, assemble: impl FnOnce(C::Values, X) -> K::Args + Send + 'static) -> Next<Value<K>> where C::Args: 'static {
+    children!(A a, B b, C c, D d, E e); children!(A a, B b, C c, D d, E e, F f); children!(A a, B b, C c, D d, E e, F f, G g); children!(A a, B b, C c, D d, E e, F f, G g, H h);
+    pub fn spawn_next<C: Children, K: Task, X: Send + 'static, F: FnOnce(C::Values, X) -> K::Args + Send + 'static>(args: C::Args, captured: X, assemble: F) -> Next<Value<K>> where C::Args: 'static {
         Next { run: Box::new(move || K::call(assemble(C::run(args), captured)).finish()) }
     }
 }
@@ -37,6 +38,9 @@ pub fn call_task<T: Task>(args: T::Args) -> Value<T> { T::call(args).finish() }
 pub struct Handle<T> { value: T }
 impl<T> Handle<T> { pub fn sync(self) -> T { self.value } }
 pub fn spawn_task<T: Task>(args: T::Args) -> Handle<Value<T>> { Handle { value: T::call(args).finish() } }
+pub fn run_main<R: std::process::Termination>(main: fn() -> R) -> std::process::ExitCode { run(move || main().report()) }
+pub const fn assert_portable<T: Portable>() {}
+pub const fn assert_returned<T: Returned>() {}
 pub fn run<R: Send>(f: impl FnOnce() -> R + Send) -> R { f() }
 pub struct Runtime;
 impl Runtime {

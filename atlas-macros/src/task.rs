@@ -1,0 +1,208 @@
+//! `#[atlas::spawn]`: the function itself, and beside it a type of the same name
+//! that implements `Task`.
+//!
+//! The type lives in the type namespace and the function in the value namespace,
+//! so one `use m::fib` imports both, and `join!(fib(n))` finds the task from the
+//! path of the call. A rejected function is still emitted as it stands: callers
+//! then see no errors but the rejection.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{Attribute, FnArg, Ident, ItemFn, Token, Type};
+
+use crate::calls::fresh_names;
+use crate::signature::{self, Rejections};
+
+/// Expands `#[atlas::spawn(options)] item`.
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    match Task::parse(options, item.clone()) {
+        Ok(task) => task.emit(),
+        Err(error) => {
+            let errors = error.into_compile_error();
+            quote!(#item #errors)
+        }
+    }
+}
+
+/// A function that passed every syntactic check.
+struct Task {
+    function: ItemFn,
+    options: Options,
+}
+
+impl Task {
+    fn parse(options: TokenStream, item: TokenStream) -> syn::Result<Self> {
+        let function = parse_function(item, "spawn")
+            .and_then(|function| signature::check(&function).map(|()| function));
+        let (options, function) = signature::both(Options::parse.parse2(options), function)?;
+        Ok(Self { function, options })
+    }
+
+    fn emit(&self) -> TokenStream {
+        let function = self.emit_function();
+        let marker = self.emit_marker();
+        let implementation = self.emit_implementation();
+        let registration = self.emit_registration();
+        let assertions = self.emit_assertions();
+        quote!(#function #marker #implementation #registration #assertions)
+    }
+
+    /// The function that the program wrote, and that its plain calls reach.
+    fn emit_function(&self) -> TokenStream {
+        let function = &self.function;
+        quote!(#function)
+    }
+
+    /// The type that carries the `Task` implementation. Its braces keep the
+    /// value namespace free for the function.
+    fn emit_marker(&self) -> TokenStream {
+        let conditions = self.conditions();
+        let visibility = &self.function.vis;
+        let name = self.name();
+        quote! {
+            #(#conditions)*
+            #[doc(hidden)]
+            #[allow(
+                non_camel_case_types,
+                dead_code,
+                missing_docs,
+                missing_copy_implementations,
+                missing_debug_implementations,
+                unreachable_pub,
+                unnameable_types
+            )]
+            #visibility struct #name { _unconstructible: ::core::convert::Infallible }
+        }
+    }
+
+    fn emit_implementation(&self) -> TokenStream {
+        let conditions = self.conditions();
+        let name = self.name();
+        let path_tail = format!("::{}", name.unraw());
+        let impure = self.options.impure;
+        let types = self.argument_types();
+        let returned = signature::returned_type(&self.function.sig);
+        // Not the parameters' own names: one of them may be the function's name.
+        let values = fresh_names("argument", types.len());
+        quote! {
+            #(#conditions)*
+            #[doc(hidden)]
+            #[automatically_derived]
+            #[allow(deprecated, clippy::type_complexity, clippy::unused_unit)]
+            impl ::atlas::__private::Task for #name {
+                type Args = (#(#types,)*);
+                type Returned = #returned;
+                const PATH: &'static str =
+                    ::core::concat!(::core::module_path!(), #path_tail);
+                const IMPURE: bool = #impure;
+                #[inline(always)]
+                fn call((#(#values,)*): Self::Args) -> Self::Returned {
+                    #name(#(#values),*)
+                }
+            }
+        }
+    }
+
+    fn emit_registration(&self) -> TokenStream {
+        let conditions = self.conditions();
+        let name = self.name();
+        quote! {
+            #(#conditions)*
+            ::atlas::__private::inventory::submit! {
+                ::atlas::__private::TaskInfo::of::<#name>()
+            }
+        }
+    }
+
+    /// Requires of each type, at its own tokens, that it can leave the process.
+    fn emit_assertions(&self) -> TokenStream {
+        let conditions = self.conditions();
+        let arguments = self
+            .argument_types()
+            .into_iter()
+            .map(|ty| quote_spanned!(ty.span()=> ::atlas::__private::assert_portable::<#ty>();));
+        let returned = signature::returned_type(&self.function.sig);
+        let returned = quote_spanned! {
+            returned.span()=> ::atlas::__private::assert_returned::<#returned>();
+        };
+        quote! {
+            #(#conditions)*
+            const _: () = { #(#arguments)* #returned };
+        }
+    }
+
+    fn name(&self) -> &Ident {
+        &self.function.sig.ident
+    }
+
+    /// The conditions under which the function exists.
+    fn conditions(&self) -> Vec<&Attribute> {
+        let attributes = self.function.attrs.iter();
+        attributes
+            .filter(|attribute| attribute.path().is_ident("cfg"))
+            .collect()
+    }
+
+    fn argument_types(&self) -> Vec<&Type> {
+        let inputs = self.function.sig.inputs.iter();
+        inputs
+            .filter_map(|input| match input {
+                FnArg::Typed(typed) => Some(&*typed.ty),
+                FnArg::Receiver(_) => None,
+            })
+            .collect()
+    }
+}
+
+/// What stands in the parentheses of the attribute.
+#[derive(Default)]
+struct Options {
+    impure: bool,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut options = Self::default();
+        let mut rejections = Rejections::default();
+        for option in Punctuated::<syn::Meta, Token![,]>::parse_terminated(input)? {
+            match &option {
+                syn::Meta::Path(path) if path.is_ident("impure") && !options.impure => {
+                    options.impure = true;
+                }
+                syn::Meta::Path(path) if path.is_ident("impure") => {
+                    rejections.push(path, "`impure` is given twice");
+                }
+                other => rejections.push(
+                    other,
+                    "unknown option: the only one is `impure`, for a task whose second run may \
+                     give another result",
+                ),
+            }
+        }
+        rejections.or(options)
+    }
+}
+
+/// Parses the item under the attribute `#[atlas::<attribute>]`.
+pub(crate) fn parse_function(item: TokenStream, attribute: &str) -> syn::Result<ItemFn> {
+    syn::parse2(item.clone()).map_err(|unparsed| {
+        let problem = if syn::parse2::<syn::TraitItemFn>(item.clone()).is_ok() {
+            "a trait's method has no body of its own"
+        } else if let Ok(item) = syn::parse2::<syn::Item>(item.clone()) {
+            return syn::Error::new_spanned(
+                item,
+                format_args!("`#[atlas::{attribute}]` marks a function: put it on a free `fn`"),
+            );
+        } else {
+            return unparsed;
+        };
+        syn::Error::new_spanned(
+            item,
+            format_args!("`#[atlas::{attribute}]` marks a free function: {problem}"),
+        )
+    })
+}
