@@ -9,9 +9,10 @@ use std::time::Instant;
 use anyhow::Context;
 use atlas_examples::raytrace::image::{self, Image};
 use atlas_examples::raytrace::progress::Progress;
-use atlas_examples::raytrace::render::{self, View};
+use atlas_examples::raytrace::render;
 use atlas_examples::raytrace::scene::Scene;
 use atlas_examples::raytrace::scene_file::{self, BuiltIn, Disk};
+use atlas_examples::raytrace::view::View;
 use clap::Parser;
 
 /// Renders a scene to a PNG picture by path tracing.
@@ -46,6 +47,7 @@ struct Options {
     quiet: bool,
 }
 
+#[atlas::main]
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let view = options.view().check()?;
@@ -92,7 +94,11 @@ impl Options {
 
     fn render(&self, scene: Scene, view: View) -> Image {
         let _progress = (!self.quiet).then(|| Progress::start(view.tile_count()));
-        render::render_sequential(&scene, &view)
+        if self.sequential {
+            render::render_sequential(&scene, &view)
+        } else {
+            render::render(&atlas::share(scene), &view)
+        }
     }
 }
 

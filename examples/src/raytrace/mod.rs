@@ -6,6 +6,7 @@
 //! ```text
 //! scene_file, obj   text -> Scene            (scene: shapes, mesh, bvh, light, material, camera)
 //! render            Scene + View -> tiles    (path: one light path; sampler: its random numbers)
+//! view              the size and quality of a picture, and its cut into tiles
 //! image             tiles -> PNG             (tone mapping, sRGB, dithering)
 //! ```
 //!
@@ -36,3 +37,4 @@ pub mod scene;
 pub mod scene_file;
 pub mod shapes;
 pub mod vector;
+pub mod view;

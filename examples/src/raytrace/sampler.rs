@@ -209,8 +209,12 @@ mod tests {
                 let mut cells: Vec<_> = (0..16)
                     .map(|sample| Sampler::new(7, 3, 5, sample).two(dimension))
                     .map(|[x, y]| {
-                        let cell = |part: f64, parts: i32| (part * f64::from(parts)).floor();
-                        [cell(x, columns) as i32, cell(y, rows) as i32]
+                        let cell = |part: f64, parts: i32| part * f64::from(parts);
+                        format!(
+                            "{:.0} {:.0}",
+                            cell(x, columns).floor(),
+                            cell(y, rows).floor()
+                        )
                     })
                     .collect();
                 cells.sort_unstable();
