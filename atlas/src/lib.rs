@@ -1,7 +1,11 @@
 //! The facade that programs use.
 #![forbid(unsafe_code)]
+
+mod shared;
+
 pub use atlas_core::{BuildError, Builder, Handle, Next, Portable, Runtime, join, run};
 pub use atlas_macros::{join, main, spawn, spawn_next};
+pub use shared::{Shared, share};
 
 /// What a program imports: `use atlas::prelude::*;`.
 pub mod prelude {
