@@ -54,5 +54,7 @@ pub use portable::{CLOSURE_BYTES_MAX, DecodeError, EncodeError, Outcome, Portabl
 pub use runtime::{BuildError, Builder, Runtime, run, run_main};
 pub use scope::{Scope, scope};
 pub use stats::Stats;
+#[doc(hidden)]
+pub use task::{Argument, AssertArgument};
 pub use task::{Portable, Task, TaskCollision, TaskId, TaskInfo, TaskTable, Value};
 pub use task_call::{call_task, join_task};

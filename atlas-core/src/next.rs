@@ -115,7 +115,8 @@ unsafe impl Send for OwnedFrame {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the result of an Atlas task",
     label = "cannot leave this process",
-    note = "a result is owned, `Send`, and implements serde's `Serialize` and `DeserializeOwned`, or it is a `Next<T>` of such a `T`"
+    note = "a task returns `T` or `atlas::Next<T>`, where `T` is owned, `Send`, and implements serde's `Serialize` and `DeserializeOwned`",
+    note = "derive them: `#[derive(serde::Serialize, serde::Deserialize)]`; for borrowed data use `atlas::join` or `atlas::scope`"
 )]
 pub trait Returned: Sized {
     /// The value in the end.
@@ -128,6 +129,7 @@ pub trait Returned: Sized {
     fn settle(self, to: Continuation) -> Option<FrameRef>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Portable> Returned for T {
     type Value = T;
 
