@@ -7,3 +7,4 @@
 
 pub mod fib;
 pub mod nqueens;
+pub mod uts;
