@@ -6,7 +6,7 @@
 //!
 //! chili runs the *second* closure of a join at once and offers the first to
 //! others, where Atlas and rayon do the reverse; so it is given the children in
-//! reverse order, which it also does better with.
+//! reverse order, which it does as well or better with in all of them.
 
 pub mod fib;
 pub mod flat;

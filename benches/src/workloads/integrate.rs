@@ -154,6 +154,6 @@ fn curve(x: f64) -> f64 {
 }
 
 /// The interval starts at 0 and ends here.
-const END: f64 = 10_000.0;
+const END: f64 = 1_500.0;
 const END_QUICK: f64 = 50.0;
 const EPSILON: f64 = 1e-9;
