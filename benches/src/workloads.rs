@@ -7,6 +7,9 @@
 //! chili runs the *second* closure of a join at once and offers the first to
 //! others, where Atlas and rayon do the reverse; so it is given the children in
 //! reverse order, which it does as well or better with in all of them.
+//!
+//! Closures capture by value (`move`): rayon and chili are up to a fifth faster
+//! so, since what is captured by reference has to be in memory.
 
 pub mod fib;
 pub mod flat;

@@ -34,7 +34,10 @@ fn by_closures<F: Fork>(n: u64) -> u64 {
     if n < 2 {
         return n;
     }
-    let (larger, smaller) = F::join(|| by_closures::<F>(n - 1), || by_closures::<F>(n - 2));
+    let (larger, smaller) = F::join(
+        move || by_closures::<F>(n - 1),
+        move || by_closures::<F>(n - 2),
+    );
     larger + smaller
 }
 
@@ -42,6 +45,6 @@ fn by_chili(scope: &mut chili::Scope<'_>, n: u64) -> u64 {
     if n < 2 {
         return n;
     }
-    let (smaller, larger) = scope.join(|s| by_chili(s, n - 2), |s| by_chili(s, n - 1));
+    let (smaller, larger) = scope.join(move |s| by_chili(s, n - 2), move |s| by_chili(s, n - 1));
     larger + smaller
 }

@@ -75,7 +75,10 @@ fn by_closures<F: Fork>(items: u32, spin: Spin) -> u64 {
     if items == 0 {
         return 0;
     }
-    let (first, others) = F::join(|| spin.run(), || by_closures::<F>(items - 1, spin));
+    let (first, others) = F::join(
+        move || spin.run(),
+        move || by_closures::<F>(items - 1, spin),
+    );
     first.wrapping_add(others)
 }
 
@@ -83,7 +86,7 @@ fn by_chili(scope: &mut chili::Scope<'_>, items: u32, spin: Spin) -> u64 {
     if items == 0 {
         return 0;
     }
-    let (others, first) = scope.join(|s| by_chili(s, items - 1, spin), |_| spin.run());
+    let (others, first) = scope.join(move |s| by_chili(s, items - 1, spin), move |_| spin.run());
     first.wrapping_add(others)
 }
 

@@ -90,8 +90,8 @@ fn by_closures<F: Fork>(x1: f64, y1: f64, x2: f64, y2: f64, area: f64) -> f64 {
         return left + right;
     }
     let (left, right) = F::join(
-        || by_closures::<F>(x1, y1, x0, y0, left),
-        || by_closures::<F>(x0, y0, x2, y2, right),
+        move || by_closures::<F>(x1, y1, x0, y0, left),
+        move || by_closures::<F>(x0, y0, x2, y2, right),
     );
     left + right
 }
@@ -107,8 +107,8 @@ fn by_chili(s: &mut chili::Scope<'_>, x1: f64, y1: f64, x2: f64, y2: f64, area: 
         return left + right;
     }
     let (right, left) = s.join(
-        |s| by_chili(s, x0, y0, x2, y2, right),
-        |s| by_chili(s, x1, y1, x0, y0, left),
+        move |s| by_chili(s, x0, y0, x2, y2, right),
+        move |s| by_chili(s, x1, y1, x0, y0, left),
     );
     left + right
 }
@@ -154,6 +154,6 @@ fn curve(x: f64) -> f64 {
 }
 
 /// The interval starts at 0 and ends here.
-const END: f64 = 1_500.0;
+const END: f64 = 3_000.0;
 const END_QUICK: f64 = 50.0;
 const EPSILON: f64 = 1e-9;

@@ -44,8 +44,8 @@ fn by_closures<F: Fork>(board: Board, free: u32) -> u64 {
         return by_closures::<F>(below, below.free());
     }
     let (here, elsewhere) = F::join(
-        || by_closures::<F>(below, below.free()),
-        || by_closures::<F>(board, rest),
+        move || by_closures::<F>(below, below.free()),
+        move || by_closures::<F>(board, rest),
     );
     here + elsewhere
 }
@@ -63,8 +63,8 @@ fn by_chili(scope: &mut chili::Scope<'_>, board: Board, free: u32) -> u64 {
         return by_chili(scope, below, below.free());
     }
     let (elsewhere, here) = scope.join(
-        |s| by_chili(s, board, rest),
-        |s| by_chili(s, below, below.free()),
+        move |s| by_chili(s, board, rest),
+        move |s| by_chili(s, below, below.free()),
     );
     here + elsewhere
 }

@@ -127,8 +127,8 @@ fn by_closures<F: Fork>(leaves: u32, spin: Spin) -> u64 {
     }
     let half = leaves / 2;
     let (left, right) = F::join(
-        || by_closures::<F>(half, spin),
-        || by_closures::<F>(leaves - half, spin),
+        move || by_closures::<F>(half, spin),
+        move || by_closures::<F>(leaves - half, spin),
     );
     left.wrapping_add(right)
 }
@@ -139,8 +139,8 @@ fn by_chili(scope: &mut chili::Scope<'_>, leaves: u32, spin: Spin) -> u64 {
     }
     let half = leaves / 2;
     let (right, left) = scope.join(
-        |s| by_chili(s, leaves - half, spin),
-        |s| by_chili(s, half, spin),
+        move |s| by_chili(s, leaves - half, spin),
+        move |s| by_chili(s, half, spin),
     );
     left.wrapping_add(right)
 }

@@ -78,8 +78,8 @@ fn by_closures<F: Fork>(height: u32, node: u64) -> u64 {
         return 0;
     }
     let (left, right) = F::join(
-        || by_closures::<F>(height - 1, 2 * node),
-        || by_closures::<F>(height - 1, 2 * node + 1),
+        move || by_closures::<F>(height - 1, 2 * node),
+        move || by_closures::<F>(height - 1, 2 * node + 1),
     );
     total(node, left, right)
 }
@@ -89,8 +89,8 @@ fn by_chili(scope: &mut chili::Scope<'_>, height: u32, node: u64) -> u64 {
         return 0;
     }
     let (right, left) = scope.join(
-        |s| by_chili(s, height - 1, 2 * node + 1),
-        |s| by_chili(s, height - 1, 2 * node),
+        move |s| by_chili(s, height - 1, 2 * node + 1),
+        move |s| by_chili(s, height - 1, 2 * node),
     );
     total(node, left, right)
 }

@@ -49,8 +49,8 @@ fn range_by_closures<F: Fork>(tree: Tree, parent: &Node, first: u32, end: u32) -
     }
     let middle = first.midpoint(end);
     let (lower, upper) = F::join(
-        || range_by_closures::<F>(tree, parent, first, middle),
-        || range_by_closures::<F>(tree, parent, middle, end),
+        move || range_by_closures::<F>(tree, parent, first, middle),
+        move || range_by_closures::<F>(tree, parent, middle, end),
     );
     lower + upper
 }
@@ -74,8 +74,8 @@ fn range_by_chili(
     }
     let middle = first.midpoint(end);
     let (upper, lower) = scope.join(
-        |s| range_by_chili(s, tree, parent, middle, end),
-        |s| range_by_chili(s, tree, parent, first, middle),
+        move |s| range_by_chili(s, tree, parent, middle, end),
+        move |s| range_by_chili(s, tree, parent, first, middle),
     );
     lower + upper
 }
