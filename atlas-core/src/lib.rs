@@ -10,7 +10,14 @@ pub mod portable {
 }
 pub mod next {
     use crate::*;
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` cannot be the result of an Atlas task",
+        label = "cannot leave this process",
+        note = "a task returns `T` or `atlas::Next<T>`, where `T` is owned, `Send`, and implements serde's `Serialize` and `DeserializeOwned`",
+        note = "derive them: `#[derive(serde::Serialize, serde::Deserialize)]`; for borrowed data use `atlas::join` or `atlas::scope`"
+    )]
     pub trait Returned { type Value: Portable; fn finish(self) -> Self::Value; }
+    #[diagnostic::do_not_recommend]
     impl<T: Portable> Returned for T { type Value = T; fn finish(self) -> T { self } }
     pub struct Next<T> { run: Box<dyn FnOnce() -> T + Send> }
     impl<T: Portable> Next<T> {
@@ -39,8 +46,18 @@ pub struct Handle<T> { value: T }
 impl<T> Handle<T> { pub fn sync(self) -> T { self.value } }
 pub fn spawn_task<T: Task>(args: T::Args) -> Handle<Value<T>> { Handle { value: T::call(args).finish() } }
 pub fn run_main<R: std::process::Termination>(main: fn() -> R) -> std::process::ExitCode { run(move || main().report()) }
-pub const fn assert_portable<T: Portable>() {}
-pub const fn assert_returned<T: Returned>() {}
+/// What the attribute asserts of each argument. Unlike `Portable` it has no supertraits, which would be reported in its place.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of an Atlas task",
+    label = "cannot leave this process",
+    note = "an argument is owned, `Send`, and implements serde's `Serialize` and `DeserializeOwned`",
+    note = "derive them: `#[derive(serde::Serialize, serde::Deserialize)]`; for borrowed data use `atlas::join` or `atlas::scope`"
+)]
+pub trait Argument {}
+#[diagnostic::do_not_recommend]
+impl<T: Portable> Argument for T {}
+pub struct AssertArgument<T: Argument>(std::marker::PhantomData<T>);
+
 pub fn run<R: Send>(f: impl FnOnce() -> R + Send) -> R { f() }
 pub struct Runtime;
 impl Runtime {
