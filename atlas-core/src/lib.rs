@@ -1,59 +1,60 @@
-//! Serial stand-in while the scheduler is being laid.
-#![allow(missing_docs, dead_code)]
-pub mod task;
-pub use task::*;
+//! Tasks, closures and the local work-stealing scheduler of Atlas. (Threads are
+//! its subject: no I/O, no async runtime, no network; what leaves the process
+//! does so through one trait, [`Host`].)
+//!
+//! From the cheapest to the dearest layer:
+//!
+//! 1. *latent*: [`join`] links a record on its own stack frame (`join.rs`,
+//!    `latent.rs`), or `spawn_next!` links a heap frame (`frame.rs`, `next.rs`);
+//! 2. *public*: a raised poll flag (`tls.rs`) makes a worker (`worker.rs`,
+//!    `idle.rs`) promote its oldest record to a closure (`closure.rs`, `work.rs`,
+//!    `heap.rs`) in its deque, which thieves run as strands (`strand.rs`,
+//!    `stack.rs`);
+//! 3. *portable*: a closure that leaves the process is encoded (`portable.rs`,
+//!    `host.rs`).
+//!
+//! Programs use the `atlas` crate; this one is behind it.
+
+mod closure;
+mod frame;
+mod handle;
+mod heap;
+mod host;
+mod idle;
+mod join;
+mod latent;
+mod next;
+mod overflow;
+mod panic;
+mod pool;
+mod portable;
+mod runtime;
+mod scope;
+mod sleep;
+mod stack;
+mod stats;
+mod strand;
+mod sync;
+mod task;
+mod task_call;
+mod tls;
+mod waiter;
+mod wake_policy;
+mod work;
+mod worker;
+
+pub use handle::{Handle, spawn_task};
+pub use host::{Host, Lease, Lent, LentClosure, ReturnError, Ticket};
+#[doc(hidden)]
 pub use inventory;
-pub mod portable {
-    #[derive(Clone, Copy)]
-    pub struct ErasedTask {}
-    impl ErasedTask { pub const fn of<T: crate::Task>() -> Self { Self {} } }
-}
-pub mod next {
-    use crate::*;
-    pub trait Returned { type Value: Portable; fn finish(self) -> Self::Value; }
-    impl<T: Portable> Returned for T { type Value = T; fn finish(self) -> T { self } }
-    pub struct Next<T> { run: Box<dyn FnOnce() -> T + Send> }
-    impl<T: Portable> Next<T> {
-        pub fn value(value: T) -> Self { Self { run: Box::new(move || value) } }
-        pub fn sync(self) -> T { (self.run)() }
-    }
-    impl<T: Portable> Returned for Next<T> { type Value = T; fn finish(self) -> T { self.sync() } }
-    pub trait Children { type Args: Send; type Values; fn run(args: Self::Args) -> Self::Values; }
-    macro_rules! children { ($($t:ident $a:ident),*) => {
-        impl<$($t: Task),*> Children for ($($t,)*) {
-            type Args = ($($t::Args,)*); type Values = ($(Value<$t>,)*);
-            fn run(args: Self::Args) -> Self::Values { let ($($a,)*) = args; ($($t::call($a).finish(),)*) }
-        }
-    } }
-    children!(A a); children!(A a, B b); children!(A a, B b, C c); children!(A a, B b, C c, D d);
-    children!(A a, B b, C c, D d, E e); children!(A a, B b, C c, D d, E e, F f); children!(A a, B b, C c, D d, E e, F f, G g); children!(A a, B b, C c, D d, E e, F f, G g, H h);
-    pub fn spawn_next<C: Children, K: Task, X: Send + 'static, F: FnOnce(C::Values, X) -> K::Args + Send + 'static>(args: C::Args, captured: X, assemble: F) -> Next<Value<K>> where C::Args: 'static {
-        Next { run: Box::new(move || K::call(assemble(C::run(args), captured)).finish()) }
-    }
-}
-pub use next::*;
-pub fn join<A: FnOnce() -> RA + Send, B: FnOnce() -> RB + Send, RA: Send, RB: Send>(a: A, b: B) -> (RA, RB) { (a(), b()) }
-pub fn join_task<T: Task, A: FnOnce() -> RA + Send, RA: Send>(args: T::Args, a: A) -> (RA, Value<T>) { let ra = a(); (ra, T::call(args).finish()) }
-pub fn call_task<T: Task>(args: T::Args) -> Value<T> { T::call(args).finish() }
-pub struct Handle<T> { value: T }
-impl<T> Handle<T> { pub fn sync(self) -> T { self.value } }
-pub fn spawn_task<T: Task>(args: T::Args) -> Handle<Value<T>> { Handle { value: T::call(args).finish() } }
-pub fn run_main<R: std::process::Termination>(main: fn() -> R) -> std::process::ExitCode { run(move || main().report()) }
-pub const fn assert_portable<T: Portable>() {}
-pub const fn assert_returned<T: Returned>() {}
-pub fn run<R: Send>(f: impl FnOnce() -> R + Send) -> R { f() }
-pub struct Runtime;
-impl Runtime {
-    pub fn builder() -> Builder { Builder }
-    pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R { f() }
-    pub fn workers(&self) -> usize { 1 }
-}
-pub struct Builder;
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct BuildError;
-impl Builder {
-    pub fn workers(self, _n: usize) -> Self { self }
-    pub fn stack_bytes(self, _n: usize) -> Self { self }
-    pub fn build(self) -> Result<Runtime, BuildError> { Ok(Runtime) }
-}
+pub use join::join;
+pub use next::{Children, Next, Returned, spawn_next};
+pub use panic::{TaskPanic, catch};
+pub use portable::{CLOSURE_BYTES_MAX, DecodeError, EncodeError, Outcome, PortableClosure};
+pub use runtime::{BuildError, Builder, Runtime, run, run_main};
+pub use scope::{Scope, scope};
+pub use stats::Stats;
+#[doc(hidden)]
+pub use task::{Argument, AssertArgument};
+pub use task::{Portable, Task, TaskCollision, TaskId, TaskInfo, TaskTable, Value};
+pub use task_call::{call_task, join_task};

@@ -56,6 +56,25 @@ pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
+/// What `#[atlas::spawn]` asserts of each argument: [`Portable`] without its
+/// supertraits, which the compiler would report in its place.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of an Atlas task",
+    label = "cannot leave this process",
+    note = "an argument is owned, `Send`, and implements serde's `Serialize` and `DeserializeOwned`",
+    note = "derive them: `#[derive(serde::Serialize, serde::Deserialize)]`; for borrowed data use `atlas::join` or `atlas::scope`"
+)]
+pub trait Argument {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Portable> Argument for T {}
+
+/// Fails to compile for a type that cannot be an argument.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct AssertArgument<T: Argument>(std::marker::PhantomData<T>);
+
 /// The stable name of a task: a 64-bit hash (XXH3) of its path, equal in every
 /// build target and on every platform.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]

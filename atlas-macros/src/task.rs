@@ -45,10 +45,10 @@ impl Task {
     fn emit(&self) -> TokenStream {
         let function = self.emit_function();
         let marker = self.emit_marker();
+        let assertions = self.emit_assertions();
         let implementation = self.emit_implementation();
         let registration = self.emit_registration();
-        let assertions = self.emit_assertions();
-        quote!(#function #marker #implementation #registration #assertions)
+        quote!(#function #marker #assertions #implementation #registration)
     }
 
     /// The function that the program wrote, and that its plain calls reach.
@@ -85,6 +85,8 @@ impl Task {
         let path_tail = format!("::{}", name.unraw());
         let impure = self.options.impure;
         let types = self.argument_types();
+        let list = self.function.sig.paren_token.span.join();
+        let arguments = quote_spanned!(list=> (#(#types,)*));
         let returned = signature::returned_type(&self.function.sig);
         // Not the parameters' own names: one of them may be the function's name.
         let values = fresh_names("argument", types.len());
@@ -94,7 +96,7 @@ impl Task {
             #[automatically_derived]
             #[allow(deprecated, clippy::type_complexity, clippy::unused_unit)]
             impl ::atlas::__private::Task for #name {
-                type Args = (#(#types,)*);
+                type Args = #arguments;
                 type Returned = #returned;
                 const PATH: &'static str =
                     ::core::concat!(::core::module_path!(), #path_tail);
@@ -118,20 +120,21 @@ impl Task {
         }
     }
 
-    /// Requires of each type, at its own tokens, that it can leave the process.
+    /// Requires of each argument type, at its own tokens, that it can leave the
+    /// process: the bound on the whole tuple would not say which one cannot. In
+    /// a signature it is checked, and reported, before any function body.
     fn emit_assertions(&self) -> TokenStream {
         let conditions = self.conditions();
         let arguments = self
             .argument_types()
             .into_iter()
-            .map(|ty| quote_spanned!(ty.span()=> ::atlas::__private::assert_portable::<#ty>();));
-        let returned = signature::returned_type(&self.function.sig);
-        let returned = quote_spanned! {
-            returned.span()=> ::atlas::__private::assert_returned::<#returned>();
-        };
+            .map(|ty| quote_spanned!(ty.span()=> _: ::atlas::__private::AssertArgument<#ty>));
         quote! {
             #(#conditions)*
-            const _: () = { #(#arguments)* #returned };
+            const _: () = {
+                #[allow(dead_code, clippy::too_many_arguments, clippy::type_complexity)]
+                fn arguments_are_portable(#(#arguments),*) {}
+            };
         }
     }
 

@@ -3,7 +3,10 @@
 
 mod shared;
 
-pub use atlas_core::{BuildError, Builder, Handle, Next, Portable, Runtime, join, run};
+pub use atlas_core::{
+    BuildError, Builder, Handle, Next, Portable, Runtime, Scope, Stats, TaskPanic, catch, join, run,
+    scope,
+};
 pub use atlas_macros::{join, main, spawn, spawn_next};
 pub use shared::{Shared, share};
 

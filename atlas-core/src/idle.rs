@@ -1,0 +1,115 @@
+//! A worker without work: it searches for a while, then sleeps.
+//!
+//! While it searches it keeps the others' poll flags raised: who has latent work
+//! makes some of it public at its next join. When it goes to sleep the flags stay
+//! raised, so that new work anywhere ends the sleep.
+//!
+//! One sleeper may be the *sentinel*: as long as another worker is awake, it looks
+//! up after one millisecond, then two, and so on. It bounds what the wake policy
+//! can lose by leaving sleepers alone. With all workers asleep nobody looks up.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::tls::WantFlag;
+use crate::worker::{Found, Worker};
+
+impl Worker {
+    /// Searches until it finds something or has lost patience.
+    pub(crate) fn search(&self) -> Option<Found> {
+        let sleep = &self.pool.sleep;
+        sleep.start_search();
+        let began = Instant::now();
+        let mut rounds = 0_u32;
+        loop {
+            self.ask_others(WantFlag::ask_for_work);
+            for _ in 0..SPINS {
+                std::hint::spin_loop();
+            }
+            if let Some(found) = self.find() {
+                // Who else may be needed was not woken while this one searched.
+                if sleep.stop_search() && self.is_public_work_left() {
+                    self.pool.wake_one();
+                }
+                return Some(found);
+            }
+            rounds += 1;
+            if rounds % ROUNDS_BETWEEN_CLOCKS == 0 {
+                if self.pool.closing.load(Ordering::Relaxed) || began.elapsed() > SEARCH_TIME {
+                    break;
+                }
+                if rounds > ROUNDS_BEFORE_YIELD {
+                    thread::yield_now();
+                }
+            }
+        }
+        sleep.stop_search();
+        None
+    }
+
+    /// Sleeps until somebody has work for it.
+    pub(crate) fn sleep(&self) {
+        let sleep = &self.pool.sleep;
+        sleep.announce(self.index);
+        self.ask_others(WantFlag::ask_for_work);
+        if self.must_stay_awake() {
+            sleep.cancel(self.index);
+            return;
+        }
+        self.pool.hosting.tell_hungry();
+        self.station().counters.sleeps.add_one();
+        self.trim();
+        let mut nap = FIRST_NAP;
+        while sleep.is_asleep(self.index) {
+            if sleep.all_asleep() || !sleep.become_sentinel(self.index) {
+                thread::park();
+                continue;
+            }
+            thread::park_timeout(nap);
+            sleep.resign_sentinel(self.index);
+            if self.must_stay_awake() {
+                break;
+            }
+            self.ask_others(WantFlag::ask_urgently);
+            nap = (nap * 2).min(LONGEST_NAP);
+        }
+        sleep.cancel(self.index);
+    }
+
+    fn must_stay_awake(&self) -> bool {
+        !self.station().inbox.is_empty()
+            || self.is_public_work_left()
+            || self.pool.closing.load(Ordering::SeqCst)
+    }
+
+    fn is_public_work_left(&self) -> bool {
+        !self.pool.injector.is_empty()
+            || self
+                .pool
+                .stations
+                .iter()
+                .any(|station| !station.stealer.is_empty())
+    }
+
+    fn ask_others(&self, ask: impl Fn(&WantFlag)) {
+        for (index, station) in self.pool.stations.iter().enumerate() {
+            if index != self.index && !self.pool.sleep.is_asleep(index) {
+                station.with_want(&ask);
+            }
+        }
+    }
+}
+
+/// Spins between two looks: a look takes the queues' cache lines.
+const SPINS: u32 = 16;
+/// Reading the clock costs as much as a look.
+const ROUNDS_BETWEEN_CLOCKS: u32 = 16;
+/// From here on the processor may be needed by somebody else.
+const ROUNDS_BEFORE_YIELD: u32 = 64;
+/// About what a sleep and a wake-up cost together: searching for longer than
+/// this costs more than it saves (the ski-rental argument).
+const SEARCH_TIME: Duration = Duration::from_micros(50);
+const FIRST_NAP: Duration = Duration::from_millis(1);
+/// A sentinel that looks up this often uses less than a thousandth of a core.
+const LONGEST_NAP: Duration = Duration::from_millis(16);

@@ -1,0 +1,241 @@
+//! `join`: two calls, of which a thief may take the second.
+//!
+//! The fast path is a handful of plain instructions: link a record on this
+//! frame, look at the poll flag, call the first child, unlink, call the second
+//! child directly. No atomic read-modify-write, no fence, no allocation, and the
+//! second call is monomorphic.
+//!
+//! [`LatentCall`], on the parent's frame:
+//!
+//! | field | who may touch it | when |
+//! | --- | --- | --- |
+//! | `node` | the owner | always |
+//! | `slot` | the owner | while unpromoted |
+//! | `slot` | claimer, then waiter | after promotion, by the rules of `closure.rs` |
+//!
+//! The frame outlives all of this: the owner leaves [`join_latent`], by return
+//! or by unwinding, only after it has taken the call back or seen `is_done`.
+//!
+//! Latent records kept on the caller's stack and made public on demand are lazy
+//! task creation (Mohr, Kranz, Halstead 1990); the poll by the victim instead of
+//! a fence in each join is as in Lace (van Dijk, van de Pol 2014) and in
+//! heartbeat scheduling (Acar et al. 2018).
+
+use std::cell::UnsafeCell;
+use std::mem::{self, ManuallyDrop};
+use std::ptr::{self, NonNull};
+
+use crate::closure::{Closure, ClosureKind, ClosureRef};
+use crate::latent::{Node, NodeKind, Promoted};
+use crate::tls;
+use crate::work::{Latent, Place, Slot, closure_kind, take_call, take_result};
+use crate::worker::{self, Worker};
+
+/// Runs both closures, in parallel if another worker has time, and returns both
+/// results. The signature is rayon's.
+///
+/// `a` runs on the calling worker at once; `b` after it, or on another worker
+/// meanwhile. On a thread that is not a worker the whole join moves into the
+/// [global runtime](crate::Runtime::global).
+///
+/// # Panics
+/// A panic of `a` or `b` is raised again here, after the other one has been
+/// dropped unrun, aborted or awaited. If both panic, it is the panic of `a`.
+#[inline(always)]
+pub fn join<A, B, RA, RB>(a: A, b: B) -> (RA, RB)
+where
+    A: FnOnce() -> RA + Send,
+    B: FnOnce() -> RB + Send,
+    RA: Send,
+    RB: Send,
+{
+    join_latent(a, Body(b))
+}
+
+/// A Rust closure as latent work: it cannot leave the process.
+pub(crate) struct Body<F>(pub(crate) F);
+
+impl<F: FnOnce() -> R + Send, R: Send> Latent for Body<F> {
+    type Output = R;
+    #[inline(always)]
+    fn run(self) -> R {
+        (self.0)()
+    }
+}
+
+/// Runs `a` with `b` latent, then `b`.
+#[inline(always)]
+pub(crate) fn join_latent<L, A, RA>(a: A, b: L) -> (RA, L::Output)
+where
+    L: Latent,
+    A: FnOnce() -> RA + Send,
+    RA: Send,
+{
+    let record = LatentCall {
+        node: Node::new(tls::newest(), LatentCall::<L>::NODE),
+        slot: UnsafeCell::new(Slot {
+            call: ManuallyDrop::new(b),
+        }),
+    };
+    tls::set_newest(&raw const record.node);
+    let guard = Abandon(&record);
+    if tls::want_raised() && worker::poll_raised() {
+        mem::forget(guard);
+        // SAFETY: a thread without a worker promotes nothing: the call is here.
+        return unsafe { record.move_inside(a) };
+    }
+    let first = a();
+    mem::forget(guard);
+    tls::set_newest(record.node.parent.get());
+    if record.node.is_unmarked() {
+        // SAFETY: unmarked, so unpromoted: the call is the owner's, taken once.
+        let call = unsafe { record.take_own_call() };
+        (first, call.run())
+    } else {
+        let second = record.settle();
+        (first, second)
+    }
+}
+
+/// A latent record: see the module's table.
+#[repr(C)]
+struct LatentCall<L: Latent> {
+    node: Node,
+    slot: UnsafeCell<Slot<L>>,
+}
+
+impl<L: Latent> LatentCall<L> {
+    const NODE: &'static NodeKind = &NodeKind {
+        promote: Self::promote,
+    };
+
+    /// # Safety
+    /// The slot is the owner's, by the module's table, and the call is in it.
+    #[inline(always)]
+    unsafe fn take_own_call(&self) -> L {
+        // SAFETY: by the caller.
+        ManuallyDrop::into_inner(unsafe { self.slot.get().cast::<ManuallyDrop<L>>().read() })
+    }
+
+    /// [`NodeKind::promote`]: makes the call public.
+    unsafe fn promote(node: *const Node) -> Promoted {
+        // SAFETY: a node of this kind is the first field of its record.
+        let record = unsafe { &*node.cast::<Self>() };
+        let closure = PromotedCall::<L>::new(record);
+        record.node.set_closure(closure.clone());
+        Promoted {
+            closure,
+            exhausted: true,
+        }
+    }
+
+    /// The end of a join whose record was marked: gets the second result.
+    #[cold]
+    #[inline(never)]
+    fn settle(&self) -> L::Output {
+        let worker = Worker::current().expect("only a worker's thread marks a record");
+        let Some(closure) = self.node.take_closure() else {
+            worker.take_back(&raw const self.node);
+            // SAFETY: not promoted, so the slot is the owner's.
+            return unsafe { self.take_own_call() }.run();
+        };
+        if worker.reclaim(&raw const self.node, &closure) {
+            // SAFETY: claimed just now, before anybody else.
+            return unsafe { take_call::<L, InRecord>(&closure) }.run();
+        }
+        worker.wait_for(&closure);
+        // SAFETY: this is the waiter, and `wait_for` returns when it is done.
+        match unsafe { take_result::<L, InRecord>(&closure) } {
+            Ok(output) => output,
+            Err(panic) => panic.resume(),
+        }
+    }
+
+    /// The join of a thread that is not a worker: goes on inside the global
+    /// runtime.
+    ///
+    /// # Safety
+    /// The call is in the slot, and the record is the newest of the list.
+    #[cold]
+    #[inline(never)]
+    unsafe fn move_inside<A, RA>(&self, a: A) -> (RA, L::Output)
+    where
+        A: FnOnce() -> RA + Send,
+        RA: Send,
+    {
+        tls::set_newest(self.node.parent.get());
+        // SAFETY: by the caller.
+        let call = unsafe { self.take_own_call() };
+        crate::runtime::run(move || join_latent(a, call))
+    }
+
+    /// Unwinding leaves the frame: nobody may be left who uses the record.
+    #[cold]
+    fn abandon(&self) {
+        tls::set_newest(self.node.parent.get());
+        if self.node.is_unmarked() {
+            // SAFETY: unmarked, so unpromoted.
+            return drop(unsafe { self.take_own_call() });
+        }
+        let worker = Worker::current().expect("only a worker's thread marks a record");
+        let Some(closure) = self.node.take_closure() else {
+            worker.take_back(&raw const self.node);
+            // SAFETY: not promoted, so the slot is the owner's.
+            return drop(unsafe { self.take_own_call() });
+        };
+        worker.pool.abort(&closure);
+        worker.wait_for(&closure);
+        // SAFETY: this is the waiter, and `wait_for` returns when it is done.
+        drop(unsafe { take_result::<L, InRecord>(&closure) });
+    }
+}
+
+/// Cleans up a record if the first child unwinds.
+struct Abandon<'record, L: Latent>(&'record LatentCall<L>);
+
+impl<L: Latent> Drop for Abandon<'_, L> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// The public closure of a promoted record; its slot stays in the record.
+#[repr(C)]
+struct PromotedCall<L: Latent> {
+    head: Closure,
+    record: *const LatentCall<L>,
+}
+
+impl<L: Latent> PromotedCall<L> {
+    const KIND: &'static ClosureKind = &closure_kind::<L, InRecord>();
+
+    fn new(record: &LatentCall<L>) -> ClosureRef {
+        let closure = Box::new(Self {
+            head: Closure::new(Self::KIND, None),
+            record,
+        });
+        let pointer = NonNull::from(Box::leak(closure)).cast();
+        // SAFETY: a new closure, which `InRecord::free` frees as this box.
+        unsafe { ClosureRef::from_raw(pointer) }
+    }
+}
+
+/// The place of a promoted call: its parent's record.
+struct InRecord;
+
+// SAFETY: the record outlives the closure's use (module doc).
+unsafe impl<L: Latent> Place<L> for InRecord {
+    unsafe fn slot(closure: &Closure) -> *mut Slot<L> {
+        let promoted = ptr::from_ref(closure).cast::<PromotedCall<L>>();
+        // SAFETY: closures of this place are the head of a `PromotedCall`.
+        let record = unsafe { (*promoted).record };
+        // SAFETY: the caller is claimer or waiter, so the owner is still in its frame.
+        unsafe { (*record).slot.get() }
+    }
+
+    unsafe fn free(closure: NonNull<Closure>) {
+        // SAFETY: made from this box in `PromotedCall::new`; no reference is left.
+        drop(unsafe { Box::from_raw(closure.cast::<PromotedCall<L>>().as_ptr()) });
+    }
+}

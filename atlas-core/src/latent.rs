@@ -1,0 +1,172 @@
+//! The latent list: work that its owner may hand out, and most often does itself.
+//!
+//! Each join links one [`Node`] on its stack frame to the node before it; the
+//! newest stands in a thread-local word. A node's `word` says how it stands:
+//!
+//! | `word` | the node is |
+//! | --- | --- |
+//! | a `&'static NodeKind` | unmarked: its owner goes on by the fast path |
+//! | the same, with [`MARKED`] | *marked*: the owner takes the slow path when it comes back |
+//! | a `Closure` reference, with [`MARKED`] and [`PROMOTED`] | promoted to that closure |
+//!
+//! Promotion takes the oldest node. To find it without walking the list each
+//! time, the walk marks every node that it passes and remembers them, oldest
+//! first, in the strand's [`Marked`] queue: each node is walked once in its life.
+//!
+//! ```text
+//!   oldest ─────────────────────────────────────────────▶ newest
+//!   promoted (marked)  │  Marked queue (marked)  │  unmarked
+//! ```
+//!
+//! Invariant: the queue holds exactly the marked nodes that are not promoted.
+//! An owner that comes back to a marked node finds it at the queue's back, or
+//! finds that it has been promoted. A frame (`next.rs`) with several children
+//! stays in the queue until its last child is handed out.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::ptr::{self, NonNull};
+
+use crate::closure::ClosureRef;
+
+/// The head of a latent record: on the stack of a join, or in a heap frame.
+#[repr(C)]
+pub(crate) struct Node {
+    pub(crate) parent: Cell<*const Node>,
+    word: Cell<*const ()>,
+}
+
+/// What a kind of node can do.
+pub(crate) struct NodeKind {
+    /// Turns the node, or one child of it, into a public closure. Called by the
+    /// owner's thread, on a node that is in the list.
+    pub(crate) promote: unsafe fn(*const Node) -> Promoted,
+}
+
+/// A promoted closure, and whether its node has more to give.
+pub(crate) struct Promoted {
+    pub(crate) closure: ClosureRef,
+    pub(crate) exhausted: bool,
+}
+
+impl Node {
+    #[inline(always)]
+    pub(crate) fn new(parent: *const Node, kind: &'static NodeKind) -> Self {
+        Self {
+            parent: Cell::new(parent),
+            word: Cell::new(ptr::from_ref(kind).cast()),
+        }
+    }
+
+    /// True if the owner may go on by the fast path.
+    #[inline(always)]
+    pub(crate) fn is_unmarked(&self) -> bool {
+        self.word.get().addr() & MARKED == 0
+    }
+
+    /// Makes the owner take the slow path; false if it would already.
+    pub(crate) fn mark(&self) -> bool {
+        let fresh = self.is_unmarked();
+        self.word
+            .set(self.word.get().map_addr(|address| address | MARKED));
+        fresh
+    }
+
+    /// The node's kind, if it is not promoted.
+    pub(crate) fn kind(&self) -> Option<&'static NodeKind> {
+        let word = self.word.get();
+        let kind = word
+            .map_addr(|address| address & !MARKED)
+            .cast::<NodeKind>();
+        // SAFETY: a word without PROMOTED came from a `&'static NodeKind`.
+        (word.addr() & PROMOTED == 0).then(|| unsafe { &*kind })
+    }
+
+    /// Keeps a reference to the closure that the marked node became.
+    pub(crate) fn set_closure(&self, closure: ClosureRef) {
+        let pointer = closure.into_raw().as_ptr().cast_const().cast::<()>();
+        self.word
+            .set(pointer.map_addr(|address| address | MARKED | PROMOTED));
+    }
+
+    /// The reference to the closure of a promoted node. It is taken once.
+    pub(crate) fn take_closure(&self) -> Option<ClosureRef> {
+        let word = self.word.get();
+        if word.addr() & PROMOTED == 0 {
+            return None;
+        }
+        let pointer = word
+            .map_addr(|address| address & !(MARKED | PROMOTED))
+            .cast_mut();
+        let pointer = NonNull::new(pointer).expect("a promoted node keeps its closure");
+        // SAFETY: a word with PROMOTED is a reference of `set_closure`; the
+        // owner takes it once, when it leaves the frame.
+        Some(unsafe { ClosureRef::from_raw(pointer.cast()) })
+    }
+}
+
+/// The marked, unpromoted nodes of one strand, oldest first.
+#[derive(Default)]
+pub(crate) struct Marked {
+    nodes: VecDeque<*const Node>,
+}
+
+impl Marked {
+    /// The oldest unpromoted node of the list that ends at `newest`, marked.
+    ///
+    /// # Safety
+    /// The list belongs to a strand of this thread, and this queue to that strand.
+    pub(crate) unsafe fn oldest(&mut self, newest: *const Node) -> Option<*const Node> {
+        if self.nodes.is_empty() {
+            // SAFETY: passed on to the caller.
+            unsafe { self.mark_all(newest) };
+        }
+        self.nodes.front().copied()
+    }
+
+    /// Promotes the oldest work of the list that ends at `newest`.
+    ///
+    /// # Safety
+    /// As for [`Marked::oldest`].
+    pub(crate) unsafe fn promote_oldest(&mut self, newest: *const Node) -> Option<ClosureRef> {
+        // SAFETY: passed on to the caller.
+        let node = unsafe { self.oldest(newest) }?;
+        // SAFETY: nodes in the queue are in the list (invariant), so alive.
+        let kind = unsafe { (*node).kind() }.expect("queued nodes are not promoted");
+        // SAFETY: as above.
+        let promoted = unsafe { (kind.promote)(node) };
+        if promoted.exhausted {
+            self.nodes.pop_front();
+        }
+        Some(promoted.closure)
+    }
+
+    /// The owner has come back to a marked node that was not promoted: takes it
+    /// out of the queue.
+    pub(crate) fn take_back(&mut self, node: *const Node) {
+        if self.nodes.back().is_some_and(|&back| ptr::eq(back, node)) {
+            self.nodes.pop_back();
+        }
+    }
+
+    /// Marks the unmarked end of the list and queues it.
+    ///
+    /// # Safety
+    /// As for [`Marked::oldest`].
+    unsafe fn mark_all(&mut self, newest: *const Node) {
+        let mut next = newest;
+        // SAFETY: each node of the list is alive: its frame is on the strand's
+        // stack, or on the heap until its owner comes back to it.
+        while let Some(node) = unsafe { next.as_ref() } {
+            if !node.mark() {
+                return;
+            }
+            self.nodes.push_front(node);
+            next = node.parent.get();
+        }
+    }
+}
+
+/// The bits of a node's word; kinds and closures are aligned to 8 at least.
+const MARKED: usize = 1;
+const PROMOTED: usize = 2;

@@ -1,0 +1,194 @@
+//! What the workers of one runtime share, and what outsiders may touch.
+//!
+//! Each worker has a [`Station`]: the end of its deque that thieves use, its
+//! inbox, and the address of its poll flag. Flags live in the workers' thread-local
+//! storage; they stay valid while any worker runs, since all leave together
+//! (a barrier at the end), and outsiders raise them only inside the gate, which
+//! closes first.
+
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Barrier, OnceLock, PoisonError, RwLock};
+use std::thread::Thread;
+
+use crossbeam_deque::{Injector, Steal, Stealer};
+
+use crate::closure::ClosureRef;
+use crate::host::{HOST_RUNNER, Hosting};
+use crate::sleep::Sleep;
+use crate::stack::Stacks;
+use crate::stats::Counters;
+use crate::task::TaskTable;
+use crate::tls::WantFlag;
+use crate::waiter::Message;
+use crate::worker::Worker;
+
+/// The shared part of a runtime.
+pub(crate) struct Pool {
+    pub(crate) stations: Box<[Station]>,
+    pub(crate) injector: Injector<ClosureRef>,
+    pub(crate) sleep: Sleep,
+    pub(crate) stacks: Stacks,
+    pub(crate) tasks: TaskTable,
+    pub(crate) hosting: Hosting,
+    pub(crate) closing: AtomicBool,
+    /// Workers leave together, so that each may raise another's flag to the end.
+    pub(crate) leaving: Barrier,
+    /// Read by outsiders while they raise flags; true once workers may be gone.
+    gate: RwLock<bool>,
+}
+
+/// The public side of one worker.
+pub(crate) struct Station {
+    pub(crate) stealer: Stealer<ClosureRef>,
+    pub(crate) inbox: Injector<Message>,
+    pub(crate) want: AtomicPtr<WantFlag>,
+    pub(crate) thread: OnceLock<Thread>,
+    pub(crate) counters: Counters,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        stealers: Vec<Stealer<ClosureRef>>,
+        stack_bytes: usize,
+        tasks: TaskTable,
+        hosting: Hosting,
+    ) -> Self {
+        let workers = stealers.len();
+        Self {
+            stations: stealers.into_iter().map(Station::new).collect(),
+            injector: Injector::new(),
+            sleep: Sleep::new(workers),
+            stacks: Stacks::new(stack_bytes),
+            tasks,
+            hosting,
+            closing: AtomicBool::new(false),
+            leaving: Barrier::new(workers),
+            gate: RwLock::new(false),
+        }
+    }
+
+    /// Publishes work of no particular worker.
+    pub(crate) fn inject(&self, closure: ClosureRef) {
+        self.injector.push(closure);
+        self.wake_one();
+    }
+
+    /// After work for anybody was published: wakes a sleeper unless somebody
+    /// searches already.
+    pub(crate) fn wake_one(&self) {
+        if let Some(worker) = self.sleep.wake_one() {
+            self.unpark(worker);
+        }
+    }
+
+    /// Sends a message to a worker: it reads it at its next join, or at once if
+    /// it is idle.
+    pub(crate) fn send(&self, worker: usize, message: Message) {
+        let station = &self.stations[worker];
+        station.inbox.push(message);
+        if Worker::current().is_some_and(|me| ptr::eq(&*me.pool, self)) {
+            station.with_want(WantFlag::announce_inbox);
+        } else {
+            self.inside_gate(|| station.with_want(WantFlag::announce_inbox));
+        }
+        if self.sleep.wake(worker) {
+            self.unpark(worker);
+        }
+    }
+
+    /// Asks all workers for work on behalf of the host.
+    pub(crate) fn ask_all(&self) {
+        self.inside_gate(|| {
+            for station in &self.stations {
+                station.with_want(WantFlag::ask_for_work);
+            }
+        });
+    }
+
+    /// Runs `f` while the workers are kept from leaving, if they have not left.
+    fn inside_gate(&self, f: impl FnOnce()) {
+        let left = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if !*left {
+            f();
+        }
+    }
+
+    /// Drops a closure that nobody wants, or tells the worker that runs it.
+    pub(crate) fn abort(&self, closure: &ClosureRef) {
+        if closure.abort() {
+            return;
+        }
+        match closure.runner() {
+            Some(HOST_RUNNER) => {
+                self.abort_lent(closure);
+            }
+            Some(worker) => self.send(worker, Message::Abort(closure.clone())),
+            None => {}
+        }
+    }
+
+    /// Lets the workers leave once they have nothing left to do.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        for worker in 0..self.stations.len() {
+            if self.sleep.wake(worker) {
+                self.unpark(worker);
+            }
+        }
+    }
+
+    /// Called by each worker before it leaves.
+    pub(crate) fn close_gate(&self) {
+        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Takes the oldest closure that is public, of any worker.
+    pub(crate) fn steal_any(&self) -> Option<ClosureRef> {
+        steal_from(|| self.injector.steal())
+            .or_else(|| self.stations.iter().find_map(Station::steal))
+    }
+
+    pub(crate) fn unpark(&self, worker: usize) {
+        if let Some(thread) = self.stations[worker].thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Station {
+    fn new(stealer: Stealer<ClosureRef>) -> Self {
+        Self {
+            stealer,
+            inbox: Injector::new(),
+            want: AtomicPtr::new(ptr::null_mut()),
+            thread: OnceLock::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes the worker's oldest public closure.
+    pub(crate) fn steal(&self) -> Option<ClosureRef> {
+        steal_from(|| self.stealer.steal())
+    }
+
+    /// Uses the worker's poll flag. The caller is a worker, or inside the gate.
+    pub(crate) fn with_want(&self, f: impl FnOnce(&WantFlag)) {
+        // SAFETY: the worker's flag, valid until all workers leave together;
+        // the caller keeps that from happening (module doc).
+        if let Some(want) = unsafe { self.want.load(Ordering::Acquire).as_ref() } {
+            f(want);
+        }
+    }
+}
+
+/// Steals until the queue has an answer.
+pub(crate) fn steal_from<T>(mut steal: impl FnMut() -> Steal<T>) -> Option<T> {
+    loop {
+        match steal() {
+            Steal::Success(item) => return Some(item),
+            Steal::Empty => return None,
+            Steal::Retry => std::hint::spin_loop(),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! A runtime: its builder, its life, and the ways in from other threads.
+
+use std::num::NonZeroUsize;
+use std::process::{ExitCode, Termination};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::{env, io, thread};
+
+use crossbeam_deque::Worker as Deque;
+
+use crate::closure::ClosureRef;
+use crate::heap::{InHeap, new_closure};
+use crate::host::{Host, Hosting, Lease, Lent, ReturnError, Ticket};
+use crate::join::Body;
+use crate::overflow;
+use crate::pool::Pool;
+use crate::portable::{DecodeError, Outcome, PortableClosure};
+use crate::stats::Stats;
+use crate::task::{TaskCollision, TaskTable};
+use crate::waiter::Waiter;
+use crate::work::take_result;
+use crate::worker::Worker;
+
+/// A set of workers. Dropping it waits until they have ended.
+pub struct Runtime {
+    pool: Arc<Pool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How a [`Runtime`] is to be built.
+#[derive(Default)]
+pub struct Builder {
+    workers: Option<usize>,
+    stack_bytes: Option<usize>,
+    thread_name: Option<String>,
+    host: Option<Arc<dyn Host>>,
+}
+
+/// A runtime cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two tasks have one id.
+    #[error(transparent)]
+    Collision(#[from] TaskCollision),
+    /// An environment variable makes no sense.
+    #[error("{name}={value}: {expected}")]
+    Environment {
+        /// The variable.
+        name: &'static str,
+        /// What it is set to.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The number of workers makes no sense.
+    #[error("{0} workers asked for: a runtime has 1 to {WORKERS_MAX}")]
+    Workers(usize),
+    /// A thread cannot be started.
+    #[error("cannot start a worker thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Builder {
+    /// How many workers; the default is `ATLAS_WORKERS`, or as many as the
+    /// process may use processors.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// How many bytes of stack each strand may use; the default is `ATLAS_STACK`,
+    /// or 16 MiB. Only what is touched takes memory.
+    #[must_use]
+    pub fn stack_bytes(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// What the threads are called; a number is added.
+    #[must_use]
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = Some(name.into());
+        self
+    }
+
+    /// Who is told of hunger, surplus and finished closures.
+    #[must_use]
+    pub fn host(mut self, host: Arc<dyn Host>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        let workers = match self.workers {
+            Some(workers) => workers,
+            None => workers_from_environment()?,
+        };
+        if !(1..=WORKERS_MAX).contains(&workers) {
+            return Err(BuildError::Workers(workers));
+        }
+        let stack_bytes = match self.stack_bytes {
+            Some(bytes) => bytes,
+            None => stack_from_environment()?,
+        };
+        let tasks = TaskTable::build()?;
+        overflow::install_handler();
+        let deques: Vec<_> = (0..workers).map(|_| Deque::new_lifo()).collect();
+        let stealers = deques.iter().map(Deque::stealer).collect();
+        let pool = Arc::new(Pool::new(
+            stealers,
+            stack_bytes,
+            tasks,
+            Hosting::new(self.host),
+        ));
+        let name = self.thread_name.as_deref().unwrap_or("atlas");
+        let mut threads = Vec::with_capacity(workers);
+        for (index, deque) in deques.into_iter().enumerate() {
+            let pool = Arc::clone(&pool);
+            let thread = thread::Builder::new()
+                .name(format!("{name}-{index}"))
+                .spawn(move || Worker::new(pool, index, deque).run())
+                .map_err(BuildError::Thread)?;
+            threads.push(thread);
+        }
+        Ok(Runtime { pool, threads })
+    }
+}
+
+impl Runtime {
+    /// A builder with the defaults.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The runtime that threads use which are in no other; built at first use
+    /// with the defaults, and never dropped.
+    ///
+    /// # Panics
+    /// If it cannot be built; the message is that of [`BuildError`].
+    pub fn global() -> &'static Self {
+        match Self::try_global() {
+            Ok(runtime) => runtime,
+            Err(error) => panic!("atlas: the global runtime cannot be built: {error}"),
+        }
+    }
+
+    fn try_global() -> Result<&'static Self, &'static BuildError> {
+        static GLOBAL: OnceLock<Result<Runtime, BuildError>> = OnceLock::new();
+        GLOBAL.get_or_init(|| Self::builder().build()).as_ref()
+    }
+
+    /// Runs `f` as a strand of this runtime and waits for its result. On one of
+    /// its own workers it is a plain call.
+    ///
+    /// # Panics
+    /// A panic of `f` is raised here.
+    pub fn run<F, R>(&self, f: F) -> R
+    where
+        F: FnOnce() -> R + Send,
+        R: Send,
+    {
+        let inside = Worker::current().is_some_and(|worker| Arc::ptr_eq(&worker.pool, &self.pool));
+        if inside {
+            return f();
+        }
+        let closure = new_closure(Body(f), Some(Waiter::Thread(thread::current())));
+        self.pool.inject(closure.clone());
+        park_until_done(&closure);
+        // SAFETY: this thread is the closure's waiter, and it is done.
+        match unsafe { take_result::<Body<F>, InHeap>(&closure) } {
+            Ok(result) => result,
+            Err(panic) => panic.resume(),
+        }
+    }
+
+    /// The number of workers.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.pool.stations.len()
+    }
+
+    /// What the workers have done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        for station in &self.pool.stations {
+            stats.add(&station.counters);
+        }
+        stats
+    }
+
+    /// Takes up to `closures_max` of the oldest ready closures out, for another
+    /// process to run. If there are fewer, [`Host::surplus`] tells when there are
+    /// more.
+    #[must_use = "what is lent waits for its result"]
+    pub fn lend(&self, closures_max: usize) -> Lent {
+        self.pool.lend(closures_max)
+    }
+
+    /// Puts a closure in that another process has lent; [`Host::finished`] brings
+    /// its result.
+    ///
+    /// # Errors
+    /// The bytes are no closure of this program.
+    pub fn accept(&self, ticket: Ticket, closure: &PortableClosure) -> Result<(), DecodeError> {
+        self.pool.accept(ticket, closure)
+    }
+
+    /// Brings the result of a lent closure.
+    ///
+    /// # Errors
+    /// It is late, a duplicate, or malformed; nothing has changed then.
+    pub fn return_result(&self, lease: Lease, outcome: Outcome) -> Result<(), ReturnError> {
+        self.pool.return_result(lease, outcome)
+    }
+
+    /// Makes a lent closure ready here again; false if its result was there
+    /// before, or the lease is unknown.
+    pub fn reclaim(&self, lease: Lease) -> bool {
+        self.pool.reclaim(lease)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.pool.fail_all_lent();
+        self.pool.close();
+        for thread in self.threads.drain(..) {
+            // A worker never unwinds: it aborts the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("workers", &self.workers())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs `f` in the runtime of the calling worker, or in the global one.
+///
+/// # Panics
+/// A panic of `f` is raised here.
+pub fn run<F, R>(f: F) -> R
+where
+    F: FnOnce() -> R + Send,
+    R: Send,
+{
+    match Worker::current() {
+        Some(_) => f(),
+        None => Runtime::global().run(f),
+    }
+}
+
+/// Runs a program's `main` as the root strand. `#[atlas::main]` expands to this.
+///
+/// What goes wrong before `main` starts is written to standard error.
+pub fn run_main<R: Termination>(main: fn() -> R) -> ExitCode {
+    let runtime = match Runtime::try_global() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("atlas: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match crate::panic::catch(|| runtime.run(move || main().report())) {
+        Ok(code) => code,
+        Err(panic) => {
+            if let Some(task) = panic.task() {
+                eprintln!(
+                    "atlas: the job failed: task `{task}` panicked: {}",
+                    panic.message()
+                );
+            }
+            ExitCode::from(PANIC_EXIT_CODE)
+        }
+    }
+}
+
+/// Makes a closure public: on the worker's own deque, or for any worker.
+pub(crate) fn publish(closure: ClosureRef) {
+    match Worker::current() {
+        Some(worker) => worker.publish(closure),
+        None => Runtime::global().pool.inject(closure),
+    }
+}
+
+/// Runs a closure if nobody has begun it, and waits for it otherwise. The caller
+/// is its only waiter.
+pub(crate) fn wait_or_run(closure: &ClosureRef) {
+    match Worker::current() {
+        Some(worker) => worker.wait_or_run(closure),
+        None => {
+            // SAFETY: the only waiter (caller), registered here only.
+            if unsafe { closure.wait(Waiter::Thread(thread::current())) } {
+                park_until_done(closure);
+            }
+        }
+    }
+}
+
+/// Says that nobody wants a closure's result.
+pub(crate) fn abort(closure: &ClosureRef) {
+    match Worker::current() {
+        Some(worker) => worker.pool.abort(closure),
+        None => Runtime::global().pool.abort(closure),
+    }
+}
+
+fn park_until_done(closure: &ClosureRef) {
+    while !closure.is_done() {
+        thread::park();
+    }
+}
+
+fn workers_from_environment() -> Result<usize, BuildError> {
+    let name = "ATLAS_WORKERS";
+    let Ok(value) = env::var(name) else {
+        return Ok(thread::available_parallelism()
+            .map_or(1, NonZeroUsize::get)
+            .min(WORKERS_MAX));
+    };
+    match value.parse() {
+        Ok(workers) if (1..=WORKERS_MAX).contains(&workers) => Ok(workers),
+        _ => Err(BuildError::Environment {
+            name,
+            value,
+            expected: "the number of workers, from 1 to 1024, was expected",
+        }),
+    }
+}
+
+fn stack_from_environment() -> Result<usize, BuildError> {
+    let name = "ATLAS_STACK";
+    let Ok(value) = env::var(name) else {
+        return Ok(STACK_BYTES);
+    };
+    parse_bytes(&value).ok_or(BuildError::Environment {
+        name,
+        value,
+        expected: "a size such as 64M, 1G or 1048576 was expected",
+    })
+}
+
+/// A size with an optional K, M or G (powers of 1024).
+fn parse_bytes(text: &str) -> Option<usize> {
+    let (digits, shift) = match text.char_indices().last()? {
+        (at, 'K' | 'k') => (&text[..at], 10),
+        (at, 'M' | 'm') => (&text[..at], 20),
+        (at, 'G' | 'g') => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    digits
+        .parse::<usize>()
+        .ok()?
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes > 0)
+}
+
+/// More than this on one machine is a typing error.
+const WORKERS_MAX: usize = 1024;
+/// Twice a main thread's usual stack: what runs sequentially there fits here with
+/// the records of its joins.
+const STACK_BYTES: usize = 16 << 20;
+/// What the standard library exits with after a panic in `main`.
+const PANIC_EXIT_CODE: u8 = 101;

@@ -1,0 +1,246 @@
+//! Strands: closures being run, each on a stack of its own, all on one worker.
+//!
+//! A strand is a coroutine that runs one closure after another. It pauses when a
+//! child that it needs is away ([`Pause::Blocked`]), when an older strand is
+//! ready ([`Pause::Preempted`]), and when its closure is done
+//! ([`Pause::Finished`]). It never leaves its worker, so what it holds may be
+//! `!Send`, and thread-locals stay valid across a pause.
+//!
+//! ```text
+//!           start                    wait
+//!   idle ─────────▶ running ────────────────▶ blocked
+//!    ▲                │  ▲ resume                │
+//!    └── finished ────┘  └── ready ◀── child done ┘
+//!                     └─ preempted ─▶ ready
+//! ```
+//!
+//! A strand's age is the number of its closure's start on this worker. Ready
+//! strands are resumed oldest first, so that no parent stays buried under work
+//! that was begun after it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::ops::Range;
+use std::ptr;
+
+use corosensei::{Coroutine, Yielder};
+
+use crate::closure::ClosureRef;
+use crate::frame::FrameRef;
+use crate::latent::{Marked, Node};
+use crate::stack::Stack;
+
+/// What a strand is given to run.
+pub(crate) enum Job {
+    Closure(ClosureRef),
+    /// A frame whose slots are full: its continuation is to be called.
+    Frame(FrameRef),
+    /// The rest of what it runs already.
+    Continue,
+    /// Nothing any more: the coroutine is to return.
+    End,
+}
+
+/// Why a strand stopped running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    Blocked,
+    Preempted,
+    Finished,
+}
+
+pub(crate) type StrandYielder = Yielder<Job, Pause>;
+type StrandCoroutine = Coroutine<Job, Pause, (), Stack>;
+
+/// The part of a strand that its worker uses while the strand runs.
+pub(crate) struct Running {
+    pub(crate) strand: usize,
+    pub(crate) born: u64,
+    /// The closure that is being run; none for a frame's continuation.
+    pub(crate) closure: Option<ClosureRef>,
+    pub(crate) marked: Marked,
+    pub(crate) newest: *const Node,
+    pub(crate) yielder: *const StrandYielder,
+    /// Nobody wants the closure's result.
+    pub(crate) aborting: bool,
+    /// The number of the wait that the strand is blocked in.
+    pub(crate) wait: Option<u64>,
+}
+
+/// All strands of one worker.
+#[derive(Default)]
+pub(crate) struct Strands {
+    slots: Vec<Slot>,
+    idle: Vec<usize>,
+    ready: BinaryHeap<Reverse<(u64, usize)>>,
+}
+
+struct Slot {
+    /// Away while it runs.
+    coroutine: Option<StrandCoroutine>,
+    /// Away while it runs, and while it is idle.
+    paused: Option<Running>,
+    guard: Range<usize>,
+    trimmed: bool,
+}
+
+impl Strands {
+    /// An idle strand, made by `make` if there is none.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn take_idle(
+        &mut self,
+        make: impl FnOnce() -> io::Result<Stack>,
+        body: impl FnOnce(&StrandYielder, Job) + 'static,
+    ) -> io::Result<usize> {
+        if let Some(strand) = self.idle.pop() {
+            return Ok(strand);
+        }
+        let stack = make()?;
+        let guard = stack.guard();
+        self.slots.push(Slot {
+            coroutine: Some(Coroutine::with_stack(stack, body)),
+            paused: None,
+            guard,
+            trimmed: true,
+        });
+        Ok(self.slots.len() - 1)
+    }
+
+    /// Takes a strand's coroutine out to run it, with its guard's addresses.
+    pub(crate) fn begin(&mut self, strand: usize) -> (StrandCoroutine, Range<usize>) {
+        let slot = &mut self.slots[strand];
+        slot.trimmed = false;
+        let coroutine = slot.coroutine.take().expect("a strand runs once at a time");
+        (coroutine, slot.guard.clone())
+    }
+
+    /// Takes a paused strand's state out to go on with it.
+    pub(crate) fn take_paused(&mut self, strand: usize) -> Running {
+        self.slots[strand]
+            .paused
+            .take()
+            .expect("only a paused strand is resumed")
+    }
+
+    /// Puts a strand back that has paused.
+    pub(crate) fn put_back(
+        &mut self,
+        coroutine: StrandCoroutine,
+        running: Running,
+        pause: Pause,
+    ) -> Option<Running> {
+        let strand = running.strand;
+        self.slots[strand].coroutine = Some(coroutine);
+        match pause {
+            Pause::Finished => {
+                self.idle.push(strand);
+                return Some(running);
+            }
+            Pause::Preempted => self.ready.push(Reverse((running.born, strand))),
+            Pause::Blocked => {}
+        }
+        self.slots[strand].paused = Some(running);
+        None
+    }
+
+    /// The strand's wait `wait` is over: it is ready, unless it has gone on since.
+    pub(crate) fn end_wait(&mut self, strand: usize, wait: u64) {
+        let Some(paused) = self.slots[strand].paused.as_mut() else {
+            return;
+        };
+        if paused.wait == Some(wait) {
+            paused.wait = None;
+            self.ready.push(Reverse((paused.born, strand)));
+        }
+    }
+
+    /// Marks the paused strand that runs `closure`; a blocked one becomes ready.
+    pub(crate) fn abort(&mut self, closure: &ClosureRef) {
+        for (strand, slot) in self.slots.iter_mut().enumerate() {
+            let Some(paused) = slot.paused.as_mut() else {
+                continue;
+            };
+            if paused.closure.as_ref() == Some(closure) {
+                paused.aborting = true;
+                if paused.wait.take().is_some() {
+                    self.ready.push(Reverse((paused.born, strand)));
+                }
+            }
+        }
+    }
+
+    /// The oldest ready strand.
+    pub(crate) fn pop_ready(&mut self) -> Option<usize> {
+        self.ready.pop().map(|Reverse((_, strand))| strand)
+    }
+
+    /// When the oldest ready strand was born.
+    pub(crate) fn oldest_ready(&self) -> Option<u64> {
+        self.ready.peek().map(|Reverse((born, _))| *born)
+    }
+
+    /// Promotes the oldest latent work of the ready strands.
+    pub(crate) fn promote_oldest(&mut self) -> Option<ClosureRef> {
+        let slots = &mut self.slots;
+        let mut ready: Vec<_> = self.ready.iter().map(|Reverse(key)| *key).collect();
+        ready.sort_unstable();
+        ready.into_iter().find_map(|(_, strand)| {
+            let paused = slots[strand].paused.as_mut()?;
+            // SAFETY: the list and the queue are this paused strand's.
+            unsafe { paused.marked.promote_oldest(paused.newest) }
+        })
+    }
+
+    /// True if every strand is idle.
+    pub(crate) fn all_idle(&self) -> bool {
+        self.idle.len() == self.slots.len()
+    }
+
+    /// Gives back memory that idle strands no longer use.
+    pub(crate) fn trim_idle(&mut self, trim: impl Fn(&Range<usize>)) {
+        for &strand in &self.idle {
+            let slot = &mut self.slots[strand];
+            if !slot.trimmed {
+                slot.trimmed = true;
+                trim(&slot.guard);
+            }
+        }
+    }
+
+    /// Ends all strands, which are idle; their stacks.
+    pub(crate) fn end(&mut self) -> Vec<Stack> {
+        assert!(
+            self.all_idle(),
+            "a worker leaves only with all strands idle"
+        );
+        let slots = std::mem::take(&mut self.slots);
+        self.idle.clear();
+        slots
+            .into_iter()
+            .filter_map(|slot| slot.coroutine)
+            .map(|mut coroutine| {
+                coroutine.resume(Job::End);
+                coroutine.into_stack()
+            })
+            .collect()
+    }
+}
+
+impl Running {
+    /// A strand that begins with a closure or a frame.
+    pub(crate) fn new(strand: usize, born: u64, closure: Option<ClosureRef>) -> Self {
+        Self {
+            strand,
+            born,
+            closure,
+            marked: Marked::default(),
+            newest: ptr::null(),
+            yielder: ptr::null(),
+            aborting: false,
+            wait: None,
+        }
+    }
+}

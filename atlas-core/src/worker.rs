@@ -1,0 +1,490 @@
+//! A worker: one thread that runs strands.
+//!
+//! The worker's loop stands on the thread's own stack: it picks a strand that is
+//! ready, or starts one for a closure, and switches to it. Code on a strand's
+//! stack comes back here by pausing. All fields are used by this one thread;
+//! what others may touch is the worker's [`Station`](crate::pool::Station).
+//!
+//! What is picked, in this order: the oldest ready strand (a parent whose child
+//! is back), a full frame, the newest closure of the own deque, the oldest of
+//! another worker's, or of the injector.
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_deque::Worker as Deque;
+
+use crate::closure::ClosureRef;
+use crate::frame::{self, FrameRef};
+use crate::latent::Node;
+use crate::overflow;
+use crate::panic::unwind_aborted;
+use crate::pool::{Pool, Station, steal_from};
+use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
+use crate::tls;
+use crate::waiter::{Message, Waiter};
+use crate::wake_policy::{Wake, WakePolicy};
+
+/// One worker, on its own thread.
+pub(crate) struct Worker {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) index: usize,
+    deque: Deque<ClosureRef>,
+    strands: RefCell<Strands>,
+    /// The strand that runs now.
+    running: RefCell<Option<Running>>,
+    /// Frames whose last slot was filled by a message.
+    full_frames: RefCell<Vec<FrameRef>>,
+    /// Children of frames that were handed out and are not back.
+    awaited_fills: Cell<usize>,
+    births: Cell<u64>,
+    waits: Cell<u64>,
+    random: Cell<u64>,
+    policy: RefCell<WakePolicy>,
+}
+
+/// What the loop runs next.
+pub(crate) enum Found {
+    Ready(usize),
+    Start(Job),
+}
+
+impl Worker {
+    pub(crate) fn new(pool: Arc<Pool>, index: usize, deque: Deque<ClosureRef>) -> Self {
+        Self {
+            pool,
+            index,
+            deque,
+            strands: RefCell::default(),
+            running: RefCell::new(None),
+            full_frames: RefCell::default(),
+            awaited_fills: Cell::new(0),
+            births: Cell::new(0),
+            waits: Cell::new(0),
+            // Any odd number: the generator must not start at zero.
+            random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64) << 1 | 1),
+            policy: RefCell::new(WakePolicy::new()),
+        }
+    }
+
+    /// The worker that this thread is.
+    pub(crate) fn current<'thread>() -> Option<&'thread Self> {
+        // SAFETY: set by `run` for the time that it runs on this thread, and
+        // only code that runs inside of it can ask.
+        unsafe { tls::worker().as_ref() }
+    }
+
+    pub(crate) fn station(&self) -> &Station {
+        &self.pool.stations[self.index]
+    }
+
+    /// Works until the runtime is dropped.
+    pub(crate) fn run(self) {
+        let abort_on_unwind = AbortOnUnwind;
+        overflow::ensure_signal_stack();
+        tls::set_worker(&raw const self);
+        tls::with_want(|want| {
+            want.store(0);
+            self.station()
+                .want
+                .store(ptr::from_ref(want).cast_mut(), Ordering::Release);
+        });
+        let _ = self.station().thread.set(thread::current());
+        while !self.may_leave() {
+            match self.find().or_else(|| self.search()) {
+                Some(found) => self.execute(found),
+                None => self.sleep(),
+            }
+        }
+        self.pool.close_gate();
+        self.pool.leaving.wait();
+        tls::set_worker(ptr::null());
+        tls::with_want(|want| want.store(tls::OUTSIDER));
+        for stack in self.strands.borrow_mut().end() {
+            self.pool.stacks.give_back(stack);
+        }
+        std::mem::forget(abort_on_unwind);
+    }
+
+    fn may_leave(&self) -> bool {
+        self.pool.closing.load(Ordering::Acquire)
+            && self.strands.borrow().all_idle()
+            && self.awaited_fills.get() == 0
+            && self.full_frames.borrow().is_empty()
+            && self.deque.is_empty()
+            && self.pool.injector.is_empty()
+    }
+
+    // ------------------------------------------------------------ the loop
+
+    /// Looks once through all places that may have work.
+    pub(crate) fn find(&self) -> Option<Found> {
+        self.read_inbox();
+        if let Some(strand) = self.strands.borrow_mut().pop_ready() {
+            return Some(Found::Ready(strand));
+        }
+        if let Some(frame) = self.full_frames.borrow_mut().pop() {
+            return Some(Found::Start(Job::Frame(frame)));
+        }
+        while let Some(closure) = self.deque.pop() {
+            if self.claim(&closure) {
+                return Some(Found::Start(Job::Closure(closure)));
+            }
+        }
+        self.steal()
+            .map(|closure| Found::Start(Job::Closure(closure)))
+    }
+
+    fn steal(&self) -> Option<ClosureRef> {
+        let stations = &self.pool.stations;
+        let first = self.next_random() % stations.len();
+        let others = (first..stations.len())
+            .chain(0..first)
+            .filter(|other| *other != self.index);
+        for victim in others {
+            let station = &stations[victim];
+            while let Some(closure) = station.steal() {
+                if self.claim(&closure) {
+                    // Restock: the next thief should not have to wait.
+                    station.with_want(tls::WantFlag::ask_for_work);
+                    self.station().counters.steals.add_one();
+                    return Some(closure);
+                }
+            }
+        }
+        while let Some(closure) = steal_from(|| self.pool.injector.steal()) {
+            if self.claim(&closure) {
+                return Some(closure);
+            }
+        }
+        None
+    }
+
+    fn execute(&self, found: Found) {
+        let (strand, job, running) = match found {
+            Found::Ready(strand) => {
+                let running = self.strands.borrow_mut().take_paused(strand);
+                (strand, Job::Continue, running)
+            }
+            Found::Start(job) => {
+                let strand = self.idle_strand();
+                let born = self.births.replace(self.births.get() + 1);
+                let closure = match &job {
+                    Job::Closure(closure) => Some(closure.clone()),
+                    Job::Frame(_) | Job::Continue | Job::End => None,
+                };
+                (strand, job, Running::new(strand, born, closure))
+            }
+        };
+        let (mut coroutine, guard) = self.strands.borrow_mut().begin(strand);
+        overflow::set_guard(&guard);
+        tls::set_newest(running.newest);
+        self.running.replace(Some(running));
+        let pause = coroutine
+            .resume(job)
+            .as_yield()
+            .expect("strands end by `Strands::end` only");
+        let mut running = self.running.take().expect("set above");
+        running.newest = tls::newest();
+        tls::set_newest(ptr::null());
+        overflow::set_guard(&(0..0));
+        let finished = self
+            .strands
+            .borrow_mut()
+            .put_back(coroutine, running, pause);
+        drop(finished);
+    }
+
+    fn idle_strand(&self) -> usize {
+        let mut strands = self.strands.borrow_mut();
+        let made = strands.take_idle(
+            || {
+                self.station().counters.strands.add_one();
+                self.pool.stacks.take()
+            },
+            run_jobs,
+        );
+        match made {
+            Ok(strand) => strand,
+            Err(error) => {
+                eprintln!(
+                    "atlas: no address space for another strand's stack ({error}): \
+                     lower ATLAS_STACK, or allow the process more memory"
+                );
+                std::process::abort();
+            }
+        }
+    }
+
+    pub(crate) fn read_inbox(&self) {
+        let inbox = &self.station().inbox;
+        if inbox.is_empty() {
+            return;
+        }
+        while let Some(message) = steal_from(|| inbox.steal()) {
+            match message {
+                Message::Resume { strand, wait } => {
+                    self.strands.borrow_mut().end_wait(strand, wait);
+                }
+                Message::Fill {
+                    closure,
+                    continuation,
+                } => {
+                    self.awaited_fills.set(self.awaited_fills.get() - 1);
+                    let full = frame::fill(continuation, &closure);
+                    self.full_frames.borrow_mut().extend(full);
+                }
+                Message::Abort(closure) => {
+                    self.strands.borrow_mut().abort(&closure);
+                    if let Some(running) = &mut *self.running.borrow_mut() {
+                        running.aborting |= running.closure.as_ref() == Some(&closure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Trims what idle strands have used; called before the worker sleeps.
+    pub(crate) fn trim(&self) {
+        self.strands
+            .borrow_mut()
+            .trim_idle(|guard| self.pool.stacks.trim(guard));
+    }
+
+    // ----------------------------------------------- called from strands
+
+    /// Looks at what the raised poll flag announces; true if nobody wants the
+    /// running strand's result.
+    #[cold]
+    pub(crate) fn poll(&self) -> bool {
+        let bits = tls::with_want(tls::WantFlag::take);
+        self.read_inbox();
+        if bits & (tls::THIEF | tls::URGENT) != 0 {
+            self.serve_thieves(bits & tls::URGENT != 0);
+        }
+        if self.older_is_ready() {
+            self.station().counters.preemptions.add_one();
+            self.pause(Pause::Preempted);
+        }
+        self.with_running(|running| running.aborting)
+    }
+
+    /// Makes the oldest latent work public, if a thief is to have it.
+    fn serve_thieves(&self, urgent: bool) {
+        let needs_wake = self.pool.sleep.needs_wake() && !self.pool.hosting.wants();
+        if needs_wake && !urgent && self.pool.sleep.has_sentinel() && self.decide() == Wake::NotYet
+        {
+            // Look again at the next join.
+            tls::with_want(tls::WantFlag::ask_for_work);
+            return;
+        }
+        if self.deque.is_empty() {
+            let Some(closure) = self.promote_oldest() else {
+                return;
+            };
+            self.station().counters.promotions.add_one();
+            self.deque.push(closure);
+        }
+        self.wake_one();
+        self.pool.hosting.tell_surplus();
+    }
+
+    fn decide(&self) -> Wake {
+        let newest = tls::newest();
+        let oldest = self.with_running(|running| {
+            // SAFETY: the list and the queue are the running strand's.
+            unsafe { running.marked.oldest(newest) }
+        });
+        let Some(oldest) = oldest else {
+            return Wake::Now;
+        };
+        // SAFETY: in the list, so alive.
+        let key = unsafe { &*oldest }
+            .kind()
+            .map_or(0, |kind| ptr::from_ref(kind).addr());
+        self.policy
+            .borrow_mut()
+            .decide(oldest.addr(), key, Instant::now)
+    }
+
+    fn promote_oldest(&self) -> Option<ClosureRef> {
+        let newest = tls::newest();
+        // SAFETY: the list and the queue are the running strand's.
+        self.with_running(|running| unsafe { running.marked.promote_oldest(newest) })
+            .or_else(|| self.strands.borrow_mut().promote_oldest())
+    }
+
+    /// Makes a closure public, and wakes somebody for it.
+    pub(crate) fn publish(&self, closure: ClosureRef) {
+        self.deque.push(closure);
+        self.wake_one();
+        self.pool.hosting.tell_surplus();
+    }
+
+    /// The owner has come back to a marked node that was not promoted.
+    pub(crate) fn take_back(&self, node: *const Node) {
+        self.policy
+            .borrow_mut()
+            .came_back(node.addr(), Instant::now);
+        self.with_running(|running| running.marked.take_back(node));
+    }
+
+    /// The owner has come back to a promoted node: true if nobody else has begun
+    /// it, and then it is the caller's.
+    pub(crate) fn reclaim(&self, node: *const Node, closure: &ClosureRef) -> bool {
+        self.policy
+            .borrow_mut()
+            .came_back(node.addr(), Instant::now);
+        let mine = self.claim(closure);
+        if mine {
+            self.drop_stale(closure);
+        }
+        mine
+    }
+
+    pub(crate) fn claim(&self, closure: &ClosureRef) -> bool {
+        closure.claim(self.index)
+    }
+
+    /// Takes the deque's reference to a closure out that was claimed by another
+    /// way, if it is the newest, as it is most often.
+    fn drop_stale(&self, closure: &ClosureRef) {
+        if let Some(newest) = self.deque.pop() {
+            if newest != *closure {
+                self.deque.push(newest);
+            }
+        }
+    }
+
+    /// A handed-out child of a frame will come back.
+    pub(crate) fn expect_fill(&self) {
+        self.awaited_fills.set(self.awaited_fills.get() + 1);
+    }
+
+    /// Suspends the running strand until the closure is done. If nobody wants the
+    /// strand's own result any more, nobody wants the closure's.
+    pub(crate) fn wait_for(&self, closure: &ClosureRef) {
+        if closure.is_done() {
+            return;
+        }
+        let wait = self.waits.replace(self.waits.get() + 1);
+        let strand = self.with_running(|running| {
+            running.wait = Some(wait);
+            running.strand
+        });
+        let waiter = Waiter::Strand {
+            pool: Arc::clone(&self.pool),
+            home: self.index,
+            strand,
+            wait,
+        };
+        // SAFETY: the caller is the closure's only waiter, and waits once.
+        let mut blocked = unsafe { closure.wait(waiter) };
+        let mut told = false;
+        while blocked {
+            if !told && self.with_running(|running| running.aborting) {
+                told = true;
+                self.pool.abort(closure);
+                blocked = !closure.is_done();
+                continue;
+            }
+            self.station().counters.suspensions.add_one();
+            self.with_running(|running| running.wait = Some(wait));
+            self.pause(Pause::Blocked);
+            blocked = !closure.is_done();
+        }
+        self.with_running(|running| running.wait = None);
+    }
+
+    /// Runs a closure here if nobody has begun it, and waits for it otherwise.
+    pub(crate) fn wait_or_run(&self, closure: &ClosureRef) {
+        if self.claim(closure) {
+            self.drop_stale(closure);
+            // SAFETY: claimed just now.
+            unsafe { (closure.kind().execute)(closure) };
+        }
+        self.wait_for(closure);
+    }
+
+    fn older_is_ready(&self) -> bool {
+        let oldest = self.strands.borrow().oldest_ready();
+        oldest.is_some_and(|born| self.with_running(|running| born < running.born))
+    }
+
+    /// Leaves the strand's stack for the worker's loop.
+    fn pause(&self, pause: Pause) {
+        let yielder = self.with_running(|running| running.yielder);
+        // SAFETY: `run_jobs` set it for the running strand, which is the caller.
+        unsafe { &*yielder }.suspend(pause);
+    }
+
+    fn with_running<R>(&self, f: impl FnOnce(&mut Running) -> R) -> R {
+        let mut running = self.running.borrow_mut();
+        f(running.as_mut().expect("called on a strand's stack"))
+    }
+
+    fn wake_one(&self) {
+        if let Some(worker) = self.pool.sleep.wake_one() {
+            self.station().counters.wakes.add_one();
+            self.pool.unpark(worker);
+        }
+    }
+
+    /// Xorshift (Marsaglia 2003): where to look first need not be better.
+    fn next_random(&self) -> usize {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        (state >> 32) as usize
+    }
+}
+
+/// The body of every strand's coroutine: runs one job after another.
+fn run_jobs(yielder: &StrandYielder, mut job: Job) {
+    while !matches!(job, Job::End) {
+        let worker = Worker::current().expect("strands run on workers");
+        worker.with_running(|running| running.yielder = yielder);
+        match job {
+            Job::Closure(closure) if closure.is_aborted() => {
+                // SAFETY: claimed by whoever found it, and not begun.
+                unsafe { (closure.kind().discard)(&closure) };
+                // SAFETY: as above, and its call is gone.
+                unsafe { closure.fail(crate::panic::TaskPanic::aborted()) };
+            }
+            // SAFETY: claimed by whoever found it.
+            Job::Closure(closure) => unsafe { (closure.kind().execute)(&closure) },
+            Job::Frame(frame) => frame::run_full(frame),
+            Job::Continue | Job::End => unreachable!("a pause inside of a job is continued there"),
+        }
+        job = yielder.suspend(Pause::Finished);
+    }
+}
+
+/// The slow path of a join's poll: true if this thread is not a worker.
+#[cold]
+#[inline(never)]
+pub(crate) fn poll_raised() -> bool {
+    let Some(worker) = Worker::current() else {
+        return true;
+    };
+    if worker.poll() && !thread::panicking() {
+        unwind_aborted();
+    }
+    false
+}
+
+/// Unwinding out of a worker would leave its strands behind: the process ends.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("atlas: a worker has panicked outside of any task: this is a bug in Atlas");
+        std::process::abort();
+    }
+}
