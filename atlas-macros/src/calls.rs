@@ -113,6 +113,14 @@ impl TaskCall {
         quote_spanned!(self.parentheses=> (#(#arguments,)*))
     }
 
+    /// A closure from the tuple of arguments to what the call returns. It names
+    /// the function as a value: what the caller sees under that name is called.
+    pub(crate) fn call(&self) -> TokenStream {
+        let task = &self.task;
+        let values = fresh_names("value", self.arguments.len());
+        quote!(|(#(#values,)*)| #task(#(#values),*))
+    }
+
     /// How many arguments there are.
     pub(crate) fn arguments_len(&self) -> usize {
         self.arguments.len()

@@ -71,12 +71,15 @@ fn emit(first: &TaskCall, rest: &[TaskCall]) -> TokenStream {
         .zip(&arguments)
         .map(|(child, name)| child.bind_arguments(name));
 
-    let (first, first_arguments, first_result) = (first.task(), &arguments[0], &results[0]);
-    let mut work = quote!(::atlas::__private::call_task::<#first>(#first_arguments));
+    let (task, first_arguments, first_result) = (first.task(), &arguments[0], &results[0]);
+    let call = first.call();
+    let mut work = quote!(::atlas::__private::call_task::<#task, _>(#first_arguments, #call));
     let mut pattern = quote!(#first_result);
     for ((child, arguments), result) in rest.iter().zip(&arguments[1..]).zip(&results[1..]) {
-        let task = child.task();
-        work = quote!(::atlas::__private::join_task::<#task, _, _>(#arguments, move || #work));
+        let (task, call) = (child.task(), child.call());
+        work = quote! {
+            ::atlas::__private::join_task::<#task, _, _, _>(#arguments, move || #work, #call)
+        };
         pattern = quote!((#pattern, #result));
     }
     quote! {{

@@ -16,6 +16,7 @@ mod main_attr;
 mod next;
 mod signature;
 mod task;
+mod unroll;
 
 /// Makes a free function a task. The only option is `impure`.
 #[proc_macro_attribute]
