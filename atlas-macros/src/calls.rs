@@ -56,7 +56,6 @@ impl TaskCall {
                     "{takes}, not of macros: put the macro into a function under `#[atlas::spawn]`"
                 ),
             ),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "`Expr` is non-exhaustive")]
             other => reject(
                 &other,
                 format!(
