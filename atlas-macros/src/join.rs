@@ -10,7 +10,7 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, Result, Token};
 
-use crate::calls::{Caller, TaskCall, fresh_names};
+use crate::calls::{Caller, TaskCall, fresh_name, fresh_names};
 use crate::signature::Rejections;
 
 /// Expands `join!(f(a), g(b), ..)`.
@@ -46,8 +46,9 @@ pub(crate) fn expand_handle(input: TokenStream) -> Result<TokenStream> {
     match &*parse_calls(input, SPAWN)? {
         [] => Err(Error::new(Span::call_site(), USAGE)),
         [child] => {
-            let (task, arguments) = (child.task(), child.arguments());
-            Ok(quote!(::atlas::__private::spawn_task::<#task>(#arguments)))
+            let (task, name) = (child.task(), fresh_name("arguments"));
+            let binding = child.bind_arguments(&name);
+            Ok(quote!({ #binding ::atlas::__private::spawn_task::<#task>(#name) }))
         }
         [_, second, ..] => Err(Error::new_spanned(second.task(), USAGE)),
     }
