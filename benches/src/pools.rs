@@ -29,7 +29,10 @@ impl Pools {
     pub fn start(workers: NonZero<usize>) -> Result<Self> {
         let count = workers.get();
         let atlas = atlas::Runtime::builder().workers(count).build();
-        let rayon = rayon::ThreadPoolBuilder::new().num_threads(count).build();
+        let rayon = rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .stack_size(STACK_BYTES)
+            .build();
         let chili = chili::Config {
             thread_count: Some(workers),
             ..chili::Config::default()
@@ -85,3 +88,6 @@ impl Fork for Rayon {
         rayon::join(a, b)
     }
 }
+
+/// rayon's threads overflow their usual stack on the deep trees of `uts`.
+const STACK_BYTES: usize = 64 << 20;
