@@ -9,7 +9,10 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::task::Task;
 
 /// A panic of a task: where, and what it said.
 pub struct TaskPanic {
@@ -131,15 +134,22 @@ pub(crate) fn unwind_aborted() -> ! {
     resume_unwind(Box::new(Aborted))
 }
 
-/// Notes a task's path if it is dropped by unwinding; forgotten otherwise.
-pub(crate) struct NotePath(pub(crate) &'static str);
+/// Notes a task's path if it is dropped by unwinding; forgotten otherwise. It
+/// has no size, so that the fast path stores nothing for it.
+pub(crate) struct NotePath<T: Task>(pub(crate) PhantomData<T>);
 
-impl Drop for NotePath {
-    #[cold]
+impl<T: Task> Drop for NotePath<T> {
+    #[inline(always)]
     fn drop(&mut self) {
-        let noted = NOTED.take();
-        NOTED.set(noted.or_else(|| Some(self.0.to_owned())));
+        note(T::PATH);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn note(path: &'static str) {
+    let noted = NOTED.take();
+    NOTED.set(noted.or_else(|| Some(path.to_owned())));
 }
 
 /// The payload of an abort.

@@ -1,5 +1,7 @@
 //! A task with its arguments, as latent work: the portable kind.
 
+use std::marker::PhantomData;
+
 use crate::closure::ClosureRef;
 use crate::frame::{Continuation, drive};
 use crate::join::join_latent;
@@ -42,7 +44,7 @@ impl<T: Task> Latent for TaskCall<T> {
 
     #[inline(always)]
     fn run(self) -> Value<T> {
-        let note = NotePath(T::PATH);
+        let note = NotePath::<T>(PhantomData);
         let value = T::call(self.0).finish();
         std::mem::forget(note);
         value
@@ -51,7 +53,7 @@ impl<T: Task> Latent for TaskCall<T> {
     fn run_as<P: Place<Self>>(self, closure: &ClosureRef) {
         let to = Continuation::closure(closure.clone());
         drive(Some(to), |_| {
-            let note = NotePath(T::PATH);
+            let note = NotePath::<T>(PhantomData);
             let returned = T::call(self.0);
             std::mem::forget(note);
             returned.settle(to)

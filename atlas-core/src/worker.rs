@@ -447,7 +447,7 @@ impl Worker {
 
 /// The body of every strand's coroutine: runs one job after another.
 fn run_jobs(yielder: &StrandYielder, mut job: Job) {
-    loop {
+    while !matches!(job, Job::End) {
         let worker = Worker::current().expect("strands run on workers");
         worker.with_running(|running| running.yielder = yielder);
         match job {
@@ -460,8 +460,7 @@ fn run_jobs(yielder: &StrandYielder, mut job: Job) {
             // SAFETY: claimed by whoever found it.
             Job::Closure(closure) => unsafe { (closure.kind().execute)(&closure) },
             Job::Frame(frame) => frame::run_full(frame),
-            Job::End => return,
-            Job::Continue => unreachable!("only a pause inside of a job is continued"),
+            Job::Continue | Job::End => unreachable!("a pause inside of a job is continued there"),
         }
         job = yielder.suspend(Pause::Finished);
     }

@@ -5,8 +5,9 @@
 //! assembles the continuation's arguments from the results and what was captured.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
 use syn::{Error, Result, Token};
 
 use crate::calls::{Caller, TaskCall, fresh_names};
@@ -115,11 +116,15 @@ impl SpawnNext {
         let continuation = self.continuation.task();
         let captured = self.continuation.arguments();
         let captures = fresh_names("captured", self.continuation.arguments_len());
+        // What does not fit the continuation is reported at its name.
+        let assembled = quote_spanned! {
+            continuation.span()=> (#(#results,)* #(#captures,)*)
+        };
         quote! {
             ::atlas::__private::spawn_next::<(#(#tasks,)*), #continuation, _, _>(
                 (#(#arguments,)*),
                 #captured,
-                |(#(#results,)*), (#(#captures,)*)| (#(#results,)* #(#captures,)*),
+                |(#(#results,)*), (#(#captures,)*)| #assembled,
             )
         }
     }

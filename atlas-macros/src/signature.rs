@@ -7,7 +7,6 @@
 
 use proc_macro2::Span;
 use quote::ToTokens;
-use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{FnArg, Ident, ItemFn, Lifetime, ReturnType, Signature, Type};
 
@@ -249,10 +248,32 @@ fn owned_form(ty: &Type) -> String {
     }
 }
 
+/// The type as a person writes it: tokens print with a space around each.
 fn source_text(ty: &Type) -> String {
-    ty.span()
-        .source_text()
-        .unwrap_or_else(|| ty.to_token_stream().to_string())
+    let mut text = ty.to_token_stream().to_string();
+    for (spaced, tight) in [
+        (" :: ", "::"),
+        (" < ", "<"),
+        (" >", ">"),
+        (" ,", ","),
+        (" ;", ";"),
+    ] {
+        text = text.replace(spaced, tight);
+    }
+    text
+}
+
+/// True if the function can only stand in an `impl` block or a trait.
+pub(crate) fn is_associated(signature: &Signature) -> bool {
+    struct FindsSelf(bool);
+    impl<'ast> Visit<'ast> for FindsSelf {
+        fn visit_ident(&mut self, ident: &'ast Ident) {
+            self.0 |= ident == "Self";
+        }
+    }
+    let mut finds_self = FindsSelf(signature.receiver().is_some());
+    finds_self.visit_signature(signature);
+    finds_self.0
 }
 
 /// True for `#[cfg(..)]` and `#[cfg_attr(..)]`.

@@ -3,8 +3,8 @@
 //!
 //! The type lives in the type namespace and the function in the value namespace,
 //! so one `use m::fib` imports both, and `join!(fib(n))` finds the task from the
-//! path of the call. A rejected function is still emitted as it stands: callers
-//! then see no errors but the rejection.
+//! path of the call. A rejected function is still emitted as it stands, so that
+//! the program sees no errors but the rejection.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -19,11 +19,43 @@ use crate::signature::{self, Rejections};
 
 /// Expands `#[atlas::spawn(options)] item`.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
-    match Task::parse(options, item.clone()) {
-        Ok(task) => task.emit(),
+    let function = match parse_function(item.clone(), "spawn") {
+        Ok(function) => function,
         Err(error) => {
             let errors = error.into_compile_error();
+            return quote!(#item #errors);
+        }
+    };
+    match signature::both(Options::parse.parse2(options), signature::check(&function)) {
+        Ok((options, ())) => Task { function, options }.emit(),
+        Err(error) if signature::is_associated(&function.sig) => {
+            let errors = error.into_compile_error();
             quote!(#item #errors)
+        }
+        Err(error) => emit_rejected(&function, error),
+    }
+}
+
+/// Emits the function, and an implementation whose associated types contain the
+/// errors: whoever calls the task meets a type that was already reported. The
+/// errors stand for array lengths, since one in a type's place counts as `()`.
+fn emit_rejected(function: &ItemFn, error: syn::Error) -> TokenStream {
+    let visibility = &function.vis;
+    let name = &function.sig.ident;
+    let conditions = conditions(function);
+    let errors = error.into_iter().map(|error| error.into_compile_error());
+    quote! {
+        #function
+        #(#conditions)*
+        #[allow(non_camel_case_types, dead_code, missing_docs)]
+        #visibility struct #name {}
+        #(#conditions)*
+        impl ::atlas::__private::Task for #name {
+            type Args = (#([(); #errors],)*);
+            type Returned = <Self as ::atlas::__private::Task>::Args;
+            const PATH: &'static str = "";
+            const IMPURE: bool = false;
+            fn call(arguments: Self::Args) -> Self::Returned { arguments }
         }
     }
 }
@@ -35,13 +67,6 @@ struct Task {
 }
 
 impl Task {
-    fn parse(options: TokenStream, item: TokenStream) -> syn::Result<Self> {
-        let function = parse_function(item, "spawn")
-            .and_then(|function| signature::check(&function).map(|()| function));
-        let (options, function) = signature::both(Options::parse.parse2(options), function)?;
-        Ok(Self { function, options })
-    }
-
     fn emit(&self) -> TokenStream {
         let function = self.emit_function();
         let marker = self.emit_marker();
@@ -60,7 +85,7 @@ impl Task {
     /// The type that carries the `Task` implementation. Its braces keep the
     /// value namespace free for the function.
     fn emit_marker(&self) -> TokenStream {
-        let conditions = self.conditions();
+        let conditions = conditions(&self.function);
         let visibility = &self.function.vis;
         let name = self.name();
         quote! {
@@ -80,14 +105,15 @@ impl Task {
     }
 
     fn emit_implementation(&self) -> TokenStream {
-        let conditions = self.conditions();
+        let conditions = conditions(&self.function);
         let name = self.name();
         let path_tail = format!("::{}", name.unraw());
         let impure = self.options.impure;
         let types = self.argument_types();
         let list = self.function.sig.paren_token.span.join();
-        let arguments = quote_spanned!(list=> (#(#types,)*));
+        let arguments = quote_spanned!(list=> type Args = (#(#types,)*););
         let returned = signature::returned_type(&self.function.sig);
+        let returned = quote_spanned!(returned.span()=> type Returned = #returned;);
         // Not the parameters' own names: one of them may be the function's name.
         let values = fresh_names("argument", types.len());
         quote! {
@@ -96,8 +122,8 @@ impl Task {
             #[automatically_derived]
             #[allow(deprecated, clippy::type_complexity, clippy::unused_unit)]
             impl ::atlas::__private::Task for #name {
-                type Args = #arguments;
-                type Returned = #returned;
+                #arguments
+                #returned
                 const PATH: &'static str =
                     ::core::concat!(::core::module_path!(), #path_tail);
                 const IMPURE: bool = #impure;
@@ -110,7 +136,7 @@ impl Task {
     }
 
     fn emit_registration(&self) -> TokenStream {
-        let conditions = self.conditions();
+        let conditions = conditions(&self.function);
         let name = self.name();
         quote! {
             #(#conditions)*
@@ -124,7 +150,7 @@ impl Task {
     /// process: the bound on the whole tuple would not say which one cannot. In
     /// a signature it is checked, and reported, before any function body.
     fn emit_assertions(&self) -> TokenStream {
-        let conditions = self.conditions();
+        let conditions = conditions(&self.function);
         let arguments = self
             .argument_types()
             .into_iter()
@@ -142,14 +168,6 @@ impl Task {
         &self.function.sig.ident
     }
 
-    /// The conditions under which the function exists.
-    fn conditions(&self) -> Vec<&Attribute> {
-        let attributes = self.function.attrs.iter();
-        attributes
-            .filter(|attribute| attribute.path().is_ident("cfg"))
-            .collect()
-    }
-
     fn argument_types(&self) -> Vec<&Type> {
         let inputs = self.function.sig.inputs.iter();
         inputs
@@ -159,6 +177,14 @@ impl Task {
             })
             .collect()
     }
+}
+
+/// The conditions under which the function exists.
+fn conditions(function: &ItemFn) -> Vec<&Attribute> {
+    let attributes = function.attrs.iter();
+    attributes
+        .filter(|attribute| attribute.path().is_ident("cfg"))
+        .collect()
 }
 
 /// What stands in the parentheses of the attribute.

@@ -7,10 +7,13 @@
 //!
 //! `towards_viewer` always points away from the surface, against the path.
 
+use std::f64::consts::PI;
+
 use serde::{Deserialize, Serialize};
 
+use super::microfacets::{Microfacets, schlick};
 use super::ray::Hit;
-use super::sampler::{cosine_hemisphere, disk};
+use super::sampler::cosine_hemisphere;
 use super::vector::{Frame, Vec3};
 
 /// The place of a material in its scene's list.
@@ -73,15 +76,22 @@ pub struct Scatter {
 }
 
 impl Material {
+    /// What the surface emits from its outside.
+    #[must_use]
+    pub fn radiance(&self) -> Vec3 {
+        match self {
+            Self::Emissive { radiance } => *radiance,
+            Self::Diffuse { .. } | Self::Metal { .. } | Self::Dielectric { .. } => Vec3::ZERO,
+        }
+    }
+
     /// What the surface emits towards a viewer of this hit.
     #[must_use]
     pub fn emitted(&self, hit: &Hit) -> Vec3 {
-        match self {
-            Self::Emissive { radiance } if hit.outside => *radiance,
-            Self::Emissive { .. }
-            | Self::Diffuse { .. }
-            | Self::Metal { .. }
-            | Self::Dielectric { .. } => Vec3::ZERO,
+        if hit.outside {
+            self.radiance()
+        } else {
+            Vec3::ZERO
         }
     }
 
@@ -164,7 +174,7 @@ impl Material {
             } => {
                 let field = |offset: f64| (offset / checker.size + GRID_SHIFT).floor();
                 let sum = field(point.x) + field(point.y) + field(point.z);
-                if sum % 2.0 == 0.0 {
+                if (sum / 2.0).fract() == 0.0 {
                     *color
                 } else {
                     checker.color
@@ -200,105 +210,9 @@ fn refract(ior: f64, color: Vec3, hit: &Hit, towards_viewer: Vec3, choice: f64) 
     scatter(bent.normalized(), color)
 }
 
-/// A rough mirror: facets with GGX normals, Smith's shadowing.
-///
-/// From: Heitz, *Sampling the GGX Distribution of Visible Normals*, JCGT 7(4), 2018.
-struct Microfacets {
-    color: Vec3,
-    alpha: f64,
-}
-
-impl Microfacets {
-    fn new(color: Vec3, roughness: f64) -> Self {
-        Self {
-            color,
-            alpha: roughness * roughness,
-        }
-    }
-
-    fn scatter(&self, hit: &Hit, towards_viewer: Vec3, point: [f64; 2]) -> Option<Scatter> {
-        let frame = Frame::around(hit.normal);
-        let viewer = frame.to_local(towards_viewer);
-        let facet = self.visible_normal(viewer, point);
-        let light = (-viewer).reflect(facet);
-        if light.z <= 0.0 {
-            return None;
-        }
-        let [viewer_shadow, light_shadow] = [self.shadow(viewer), self.shadow(light)];
-        let passed = (1.0 + viewer_shadow) / (1.0 + viewer_shadow + light_shadow);
-        Some(Scatter {
-            direction: frame.to_world(light),
-            weight: schlick(self.color, viewer.dot(facet)) * passed,
-            density: Some(self.density(viewer, facet)),
-        })
-    }
-
-    fn evaluate(&self, hit: &Hit, towards_viewer: Vec3, towards_light: Vec3) -> (Vec3, f64) {
-        let frame = Frame::around(hit.normal);
-        let viewer = frame.to_local(towards_viewer);
-        let light = frame.to_local(towards_light);
-        let facet = (viewer + light).normalized();
-        let passed = 1.0 / (1.0 + self.shadow(viewer) + self.shadow(light));
-        let value = self.facets(facet) * passed / (4.0 * viewer.z);
-        (
-            schlick(self.color, viewer.dot(facet)) * value,
-            self.density(viewer, facet),
-        )
-    }
-
-    /// Density, by solid angle, of the direction that `facet` mirrors `viewer` to.
-    fn density(&self, viewer: Vec3, facet: Vec3) -> f64 {
-        self.facets(facet) / ((1.0 + self.shadow(viewer)) * 4.0 * viewer.z)
-    }
-
-    /// The GGX distribution of facet normals.
-    fn facets(&self, facet: Vec3) -> f64 {
-        let square = self.alpha * self.alpha;
-        let spread = facet.z * facet.z * (square - 1.0) + 1.0;
-        square / (PI * spread * spread)
-    }
-
-    /// Smith's function lambda: what facets hide from each other.
-    fn shadow(&self, direction: Vec3) -> f64 {
-        let cosine_squared = direction.z * direction.z;
-        let tangent_squared = (1.0 - cosine_squared).max(0.0) / cosine_squared;
-        ((1.0 + self.alpha * self.alpha * tangent_squared).sqrt() - 1.0) / 2.0
-    }
-
-    /// A facet normal, by the share of it that the viewer sees.
-    fn visible_normal(&self, viewer: Vec3, point: [f64; 2]) -> Vec3 {
-        let stretch = |vector: Vec3| {
-            let z = vector.z.max(0.0);
-            Vec3::new(self.alpha * vector.x, self.alpha * vector.y, z).normalized()
-        };
-        let stretched = stretch(viewer);
-        let flat_squared = stretched.x * stretched.x + stretched.y * stretched.y;
-        let across = if flat_squared > 0.0 {
-            Vec3::new(-stretched.y, stretched.x, 0.0) / flat_squared.sqrt()
-        } else {
-            Vec3::new(1.0, 0.0, 0.0)
-        };
-        let along = stretched.cross(across);
-        let [a, b] = disk(point);
-        let seen = (1.0 + stretched.z) / 2.0;
-        let b = (1.0 - seen) * (1.0 - a * a).max(0.0).sqrt() + seen * b;
-        let c = (1.0 - a * a - b * b).max(0.0).sqrt();
-        stretch(across * a + along * b + stretched * c)
-    }
-}
-
-/// Schlick's approximation of Fresnel's reflectance.
-fn schlick(straight_on: Vec3, cosine: f64) -> Vec3 {
-    let rest = (1.0 - cosine).clamp(0.0, 1.0);
-    let square = rest * rest;
-    straight_on + (Vec3::ONE - straight_on) * (square * square * rest)
-}
-
 fn white() -> Vec3 {
     Vec3::ONE
 }
-
-const PI: f64 = std::f64::consts::PI;
 
 /// Metals smoother than this are perfect mirrors: their highlight of a light is
 /// narrower than a pixel, and its density would overflow.

@@ -21,12 +21,15 @@
 //! Lengths are in the scene's own unit, angles in degrees where a person writes
 //! them, colours are linear RGB with Rec. 709 primaries.
 
+pub mod bounds;
 pub mod bvh;
+mod bvh_build;
 pub mod camera;
 pub mod image;
 pub mod light;
 pub mod material;
 pub mod mesh;
+mod microfacets;
 pub mod obj;
 pub mod path;
 pub mod progress;
@@ -34,6 +37,7 @@ pub mod ray;
 pub mod render;
 pub mod sampler;
 pub mod scene;
+mod scene_entries;
 pub mod scene_file;
 pub mod shapes;
 pub mod vector;

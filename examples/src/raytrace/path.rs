@@ -6,9 +6,9 @@
 //! 1997, section 9.2), so that each way serves where it is good.
 //!
 //! Long paths end by chance, in proportion to what they could still bring
-//! (Russian roulette), which does not change the mean. One thing does: what comes
-//! over more than one surface is limited to [`INDIRECT_MAX`], or a caustic that
-//! one path in a million finds would leave a white dot.
+//! (Russian roulette), which does not change the mean. Two limits do change it:
+//! `INDIRECT_MAX`, or a caustic that one path in a million finds would leave a
+//! white dot; and `MIRRORED_MAX`, or the sun in a mirror would have a jagged edge.
 
 use super::ray::{Hit, Ray};
 use super::sampler::Sampler;
@@ -24,6 +24,7 @@ pub fn radiance(scene: &Scene, ray: Ray, depth_max: u32, sampler: &Sampler) -> V
         ray,
         throughput: Vec3::ONE,
         last: None,
+        blurred: false,
         light: Vec3::ZERO,
     };
     for depth in 0..depth_max {
@@ -47,6 +48,8 @@ struct Path<'scene> {
     /// The density with which the last surface chose the ray; `None` if
     /// light on it could not have been sampled there.
     last: Option<f64>,
+    /// True if an earlier surface spread the path.
+    blurred: bool,
     /// What has been gathered.
     light: Vec3,
 }
@@ -56,15 +59,17 @@ impl Path<'_> {
     fn extend(&mut self, depth: u32, numbers: &Numbers<'_>) -> Option<()> {
         let Some(hit) = self.scene.nearest(&self.ray) else {
             let sky = self.scene.parts().sky.radiance(self.ray.direction);
-            self.gather(sky, depth);
+            self.gather(sky, self.most(depth));
             return None;
         };
         let material = self.scene.material(&hit);
         let towards_viewer = -self.ray.direction;
         let share = self.share_of_chance(&hit);
-        self.gather(material.emitted(&hit) * share, depth);
+        self.gather(material.emitted(&hit) * share, self.most(depth));
+        // The ray that ended here is no longer the last.
+        self.blurred |= self.last.is_some();
         if material.spreads() {
-            self.sample_light(&hit, depth, numbers);
+            self.sample_light(&hit, numbers);
         }
         let scatter =
             material.scatter(&hit, towards_viewer, numbers.direction(), numbers.choice())?;
@@ -78,7 +83,7 @@ impl Path<'_> {
     }
 
     /// Adds the light of a sampled direction.
-    fn sample_light(&mut self, hit: &Hit, depth: u32, numbers: &Numbers<'_>) {
+    fn sample_light(&mut self, hit: &Hit, numbers: &Numbers<'_>) {
         let lights = self.scene.lights();
         let Some(sample) = lights.sample(hit.point, numbers.light(), numbers.light_point()) else {
             return;
@@ -100,10 +105,12 @@ impl Path<'_> {
             return;
         }
         let share = power_heuristic(sample.density, density);
-        self.gather(
-            value * sample.radiance * (share / sample.density),
-            depth + 1,
-        );
+        let most = if self.blurred {
+            INDIRECT_MAX
+        } else {
+            f64::INFINITY
+        };
+        self.gather(value * sample.radiance * (share / sample.density), most);
     }
 
     /// The weight of light that the path met by chance at `hit`.
@@ -117,15 +124,22 @@ impl Path<'_> {
         }
     }
 
-    /// Adds light that comes over `surfaces` surfaces.
-    fn gather(&mut self, light: Vec3, surfaces: u32) {
+    /// Adds light, of which no colour may bring more than `most`.
+    fn gather(&mut self, light: Vec3, most: f64) {
         let light = self.throughput * light;
-        let excess = light.max_component() / INDIRECT_MAX;
-        self.light += if surfaces > 1 && excess > 1.0 {
-            light / excess
+        let excess = light.max_component() / most;
+        self.light += if excess > 1.0 { light / excess } else { light };
+    }
+
+    /// The limit of light that the ray itself meets.
+    fn most(&self, depth: u32) -> f64 {
+        if self.blurred {
+            INDIRECT_MAX
+        } else if depth > 0 && self.last.is_none() {
+            MIRRORED_MAX
         } else {
-            light
-        };
+            f64::INFINITY
+        }
     }
 
     /// Ends the path by chance, or makes up for those that ended.
@@ -186,5 +200,9 @@ pub const FIRST_DIMENSION: u32 = 2;
 /// Surfaces after which a path may end by chance.
 const SURE_SURFACES: u32 = 2;
 
-/// Greatest radiance, per colour, that comes over more than one surface.
-const INDIRECT_MAX: f64 = 8.0;
+/// Greatest radiance, per colour, that comes over two surfaces which spread light.
+const INDIRECT_MAX: f64 = 2.5;
+
+/// Greatest radiance, per colour, that is seen in mirrors and glass: enough for the
+/// 4 percent that glass mirrors of a sun to be white.
+const MIRRORED_MAX: f64 = 40.0;

@@ -7,7 +7,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::bvh::{Bounds, Bvh};
+use super::bounds::Bounds;
+use super::bvh::Bvh;
 use super::camera::Camera;
 use super::light::{Light, Lights};
 use super::material::{Material, MaterialId};
@@ -52,7 +53,8 @@ impl Sky {
     #[must_use]
     pub fn radiance(&self, direction: Vec3) -> Vec3 {
         let low = 1.0 - direction.y.max(0.0);
-        self.zenith.mix(self.horizon, low * low * low)
+        let power_4 = low * low * low * low;
+        self.zenith.mix(self.horizon, power_4 * power_4)
     }
 }
 
@@ -72,15 +74,14 @@ impl Scene {
         let mut lights = Lights::default();
         let mut primitives = Vec::new();
         for (sphere, material) in &parts.spheres {
-            let light = match parts.materials[*material as usize] {
-                Material::Emissive { radiance } => Some(lights.push(Light {
+            // A black light would be chosen with odds of zero over zero.
+            let radiance = parts.materials[*material as usize].radiance();
+            let light = (radiance.luminance() > 0.0).then(|| {
+                lights.push(Light {
                     sphere: *sphere,
                     radiance,
-                })),
-                Material::Diffuse { .. } | Material::Metal { .. } | Material::Dielectric { .. } => {
-                    None
-                }
-            };
+                })
+            });
             primitives.push(Primitive::Sphere(*sphere, *material, light));
         }
         for (place, (mesh, _)) in parts.meshes.iter().enumerate() {

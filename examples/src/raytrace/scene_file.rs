@@ -22,20 +22,12 @@
 //! What is wrong is said with the file and the line. A mesh's file is looked for
 //! beside the scene's.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use toml::Spanned;
-
-use super::camera::{Camera, CameraPose};
-use super::material::{Material, MaterialId};
-use super::mesh::{Mesh, Placement};
 use super::obj::{self, ObjError};
-use super::scene::{Scene, SceneParts, Sky};
-use super::shapes::{Plane, Sphere};
-use super::vector::Vec3;
+use super::scene::Scene;
+use super::scene_entries::SceneFile;
 
 /// A scene could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -147,271 +139,110 @@ pub fn load(path: &Path, files: &dyn Files) -> Result<Scene, SceneError> {
     Ok(Scene::new(parts))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SceneFile {
-    camera: Spanned<CameraEntry>,
-    sky: Sky,
-    materials: BTreeMap<String, Spanned<Material>>,
-    #[serde(default)]
-    spheres: Vec<SphereEntry>,
-    #[serde(default)]
-    planes: Vec<PlaneEntry>,
-    #[serde(default)]
-    meshes: Vec<MeshEntry>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CameraEntry {
-    position: Vec3,
-    look_at: Vec3,
-    #[serde(default = "upwards")]
-    up: Vec3,
-    vertical_fov_degrees: f64,
-    #[serde(default)]
-    aperture: f64,
-    focus_distance: Option<f64>,
-    #[serde(default = "one")]
-    exposure: f64,
-}
+    /// A scene and no other file.
+    struct Text(String);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SphereEntry {
-    center: Vec3,
-    radius: Spanned<f64>,
-    material: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlaneEntry {
-    point: Vec3,
-    normal: Spanned<Vec3>,
-    material: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MeshEntry {
-    file: String,
-    material: Spanned<String>,
-    #[serde(default = "unscaled")]
-    scale: Spanned<f64>,
-    #[serde(default)]
-    rotate_degrees: Vec3,
-    #[serde(default)]
-    translate: Vec3,
-}
-
-/// A field with an impossible value, by its place in the text.
-struct Wrong {
-    offset: usize,
-    problem: String,
-}
-
-/// `Ok` if a claim about a field holds, else the problem at the field's place.
-fn check<T>(field: &Spanned<T>, holds: bool, problem: &str) -> Result<(), Wrong> {
-    if holds {
-        return Ok(());
-    }
-    Err(Wrong {
-        // The end, as a table's first bytes may be the line break before it.
-        offset: field.span().end,
-        problem: problem.to_owned(),
-    })
-}
-
-impl SceneFile {
-    /// The description of the scene, with these meshes in the order of the file.
-    fn into_parts(self, meshes: Vec<Mesh>) -> Result<SceneParts, Wrong> {
-        let camera = self.camera.get_ref().camera(&self.camera)?;
-        for (name, material) in &self.materials {
-            let problem = impossible(material.get_ref());
-            let problem = problem.map(|problem| format!("material `{name}`: {problem}"));
-            check(material, problem.is_none(), &problem.unwrap_or_default())?;
+    impl Files for Text {
+        fn read(&self, path: &Path) -> io::Result<String> {
+            match path.to_str() {
+                Some("test.toml") => Ok(self.0.clone()),
+                Some("bad.obj") => Ok("v 0 0\n".to_owned()),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
         }
-        let names: Vec<&str> = self.materials.keys().map(String::as_str).collect();
-        let mut spheres = Vec::new();
-        for entry in &self.spheres {
-            spheres.push((entry.sphere()?, find_material(&names, &entry.material)?));
-        }
-        let mut planes = Vec::new();
-        for entry in &self.planes {
-            planes.push((entry.plane()?, find_material(&names, &entry.material)?));
-        }
-        let mut placed = Vec::new();
-        for (entry, mesh) in self.meshes.iter().zip(meshes) {
-            let mesh = mesh.placed(&entry.placement()?);
-            placed.push((mesh, find_material(&names, &entry.material)?));
-        }
-        Ok(SceneParts {
-            camera,
-            exposure: self.camera.get_ref().exposure,
-            sky: self.sky,
-            materials: self
-                .materials
-                .into_values()
-                .map(Spanned::into_inner)
-                .collect(),
-            spheres,
-            planes,
-            meshes: placed,
-        })
     }
-}
 
-impl CameraEntry {
-    fn camera(&self, at: &Spanned<Self>) -> Result<Camera, Wrong> {
-        let focus_distance = self
-            .focus_distance
-            .unwrap_or_else(|| (self.look_at - self.position).length());
-        let fov = self.vertical_fov_degrees;
-        check(
-            at,
-            fov > 0.0 && fov < 180.0,
-            "camera: `vertical_fov_degrees` must be between 0 and 180",
-        )?;
-        check(
-            at,
-            self.aperture >= 0.0,
-            "camera: `aperture` must be 0 or more",
-        )?;
-        check(
-            at,
-            self.exposure > 0.0,
-            "camera: `exposure` must be greater than 0",
-        )?;
-        check(
-            at,
-            focus_distance > 0.0,
-            "camera: `focus_distance` must be greater than 0",
-        )?;
-        Camera::new(&CameraPose {
-            position: self.position,
-            look_at: self.look_at,
-            up: self.up,
-            vertical_fov_degrees: fov,
-            aperture: self.aperture,
-            focus_distance,
-        })
-        .ok_or_else(|| Wrong {
-            offset: at.span().end,
-            problem: "camera: `look_at` must differ from `position`, and not lie along `up`".into(),
-        })
+    const HEAD: &str = "\
+[camera]
+position = [0, 1, 5]
+look_at = [0, 1, 0]
+vertical_fov_degrees = 40
+[sky]
+zenith = [0, 0, 1]
+horizon = [1, 1, 1]
+[materials.chalk.diffuse]
+color = [0.5, 0.5, 0.5]
+";
+
+    /// The error, with its causes, of a scene that begins with [`HEAD`].
+    fn error_of(tail: &str) -> String {
+        error_of_text(format!("{HEAD}{tail}"))
     }
-}
 
-impl SphereEntry {
-    fn sphere(&self) -> Result<Sphere, Wrong> {
-        let radius = *self.radius.get_ref();
-        check(
-            &self.radius,
-            is_positive(radius),
-            "`radius` must be greater than 0",
-        )?;
-        Ok(Sphere {
-            center: self.center,
-            radius,
-        })
+    fn error_of_text(text: String) -> String {
+        let error = load(Path::new("test.toml"), &Text(text)).unwrap_err();
+        format!("{:#}", anyhow::Error::new(error))
     }
-}
 
-impl PlaneEntry {
-    fn plane(&self) -> Result<Plane, Wrong> {
-        let normal = self.normal.get_ref().normalized();
-        check(
-            &self.normal,
-            normal.is_finite(),
-            "`normal` must not be zero",
-        )?;
-        Ok(Plane {
-            point: self.point,
-            normal,
-        })
+    #[test]
+    fn showcase_is_read() {
+        let scene = load(Path::new(SHOWCASE), &BuiltIn).unwrap();
+        assert!(scene.primitive_count() > 5000);
     }
-}
 
-impl MeshEntry {
-    fn placement(&self) -> Result<Placement, Wrong> {
-        let scale = *self.scale.get_ref();
-        check(
-            &self.scale,
-            is_positive(scale),
-            "`scale` must be greater than 0",
-        )?;
-        Ok(Placement {
-            scale,
-            rotate_degrees: self.rotate_degrees,
-            translate: self.translate,
-        })
-    }
-}
-
-fn find_material(names: &[&str], name: &Spanned<String>) -> Result<MaterialId, Wrong> {
-    let place = names.binary_search(&name.get_ref().as_str()).ok();
-    place
-        .and_then(|place| MaterialId::try_from(place).ok())
-        .ok_or_else(|| Wrong {
-            offset: name.span().end,
-            problem: format!(
-                "no material is called `{}`; there are: {}",
-                name.get_ref(),
-                names.join(", ")
+    #[test]
+    fn impossible_values_are_named_with_their_line() {
+        for (tail, expected) in [
+            (
+                "[[spheres]]\ncenter = [0, 0, 0]\nradius = -1\nmaterial = \"chalk\"",
+                "test.toml:12: `radius` must be greater than 0",
             ),
-        })
-}
+            (
+                "[[spheres]]\ncenter = [0, 0, 0]\nradius = 1\nmaterial = \"cheese\"",
+                "test.toml:13: no material is called `cheese`; there are: chalk",
+            ),
+            (
+                "[[planes]]\npoint = [0, 0, 0]\nnormal = [0, 0, 0]\nmaterial = \"chalk\"",
+                "test.toml:12: `normal` must not be zero",
+            ),
+            (
+                "[materials.tin.metal]\ncolor = [2, 1, 1]\nroughness = 0",
+                "material `tin`: `color` must be within 0 and 1 in each colour",
+            ),
+        ] {
+            let error = error_of(tail);
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = error_of_text(HEAD.replace("= 40", "= 180"));
+        assert!(error.starts_with("test.toml:"), "{error}");
+        assert!(error.contains("`vertical_fov_degrees` must be between 0 and 180"));
+    }
 
-/// What cannot be in this material, if anything.
-fn impossible(material: &Material) -> Option<&'static str> {
-    let is_share = |color: Vec3| {
-        [color.x, color.y, color.z]
-            .iter()
-            .all(|v| (0.0..=1.0).contains(v))
-    };
-    match material {
-        Material::Diffuse { color, checker } => {
-            let others = checker.map_or(Vec3::ZERO, |checker| checker.color);
-            if !is_share(*color) || !is_share(others) {
-                return Some(COLOR_RANGE);
-            }
-            let size = checker.map_or(1.0, |checker| checker.size);
-            (!is_positive(size)).then_some("`size` must be greater than 0")
-        }
-        Material::Metal { color, roughness } => {
-            if !is_share(*color) {
-                return Some(COLOR_RANGE);
-            }
-            (!(0.0..=1.0).contains(roughness)).then_some("`roughness` must be within 0 and 1")
-        }
-        Material::Dielectric { ior, color } => {
-            if !is_share(*color) {
-                return Some(COLOR_RANGE);
-            }
-            (!is_positive(*ior)).then_some("`ior` must be greater than 0")
-        }
-        Material::Emissive { radiance } => {
-            let dark = radiance.min(Vec3::ZERO) != Vec3::ZERO || !radiance.is_finite();
-            dark.then_some("`radiance` must be 0 or more in each colour")
-        }
+    #[test]
+    fn unknown_and_missing_fields_are_named_with_their_line() {
+        let error = error_of("[[spheres]]\ncentre = [0, 0, 0]");
+        assert!(
+            error.contains("line 11") && error.contains("centre"),
+            "{error}"
+        );
+        let error = error_of("[[spheres]]\nradius = 1\nmaterial = \"chalk\"");
+        assert!(
+            error.contains("line 10") && error.contains("center"),
+            "{error}"
+        );
+        let error = error_of("[materials.x.jelly]\ncolor = [0, 0, 0]");
+        assert!(
+            error.contains("line 10") && error.contains("jelly"),
+            "{error}"
+        );
+        let error = error_of("[[spheres]\n");
+        assert!(error.contains("`test.toml` is not a scene file"), "{error}");
+    }
+
+    #[test]
+    fn errors_of_meshes_name_the_mesh() {
+        let mesh = |file| {
+            error_of(&format!(
+                "[[meshes]]\nfile = \"{file}\"\nmaterial = \"chalk\""
+            ))
+        };
+        let missing = mesh("none.obj");
+        assert!(missing.contains("cannot read `none.obj`"), "{missing}");
+        let bad = mesh("bad.obj");
+        assert!(bad.contains("bad.obj:1: three numbers are wanted"), "{bad}");
     }
 }
-
-fn is_positive(number: f64) -> bool {
-    number > 0.0 && number.is_finite()
-}
-
-fn upwards() -> Vec3 {
-    Vec3::new(0.0, 1.0, 0.0)
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-fn unscaled() -> Spanned<f64> {
-    Spanned::new(0..0, 1.0)
-}
-
-const COLOR_RANGE: &str = "`color` must be within 0 and 1 in each colour";

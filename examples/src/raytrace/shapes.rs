@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bvh::Bounds;
+use super::bounds::Bounds;
 use super::ray::{DISTANCE_MIN, Ray};
 use super::vector::Vec3;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::image::{Image, Rgb};
 
-/// How a scene is rendered. [`View::new`] checks it.
+/// How a scene is rendered. [`View::check`] finds what cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Columns of pixels.

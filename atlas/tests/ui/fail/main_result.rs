@@ -1,0 +1,4 @@
+#[atlas::main]
+fn main() -> u64 {
+    1
+}

@@ -1,0 +1,4 @@
+#[atlas::spawn]
+unsafe extern "C" fn any_number(n: u64, ...) {}
+
+fn main() {}

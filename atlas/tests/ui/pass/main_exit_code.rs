@@ -1,0 +1,6 @@
+use std::process::ExitCode;
+
+#[atlas::main]
+fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,4 @@
+use std::process::Termination;
+
+#[atlas::main]
+fn main() -> impl Termination {}
