@@ -29,6 +29,7 @@ mod next;
 mod overflow;
 mod panic;
 mod pool;
+mod pools;
 mod portable;
 mod runtime;
 mod scope;
