@@ -1,6 +1,7 @@
 //! The facade that programs use.
 #![forbid(unsafe_code)]
 
+pub mod host;
 mod shared;
 
 pub use atlas_core::{

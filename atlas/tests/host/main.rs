@@ -1,0 +1,11 @@
+//! The seam to the outside, driven as a server would drive it: [`network`] joins
+//! two runtimes by messages that come late, twice or never; [`lending`] takes one
+//! step at a time; [`bad_input`] gives bytes that no runtime made.
+
+mod bad_input;
+mod callbacks;
+mod lending;
+mod network;
+mod notes;
+mod programs;
+mod table;
