@@ -11,26 +11,103 @@ use crate::portable::{decode, encode};
 use crate::task::{Task, TaskInfo, Value};
 use crate::work::{Hooks, Latent, Place};
 
-/// Runs `a` with the call of a task latent, then `call`, which is that call.
+/// Runs `first` with the call of a task latent, then `call`, which is that call.
 /// `join!` expands to this: `call` names the function as the caller sees it, so
 /// that the compiler may inline it where nobody has stolen it.
 #[inline(always)]
-pub fn join_task<T, A, RA, C>(args: T::Args, a: A, call: C) -> (RA, Value<T>)
+pub fn join_task<T, A, C>(first: A, args: T::Args, call: C) -> JoinTask<T, A, C>
 where
     T: Task,
-    A: FnOnce() -> RA + Send,
-    RA: Send,
+    A: First,
     C: FnOnce(T::Args) -> T::Returned + Send,
 {
-    join_latent(a, TaskCall::<T>(args), |TaskCall(args)| {
-        call_task::<T, C>(args, call)
-    })
+    JoinTask { first, args, call }
 }
 
-/// Calls a task by `call` and waits for its value. `join!` expands to this for
-/// its first child.
+/// The first child of a `join!`, with the arguments of a task and its call.
 #[inline(always)]
-pub fn call_task<T, C>(args: T::Args, call: C) -> Value<T>
+pub fn first_task<T, C>(args: T::Args, call: C) -> FirstTask<T, C>
+where
+    T: Task,
+    C: FnOnce(T::Args) -> T::Returned + Send,
+{
+    FirstTask { args, call }
+}
+
+/// What a `join!` runs first on the calling worker. A closure could do the same,
+/// but cannot be marked to be inlined.
+pub trait First: Send {
+    /// What it gives.
+    type Output: Send;
+    /// Runs it.
+    fn run(self) -> Self::Output;
+    /// The same for a place where speed does not matter: a second place that
+    /// runs `call` would keep the compiler from inlining it in the first.
+    type Cold: First<Output = Self::Output>;
+    /// Turns it into that.
+    fn cold(self) -> Self::Cold;
+}
+
+/// See [`first_task`].
+#[derive(Debug)]
+pub struct FirstTask<T: Task, C> {
+    args: T::Args,
+    call: C,
+}
+
+/// See [`join_task`].
+#[derive(Debug)]
+pub struct JoinTask<T: Task, A, C> {
+    first: A,
+    args: T::Args,
+    call: C,
+}
+
+impl<T, C> First for FirstTask<T, C>
+where
+    T: Task,
+    C: FnOnce(T::Args) -> T::Returned + Send,
+{
+    type Output = Value<T>;
+
+    #[inline(always)]
+    fn run(self) -> Value<T> {
+        call_task::<T, C>(self.args, self.call)
+    }
+
+    type Cold = FirstTask<T, fn(T::Args) -> T::Returned>;
+
+    fn cold(self) -> Self::Cold {
+        first_task(self.args, T::call)
+    }
+}
+
+impl<T, A, C> First for JoinTask<T, A, C>
+where
+    T: Task,
+    A: First,
+    C: FnOnce(T::Args) -> T::Returned + Send,
+{
+    type Output = (A::Output, Value<T>);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let call = self.call;
+        join_latent(self.first, TaskCall::<T>(self.args), |TaskCall(args)| {
+            call_task::<T, C>(args, call)
+        })
+    }
+
+    type Cold = JoinTask<T, A::Cold, fn(T::Args) -> T::Returned>;
+
+    fn cold(self) -> Self::Cold {
+        join_task(self.first.cold(), self.args, T::call)
+    }
+}
+
+/// Calls a task and waits for its value.
+#[inline(always)]
+fn call_task<T, C>(args: T::Args, call: C) -> Value<T>
 where
     T: Task,
     C: FnOnce(T::Args) -> T::Returned,

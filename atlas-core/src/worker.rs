@@ -466,17 +466,22 @@ fn run_jobs(yielder: &StrandYielder, mut job: Job) {
     }
 }
 
-/// The slow path of a join's poll: true if this thread is not a worker.
-#[cold]
-#[inline(never)]
-pub(crate) fn poll_raised() -> bool {
+/// Who has polled.
+pub(crate) enum Polled {
+    Worker,
+    /// A thread of no runtime, which cannot hand out work.
+    Outsider,
+}
+
+/// The slow path of a join's poll.
+pub(crate) fn poll_raised() -> Polled {
     let Some(worker) = Worker::current() else {
-        return true;
+        return Polled::Outsider;
     };
     if worker.poll() && !thread::panicking() {
         unwind_aborted();
     }
-    false
+    Polled::Worker
 }
 
 /// Unwinding out of a worker would leave its strands behind: the process ends.
