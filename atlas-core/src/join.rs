@@ -51,7 +51,7 @@ where
     RA: Send,
     RB: Send,
 {
-    join_latent(Body(a), Body(b), Latent::run)
+    join_latent(Body(a), Body(b))
 }
 
 /// A Rust closure as latent work: it cannot leave the process.
@@ -80,13 +80,12 @@ impl<F: FnOnce() -> R + Send, R: Send> First for Body<F> {
     }
 }
 
-/// Runs `a` with `b` latent, then `run_b(b)`, which is `b.run()`.
+/// Runs `a` with `b` latent, then `b`.
 #[inline(always)]
-pub(crate) fn join_latent<L, A, F>(a: A, b: L, run_b: F) -> (A::Output, L::Output)
+pub(crate) fn join_latent<L, A>(a: A, b: L) -> (A::Output, L::Output)
 where
     L: Latent,
     A: First,
-    F: FnOnce(L) -> L::Output,
 {
     let record = LatentCall {
         node: Node::new(tls::newest(), LatentCall::<L>::NODE),
@@ -109,7 +108,7 @@ where
     if record.node.is_unmarked() {
         // SAFETY: unmarked, so unpromoted: the call is the owner's, taken once.
         let call = unsafe { record.take_own_call() };
-        (first, run_b(call))
+        (first, call.run())
     } else {
         let second = record.settle();
         (first, second)
@@ -187,7 +186,7 @@ impl<L: Latent> LatentCall<L> {
                 tls::set_newest(self.node.parent.get());
                 // SAFETY: a thread without a worker promotes nothing.
                 let call = unsafe { self.take_own_call() };
-                return crate::runtime::run(move || join_latent(a, call, L::run));
+                return crate::runtime::run(move || join_latent(a, call));
             }
         };
         mem::forget(guard);

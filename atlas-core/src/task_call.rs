@@ -11,20 +11,22 @@ use crate::portable::{decode, encode};
 use crate::task::{Task, TaskInfo, Value};
 use crate::work::{Hooks, Latent, Place};
 
-/// Runs `first` with the call of a task latent, then `call`, which is that call.
-/// `join!` expands to this: `call` names the function as the caller sees it, so
-/// that the compiler may inline it where nobody has stolen it.
+/// Runs `first` with the call of a task latent, then the task. `join!` expands to
+/// this.
 #[inline(always)]
-pub fn join_task<T, A, C>(first: A, args: T::Args, call: C) -> JoinTask<T, A, C>
+pub fn join_task<T, A>(first: A, args: T::Args) -> JoinTask<T, A>
 where
     T: Task,
     A: First,
-    C: FnOnce(T::Args) -> T::Returned + Send,
 {
-    JoinTask { first, args, call }
+    JoinTask { first, args }
 }
 
-/// The first child of a `join!`, with the arguments of a task and its call.
+/// The first child of a `join!`: the arguments of a task and its call. `call`
+/// names the function as the caller sees it, so that the compiler may inline it.
+/// (Not so for the later children: their arguments come back from the latent
+/// record, and an inlined body tends to load them wider than they were stored,
+/// which stalls.)
 #[inline(always)]
 pub fn first_task<T, C>(args: T::Args, call: C) -> FirstTask<T, C>
 where
@@ -57,10 +59,9 @@ pub struct FirstTask<T: Task, C> {
 
 /// See [`join_task`].
 #[derive(Debug)]
-pub struct JoinTask<T: Task, A, C> {
+pub struct JoinTask<T: Task, A> {
     first: A,
     args: T::Args,
-    call: C,
 }
 
 impl<T, C> First for FirstTask<T, C>
@@ -82,26 +83,22 @@ where
     }
 }
 
-impl<T, A, C> First for JoinTask<T, A, C>
+impl<T, A> First for JoinTask<T, A>
 where
     T: Task,
     A: First,
-    C: FnOnce(T::Args) -> T::Returned + Send,
 {
     type Output = (A::Output, Value<T>);
 
     #[inline(always)]
     fn run(self) -> Self::Output {
-        let call = self.call;
-        join_latent(self.first, TaskCall::<T>(self.args), |TaskCall(args)| {
-            call_task::<T, C>(args, call)
-        })
+        join_latent(self.first, TaskCall::<T>(self.args))
     }
 
-    type Cold = JoinTask<T, A::Cold, fn(T::Args) -> T::Returned>;
+    type Cold = JoinTask<T, A::Cold>;
 
     fn cold(self) -> Self::Cold {
-        join_task(self.first.cold(), self.args, T::call)
+        join_task(self.first.cold(), self.args)
     }
 }
 

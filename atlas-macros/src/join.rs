@@ -77,8 +77,8 @@ fn emit(first: &TaskCall, rest: &[TaskCall]) -> TokenStream {
     let mut work = quote!(::atlas::__private::first_task::<#task, _>(#first_arguments, #call));
     let mut pattern = quote!(#first_result);
     for ((child, arguments), result) in rest.iter().zip(&arguments[1..]).zip(&results[1..]) {
-        let (task, call) = (child.task(), child.call());
-        work = quote!(::atlas::__private::join_task::<#task, _, _>(#work, #arguments, #call));
+        let task = child.task();
+        work = quote!(::atlas::__private::join_task::<#task, _>(#work, #arguments));
         pattern = quote!((#pattern, #result));
     }
     quote! {{
