@@ -49,7 +49,7 @@ where
     RA: Send,
     RB: Send,
 {
-    join_latent(a, Body(b))
+    join_latent(a, Body(b), Body::run)
 }
 
 /// A Rust closure as latent work: it cannot leave the process.
@@ -63,13 +63,14 @@ impl<F: FnOnce() -> R + Send, R: Send> Latent for Body<F> {
     }
 }
 
-/// Runs `a` with `b` latent, then `b`.
+/// Runs `a` with `b` latent, then `run_b(b)`, which is `b.run()`.
 #[inline(always)]
-pub(crate) fn join_latent<L, A, RA>(a: A, b: L) -> (RA, L::Output)
+pub(crate) fn join_latent<L, A, RA, F>(a: A, b: L, run_b: F) -> (RA, L::Output)
 where
     L: Latent,
     A: FnOnce() -> RA + Send,
     RA: Send,
+    F: FnOnce(L) -> L::Output,
 {
     let record = LatentCall {
         node: Node::new(tls::newest(), LatentCall::<L>::NODE),
@@ -90,7 +91,7 @@ where
     if record.node.is_unmarked() {
         // SAFETY: unmarked, so unpromoted: the call is the owner's, taken once.
         let call = unsafe { record.take_own_call() };
-        (first, call.run())
+        (first, run_b(call))
     } else {
         let second = record.settle();
         (first, second)
@@ -166,7 +167,7 @@ impl<L: Latent> LatentCall<L> {
         tls::set_newest(self.node.parent.get());
         // SAFETY: by the caller.
         let call = unsafe { self.take_own_call() };
-        crate::runtime::run(move || join_latent(a, call))
+        crate::runtime::run(move || join_latent(a, call, L::run))
     }
 
     /// Unwinding leaves the frame: nobody may be left who uses the record.

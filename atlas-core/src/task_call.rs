@@ -11,23 +11,34 @@ use crate::portable::{decode, encode};
 use crate::task::{Task, TaskInfo, Value};
 use crate::work::{Hooks, Latent, Place};
 
-/// Runs `a` with the call of a task latent, then the task. `join!` expands to
-/// this.
+/// Runs `a` with the call of a task latent, then `call`, which is that call.
+/// `join!` expands to this: `call` names the function as the caller sees it, so
+/// that the compiler may inline it where nobody has stolen it.
 #[inline(always)]
-pub fn join_task<T, A, RA>(args: T::Args, a: A) -> (RA, Value<T>)
+pub fn join_task<T, A, RA, C>(args: T::Args, a: A, call: C) -> (RA, Value<T>)
 where
     T: Task,
     A: FnOnce() -> RA + Send,
     RA: Send,
+    C: FnOnce(T::Args) -> T::Returned + Send,
 {
-    join_latent(a, TaskCall::<T>(args))
+    join_latent(a, TaskCall::<T>(args), |TaskCall(args)| {
+        call_task::<T, C>(args, call)
+    })
 }
 
-/// Calls a task and waits for its value. `join!` expands to this for its first
-/// child.
+/// Calls a task by `call` and waits for its value. `join!` expands to this for
+/// its first child.
 #[inline(always)]
-pub fn call_task<T: Task>(args: T::Args) -> Value<T> {
-    TaskCall::<T>(args).run()
+pub fn call_task<T, C>(args: T::Args, call: C) -> Value<T>
+where
+    T: Task,
+    C: FnOnce(T::Args) -> T::Returned,
+{
+    let note = NotePath::<T>(PhantomData);
+    let value = call(args).finish();
+    std::mem::forget(note);
+    value
 }
 
 /// A task with its arguments.
@@ -42,12 +53,8 @@ impl<T: Task> Latent for TaskCall<T> {
         decode_result: decode,
     });
 
-    #[inline(always)]
     fn run(self) -> Value<T> {
-        let note = NotePath::<T>(PhantomData);
-        let value = T::call(self.0).finish();
-        std::mem::forget(note);
-        value
+        call_task::<T, _>(self.0, T::call)
     }
 
     fn run_as<P: Place<Self>>(self, closure: &ClosureRef) {

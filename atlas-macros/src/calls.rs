@@ -4,7 +4,7 @@
 //! path names the task in the type namespace, and the arguments become a tuple.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, ExprCall, Ident, Path};
 
 use crate::signature::Rejections;
@@ -56,7 +56,6 @@ impl TaskCall {
                     "{takes}, not of macros: put the macro into a function under `#[atlas::spawn]`"
                 ),
             ),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "`Expr` is non-exhaustive")]
             other => reject(
                 &other,
                 format!(
@@ -113,6 +112,14 @@ impl TaskCall {
         quote_spanned!(self.parentheses=> (#(#arguments,)*))
     }
 
+    /// A closure from the tuple of arguments to what the call returns. It names
+    /// the function as a value: what the caller sees under that name is called.
+    pub(crate) fn call(&self) -> TokenStream {
+        let task = &self.task;
+        let values = fresh_names("value", self.arguments.len());
+        quote!(|(#(#values,)*)| #task(#(#values),*))
+    }
+
     /// How many arguments there are.
     pub(crate) fn arguments_len(&self) -> usize {
         self.arguments.len()
@@ -125,11 +132,22 @@ impl TaskCall {
     }
 }
 
+/// A name that neither captures nor shadows the program's own.
+pub(crate) fn fresh_name(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
 /// Numbered names that neither capture nor shadow the program's own.
 pub(crate) fn fresh_names(prefix: &str, count: usize) -> Vec<Ident> {
     (0..count)
-        .map(|i| format_ident!("{prefix}_{i}", span = Span::mixed_site()))
+        .map(|i| fresh_name(&format!("{prefix}_{i}")))
         .collect()
+}
+
+/// The same names, for a use whose errors belong at `place`.
+pub(crate) fn reported_at(names: &[Ident], place: Span) -> Vec<Ident> {
+    let located = |name: &Ident| Ident::new(&name.to_string(), name.span().located_at(place));
+    names.iter().map(located).collect()
 }
 
 /// Takes off the invisible groups in which `macro_rules!` passes a fragment on.

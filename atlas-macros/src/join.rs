@@ -10,7 +10,7 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, Result, Token};
 
-use crate::calls::{Caller, TaskCall, fresh_names};
+use crate::calls::{Caller, TaskCall, fresh_name, fresh_names};
 use crate::signature::Rejections;
 
 /// Expands `join!(f(a), g(b), ..)`.
@@ -46,8 +46,9 @@ pub(crate) fn expand_handle(input: TokenStream) -> Result<TokenStream> {
     match &*parse_calls(input, SPAWN)? {
         [] => Err(Error::new(Span::call_site(), USAGE)),
         [child] => {
-            let (task, arguments) = (child.task(), child.arguments());
-            Ok(quote!(::atlas::__private::spawn_task::<#task>(#arguments)))
+            let (task, name) = (child.task(), fresh_name("arguments"));
+            let binding = child.bind_arguments(&name);
+            Ok(quote!({ #binding ::atlas::__private::spawn_task::<#task>(#name) }))
         }
         [_, second, ..] => Err(Error::new_spanned(second.task(), USAGE)),
     }
@@ -71,12 +72,15 @@ fn emit(first: &TaskCall, rest: &[TaskCall]) -> TokenStream {
         .zip(&arguments)
         .map(|(child, name)| child.bind_arguments(name));
 
-    let (first, first_arguments, first_result) = (first.task(), &arguments[0], &results[0]);
-    let mut work = quote!(::atlas::__private::call_task::<#first>(#first_arguments));
+    let (task, first_arguments, first_result) = (first.task(), &arguments[0], &results[0]);
+    let call = first.call();
+    let mut work = quote!(::atlas::__private::call_task::<#task, _>(#first_arguments, #call));
     let mut pattern = quote!(#first_result);
     for ((child, arguments), result) in rest.iter().zip(&arguments[1..]).zip(&results[1..]) {
-        let task = child.task();
-        work = quote!(::atlas::__private::join_task::<#task, _, _>(#arguments, move || #work));
+        let (task, call) = (child.task(), child.call());
+        work = quote! {
+            ::atlas::__private::join_task::<#task, _, _, _>(#arguments, move || #work, #call)
+        };
         pattern = quote!((#pattern, #result));
     }
     quote! {{

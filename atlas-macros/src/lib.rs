@@ -7,6 +7,10 @@
 //! that says what to write instead, and one expansion reports all it finds.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "syn's enums are non-exhaustive, and here the rest is always rejected or passed on"
+)]
 
 use proc_macro::TokenStream;
 
@@ -16,6 +20,7 @@ mod main_attr;
 mod next;
 mod signature;
 mod task;
+mod unroll;
 
 /// Makes a free function a task. The only option is `impure`.
 #[proc_macro_attribute]

@@ -10,7 +10,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{Error, Result, Token};
 
-use crate::calls::{Caller, TaskCall, fresh_names};
+use crate::calls::{Caller, TaskCall, fresh_names, reported_at};
 use crate::signature::{self, ARGUMENTS_MAX, Rejections};
 
 /// Expands `spawn_next!(f(a), g(b) => k(captured, ..))`.
@@ -117,9 +117,9 @@ impl SpawnNext {
         let captured = self.continuation.arguments();
         let captures = fresh_names("captured", self.continuation.arguments_len());
         // What does not fit the continuation is reported at its name.
-        let assembled = quote_spanned! {
-            continuation.span()=> (#(#results,)* #(#captures,)*)
-        };
+        let place = continuation.span();
+        let (fitted, kept) = (reported_at(&results, place), reported_at(&captures, place));
+        let assembled = quote_spanned!(place=> (#(#fitted,)* #(#kept,)*));
         quote! {
             ::atlas::__private::spawn_next::<(#(#tasks,)*), #continuation, _, _>(
                 (#(#arguments,)*),

@@ -214,7 +214,6 @@ impl<'ast> Visit<'ast> for TypeCheck<'_> {
                 ty,
                 "cannot be `dyn Trait`, which has no portable form: use an enum of the concrete types",
             ),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "`Type` is non-exhaustive")]
             _ => visit::visit_type(self, ty),
         }
     }

@@ -16,6 +16,7 @@ use syn::{Attribute, FnArg, Ident, ItemFn, Token, Type};
 
 use crate::calls::fresh_names;
 use crate::signature::{self, Rejections};
+use crate::unroll;
 
 /// Expands `#[atlas::spawn(options)] item`.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -76,10 +77,10 @@ impl Task {
         quote!(#function #marker #assertions #implementation #registration)
     }
 
-    /// The function that the program wrote, and that its plain calls reach.
+    /// The function that the program wrote, and that its plain calls reach. A
+    /// small recursive one has its own calls inlined, once.
     fn emit_function(&self) -> TokenStream {
-        let function = &self.function;
-        quote!(#function)
+        unroll::emit(&self.function)
     }
 
     /// The type that carries the `Task` implementation. Its braces keep the

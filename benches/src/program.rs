@@ -34,8 +34,8 @@ pub struct Program {
     pub cps: Option<Body>,
     /// `atlas::join`.
     pub closure: Body,
-    /// `rayon::join`; left out where rayon cannot run the program.
-    pub rayon: Option<Body>,
+    /// `rayon::join`.
+    pub rayon: Body,
     /// `chili::Scope::join`; left out where chili cannot run the program.
     pub chili: Option<ChiliBody>,
 }
@@ -48,7 +48,7 @@ impl Program {
             (Case::Join, true),
             (Case::Cps, self.cps.is_some()),
             (Case::Closure, true),
-            (Case::Rayon, self.rayon.is_some()),
+            (Case::Rayon, true),
             (Case::Chili, self.chili.is_some()),
         ];
         forms
@@ -67,10 +67,7 @@ impl Program {
             Case::Join => Some(in_atlas(&self.join)),
             Case::Cps => self.cps.as_ref().map(in_atlas),
             Case::Closure => Some(in_atlas(&self.closure)),
-            Case::Rayon => self
-                .rayon
-                .as_ref()
-                .map(|body| pools.rayon.install(|| repeat(times, body))),
+            Case::Rayon => Some(pools.rayon.install(|| repeat(times, &self.rayon))),
             Case::Chili => self.chili.as_ref().map(|body| {
                 let mut scope = pools.chili.scope();
                 repeat(times, || body(&mut scope))

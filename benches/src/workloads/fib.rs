@@ -25,7 +25,7 @@ pub fn program(size: Size) -> Program {
             spawn!(fib_cps(n)).sync()
         })),
         closure: Box::new(move || by_closures::<Atlas>(black_box(n))),
-        rayon: Some(Box::new(move || by_closures::<Rayon>(black_box(n)))),
+        rayon: Box::new(move || by_closures::<Rayon>(black_box(n))),
         chili: Some(Box::new(move |scope| by_chili(scope, black_box(n)))),
     }
 }

@@ -37,10 +37,10 @@ pub fn program(size: Size) -> Program {
             let (x2, y2) = start();
             by_closures::<Atlas>(0.0, 0.0, x2, y2, 0.0).to_bits()
         }),
-        rayon: Some(Box::new(move || {
+        rayon: Box::new(move || {
             let (x2, y2) = start();
             by_closures::<Rayon>(0.0, 0.0, x2, y2, 0.0).to_bits()
-        })),
+        }),
         chili: Some(Box::new(move |scope| {
             let (x2, y2) = start();
             by_chili(scope, 0.0, 0.0, x2, y2, 0.0).to_bits()

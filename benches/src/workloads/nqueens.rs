@@ -22,9 +22,7 @@ pub fn program(size: Size) -> Program {
         join: Box::new(move || place(black_box(board), free)),
         cps: None,
         closure: Box::new(move || by_closures::<Atlas>(black_box(board), free)),
-        rayon: Some(Box::new(move || {
-            by_closures::<Rayon>(black_box(board), free)
-        })),
+        rayon: Box::new(move || by_closures::<Rayon>(black_box(board), free)),
         chili: Some(Box::new(move |scope| {
             by_chili(scope, black_box(board), free)
         })),

@@ -26,9 +26,7 @@ pub fn program(size: Size) -> Program {
             spawn!(tree_sum_cps(height, ROOT)).sync()
         })),
         closure: Box::new(move || by_closures::<Atlas>(black_box(height), ROOT)),
-        rayon: Some(Box::new(move || {
-            by_closures::<Rayon>(black_box(height), ROOT)
-        })),
+        rayon: Box::new(move || by_closures::<Rayon>(black_box(height), ROOT)),
         chili: Some(Box::new(move |scope| {
             by_chili(scope, black_box(height), ROOT)
         })),

@@ -27,9 +27,7 @@ pub fn program(size: Size) -> Program {
             digest(spawn!(search_cps(tree, root)).sync())
         })),
         closure: Box::new(move || digest(by_closures::<Atlas>(black_box(tree), root))),
-        rayon: Some(Box::new(move || {
-            digest(by_closures::<Rayon>(black_box(tree), root))
-        })),
+        rayon: Box::new(move || digest(by_closures::<Rayon>(black_box(tree), root))),
         chili: Some(Box::new(move |scope| {
             digest(by_chili(scope, black_box(tree), root))
         })),
