@@ -39,7 +39,11 @@ fn endless_tree(test: usize, depth: u32, token: Token) -> Token {
     if depth == 0 {
         return endless(test, token);
     }
-    join!(endless(test, token.clone()), endless_tree(test, depth - 1, token)).1
+    join!(
+        endless(test, token.clone()),
+        endless_tree(test, depth - 1, token)
+    )
+    .1
 }
 
 /// Its child is stolen, and it waits.
@@ -73,8 +77,8 @@ fn latent_sibling_of_a_panic_never_runs() {
         drop(token);
         panic!("as it must");
     }
-    let panicked = runtime(1)
-        .run(|| atlas::catch(|| join!(fail(LEDGER.token()), endless(1, LEDGER.token()))));
+    let panicked =
+        runtime(1).run(|| atlas::catch(|| join!(fail(LEDGER.token()), endless(1, LEDGER.token()))));
     assert!(panicked.is_err());
     assert_eq!(begun(1), 0);
     LEDGER.assert_balanced();

@@ -5,6 +5,7 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use atlas::prelude::*;
@@ -47,9 +48,18 @@ mod inline {
         runtime(1).run(|| {
             assert_failed(atlas::catch(|| join!(fail(t()), echo(t()))), FAIL);
             assert_failed(atlas::catch(|| join!(echo(t()), fail(t()))), FAIL);
-            assert_failed(atlas::catch(|| join!(fail(t()), echo(t()), echo(t()))), FAIL);
-            assert_failed(atlas::catch(|| join!(echo(t()), fail(t()), echo(t()))), FAIL);
-            assert_failed(atlas::catch(|| join!(echo(t()), echo(t()), fail(t()))), FAIL);
+            assert_failed(
+                atlas::catch(|| join!(fail(t()), echo(t()), echo(t()))),
+                FAIL,
+            );
+            assert_failed(
+                atlas::catch(|| join!(echo(t()), fail(t()), echo(t()))),
+                FAIL,
+            );
+            assert_failed(
+                atlas::catch(|| join!(echo(t()), echo(t()), fail(t()))),
+                FAIL,
+            );
             assert_failed(atlas::catch(|| join!(outer(t()), outer(t()))), FAIL);
         });
         LEDGER.assert_balanced();
@@ -277,6 +287,46 @@ mod stolen {
         }
     }
 
+    static OTHER: Mutex<Option<Handle<()>>> = Mutex::new(None);
+
+    #[atlas::spawn]
+    fn fail_with_other_work_left(theft: usize) {
+        join_until(|| THEFTS[theft].has_begun());
+        *OTHER.lock().unwrap() = Some(spawn!(release_and_fail(theft, this_thread())));
+        panic!("as it must");
+    }
+
+    #[atlas::spawn]
+    fn release_and_fail(theft: usize, unwinding: u64) {
+        assert_eq!(this_thread(), unwinding, "the thief is busy");
+        THEFTS[theft].released.store(true, Ordering::SeqCst);
+        panic!("otherwise");
+    }
+
+    /// The first strand unwinds, and waits for its stolen child meanwhile; the
+    /// second one panics on the same worker.
+    #[test]
+    fn regression_paths_of_two_strands_of_one_worker_are_not_mixed() {
+        static LEDGER: Ledger = Ledger::new();
+        let runtime = runtime(2);
+        let (first, second) = runtime.run(|| {
+            let me = this_thread();
+            let join = || {
+                join!(
+                    fail_with_other_work_left(6),
+                    echo_at_thief(6, me, LEDGER.token())
+                )
+            };
+            let first = atlas::catch(join).map(drop);
+            let other = OTHER.lock().unwrap().take();
+            (first, other.expect("spawned").try_sync())
+        });
+        assert_failed(first, "panics::stolen::fail_with_other_work_left");
+        let second = second.expect_err("it panics");
+        assert_eq!(second.task(), Some("panics::stolen::release_and_fail"));
+        assert_eq!(second.message(), "otherwise");
+    }
+
     mod next {
         use super::*;
 
@@ -404,8 +454,14 @@ mod next {
             let runtime = runtime(workers);
             runtime.run(|| {
                 let token = || LEDGER.token();
-                assert_failed(atlas::catch(|| join!(fail_deep(50, token()), echo(token()))), FAIL);
-                assert_failed(atlas::catch(|| join!(echo(token()), fail_deep(50, token()))), FAIL);
+                assert_failed(
+                    atlas::catch(|| join!(fail_deep(50, token()), echo(token()))),
+                    FAIL,
+                );
+                assert_failed(
+                    atlas::catch(|| join!(echo(token()), fail_deep(50, token()))),
+                    FAIL,
+                );
                 assert_failed(spawn!(fail_deep(50, token())).try_sync(), FAIL);
             });
             drop(runtime);
@@ -423,7 +479,7 @@ mod next {
 }
 
 #[test]
-fn path_is_not_that_of_an_older_panic_which_was_caught_without_atlas() {
+fn regression_path_is_not_that_of_an_older_panic_which_was_caught_without_atlas() {
     let runtime = runtime(1);
     static LEDGER: Ledger = Ledger::new();
     let caught = runtime.run(|| catch_unwind(|| join!(echo(LEDGER.token()), fail(LEDGER.token()))));
