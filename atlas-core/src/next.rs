@@ -19,7 +19,7 @@ use crate::closure::{Closure, ClosureRef};
 use crate::frame::{CHILDREN_MAX, Continuation, Frame, FrameKind, FrameRef, drive};
 use crate::heap::{InHeap, new_closure};
 use crate::latent::{Node, NodeKind, Promoted};
-use crate::panic::TaskPanic;
+use crate::panic::{TaskPanic, noting};
 use crate::task::{Portable, Task, Value};
 use crate::task_call::TaskCall;
 use crate::waiter::Waiter;
@@ -235,7 +235,7 @@ impl<T: Task> Slot<T> {
     unsafe fn start(slot: *mut (), to: Continuation) -> Option<FrameRef> {
         // SAFETY: contract of `SlotKind::start`.
         let args = unsafe { Self::take_args(slot) };
-        T::call(args).settle(to)
+        noting::<T, _>(|| T::call(args)).settle(to)
     }
 
     unsafe fn hand_out(slot: *mut (), waiter: Waiter) -> ClosureRef {
@@ -355,7 +355,8 @@ where
         let frame = *unsafe { Box::from_raw(frame.pointer().cast::<Self>().as_ptr()) };
         // SAFETY: the frame is full.
         let values = unsafe { C::into_values(frame.slots.into_inner()) };
-        K::call((frame.assemble)(values, frame.captured)).settle(to)
+        let args = (frame.assemble)(values, frame.captured);
+        noting::<K, _>(|| K::call(args)).settle(to)
     }
 
     /// [`FrameKind::free`].

@@ -1,12 +1,10 @@
 //! A task with its arguments, as latent work: the portable kind.
 
-use std::marker::PhantomData;
-
 use crate::closure::ClosureRef;
 use crate::frame::{Continuation, drive};
 use crate::join::join_latent;
 use crate::next::Returned;
-use crate::panic::NotePath;
+use crate::panic::noting;
 use crate::portable::{decode, encode};
 use crate::task::{Task, TaskInfo, Value};
 use crate::work::{Hooks, Latent, Place};
@@ -109,10 +107,7 @@ where
     T: Task,
     C: FnOnce(T::Args) -> T::Returned,
 {
-    let note = NotePath::<T>(PhantomData);
-    let value = call(args).finish();
-    std::mem::forget(note);
-    value
+    noting::<T, _>(|| call(args).finish())
 }
 
 /// A task with its arguments.
@@ -133,12 +128,7 @@ impl<T: Task> Latent for TaskCall<T> {
 
     fn run_as<P: Place<Self>>(self, closure: &ClosureRef) {
         let to = Continuation::closure(closure.clone());
-        drive(Some(to), |_| {
-            let note = NotePath::<T>(PhantomData);
-            let returned = T::call(self.0);
-            std::mem::forget(note);
-            returned.settle(to)
-        });
+        drive(Some(to), |_| noting::<T, _>(|| T::call(self.0)).settle(to));
     }
 }
 

@@ -22,7 +22,7 @@ use crate::closure::ClosureRef;
 use crate::frame::{self, FrameRef};
 use crate::latent::Node;
 use crate::overflow;
-use crate::panic::unwind_aborted;
+use crate::panic::{self, TaskPanic};
 use crate::pool::{Pool, Station, steal_from};
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
 use crate::tls;
@@ -418,8 +418,11 @@ impl Worker {
     /// Leaves the strand's stack for the worker's loop.
     fn pause(&self, pause: Pause) {
         let yielder = self.with_running(|running| running.yielder);
+        // The strand may be unwinding, and others may panic before it goes on.
+        let note = panic::take_note();
         // SAFETY: `run_jobs` set it for the running strand, which is the caller.
         unsafe { &*yielder }.suspend(pause);
+        panic::set_note(note);
     }
 
     fn with_running<R>(&self, f: impl FnOnce(&mut Running) -> R) -> R {
@@ -450,12 +453,14 @@ fn run_jobs(yielder: &StrandYielder, mut job: Job) {
     while !matches!(job, Job::End) {
         let worker = Worker::current().expect("strands run on workers");
         worker.with_running(|running| running.yielder = yielder);
+        // Left by a panic that a task has caught by other means than `catch`.
+        drop(panic::take_note());
         match job {
             Job::Closure(closure) if closure.is_aborted() => {
                 // SAFETY: claimed by whoever found it, and not begun.
                 unsafe { (closure.kind().discard)(&closure) };
                 // SAFETY: as above, and its call is gone.
-                unsafe { closure.fail(crate::panic::TaskPanic::aborted()) };
+                unsafe { closure.fail(TaskPanic::aborted()) };
             }
             // SAFETY: claimed by whoever found it.
             Job::Closure(closure) => unsafe { (closure.kind().execute)(&closure) },
@@ -479,7 +484,7 @@ pub(crate) fn poll_raised() -> Polled {
         return Polled::Outsider;
     };
     if worker.poll() && !thread::panicking() {
-        unwind_aborted();
+        panic::unwind_aborted();
     }
     Polled::Worker
 }
