@@ -15,6 +15,8 @@
 //!      └── + WAITING: a waiter is written  └── + ABORT: nobody wants the result
 //! ```
 //!
+//! STAYS says that the closure is never lent; it changes nothing else.
+//!
 //! | field | who may touch it | when |
 //! | --- | --- | --- |
 //! | `work` (through `kind`) | the claimer | from its claim to `complete` |
@@ -23,11 +25,12 @@
 //! | `waiter` | the completer reads | after `complete` has seen `WAITING` |
 //! | `runner` | the claimer writes, an aborter reads | any time (atomic) |
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 
 use crate::panic::TaskPanic;
-use crate::portable::EncodeError;
+use crate::portable::{CodecError, EncodeError};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use crate::task::TaskInfo;
 use crate::waiter::Waiter;
@@ -68,12 +71,18 @@ pub(crate) struct ClosureKind {
 pub(crate) struct PortableKind {
     /// The task.
     pub(crate) task: fn() -> &'static TaskInfo,
-    /// Encodes the arguments and leaves them in place. The caller has claimed it.
-    pub(crate) encode: unsafe fn(&Closure) -> Result<Vec<u8>, EncodeError>,
-    /// Decodes a result and writes it, and drops the arguments that were kept.
+    /// Encodes the arguments in at most so many bytes, and leaves them in place.
     /// The caller has claimed it.
-    pub(crate) fill: unsafe fn(&Closure, &[u8]) -> Result<(), postcard::Error>,
+    pub(crate) encode: unsafe fn(&Closure, usize) -> Result<Vec<u8>, EncodeError>,
+    /// Decodes a result, which nobody but `fill` can use.
+    pub(crate) decode: fn(&[u8]) -> Result<ErasedValue, CodecError>,
+    /// Drops the arguments that were kept, and writes what `decode` gave as the
+    /// result. The caller has claimed it.
+    pub(crate) fill: unsafe fn(&Closure, ErasedValue),
 }
+
+/// A decoded result without its type.
+pub(crate) type ErasedValue = Box<dyn Any + Send>;
 
 /// The state word and its transitions, apart from the memory that they guard.
 pub(crate) struct State(AtomicU32);
@@ -136,6 +145,16 @@ impl State {
     pub(crate) fn is_aborted(&self) -> bool {
         self.0.load(Ordering::SeqCst) & ABORT != 0
     }
+
+    /// Says that the closure is never lent. Whoever has claimed it says and asks
+    /// so: the order is that of the claims.
+    pub(crate) fn stay(&self) {
+        self.0.fetch_or(STAYS, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stays(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & STAYS != 0
+    }
 }
 
 #[cfg(not(atlas_loom))]
@@ -164,6 +183,16 @@ impl Closure {
 
     pub(crate) fn is_aborted(&self) -> bool {
         self.state.is_aborted()
+    }
+
+    /// Says that it is never lent; the caller has claimed it.
+    pub(crate) fn stay(&self) {
+        self.state.stay();
+    }
+
+    /// True if it is never lent; the caller has claimed it.
+    pub(crate) fn stays(&self) -> bool {
+        self.state.stays()
     }
 
     /// Takes the work for the worker with this index.
@@ -307,4 +336,5 @@ const CLAIMED: u32 = 1;
 const DONE: u32 = 2;
 const WAITING: u32 = 4;
 const ABORT: u32 = 8;
+const STAYS: u32 = 16;
 const NO_RUNNER: usize = usize::MAX;

@@ -2,49 +2,92 @@
 //! carries results both ways.
 //!
 //! The runtime knows nothing of processes or machines. It tells its [`Host`]
-//! when it is hungry, when it has surplus, and when a closure that the host put
-//! in is finished; the host calls [`Runtime::lend`](crate::Runtime::lend),
-//! [`Runtime::accept`](crate::Runtime::accept),
-//! [`Runtime::return_result`](crate::Runtime::return_result) and
-//! [`Runtime::reclaim`](crate::Runtime::reclaim).
+//! what happens; the host calls the [`Runtime`](crate::Runtime):
 //!
 //! ```text
 //!   lender                                   borrower
 //!   lend() ── LentClosure{lease, closure} ──▶ accept(ticket, closure)
 //!   return_result(lease, outcome) ◀── Host::finished(ticket, outcome)
+//!
+//!   Host::unwanted(lease) ──────────────────▶ abort_accepted(ticket)
+//!   reclaim(lease): the borrower is given up, the closure is ready here again
 //! ```
 //!
 //! A lent closure keeps its arguments at the lender: `reclaim` makes it ready
 //! again, whatever became of the borrower. The first result wins; a second, late
-//! or unknown one is an error of `return_result` and changes nothing.
+//! or unknown one is an error of `return_result` and changes nothing. So
+//! messages may be lost, doubled and overtake each other. A rival for a slow
+//! borrower needs nothing of the runtime: the host sends the same closure, under
+//! the same lease, to a second one.
+//!
+//! When to lend is the host's to decide: it asks for
+//! [`ready_count`](crate::Runtime::ready_count) and
+//! [`idle_workers`](crate::Runtime::idle_workers) when it likes, is told of hunger
+//! and surplus, and must pace itself: a host that asks again at once for what it
+//! was told cannot be had keeps the workers busy with answers.
+//!
+//! Checkpoints are not served yet. They need one more call in each direction, and
+//! both fit in here: a `Host` method with an empty default for a finished child
+//! (its ticket, key and outcome), and a way to accept a closure together with the
+//! results of its children.
+//!
+//! Whose side is where: this file holds the words of both sides, `lender.rs` what
+//! was taken out, `borrower.rs` what was put in.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::closure::{Closure, ClosureRef};
-use crate::panic::TaskPanic;
-use crate::pool::Pool;
-use crate::portable::{DecodeError, EncodeError, Outcome, PortableClosure};
-use crate::waiter::Waiter;
+use crate::closure::ClosureRef;
+use crate::portable::{CodecError, DecodeError, EncodeError, Outcome, PortableClosure};
 
-/// What a runtime asks of the outside. The calls come from workers, and must
-/// return soon: a host hands them to a thread of its own.
+/// What a runtime tells the outside.
+///
+/// # What a call may do
+///
+/// The calls come from any thread that has brought the news about: from a worker
+/// in the middle of a task, or from the host's own thread inside of
+/// [`return_result`](crate::Runtime::return_result), say. So a method
+///
+/// - returns soon, since a worker waits for it: a host notes what it was told, and
+///   acts on a thread of its own;
+/// - holds no lock, while it calls the runtime, that it also takes in one of these
+///   methods;
+/// - may call `lend`, `accept`, `return_result`, `reclaim`, `abort_accepted` and
+///   what only looks, on this runtime or another: the runtime holds no lock while it
+///   calls. (Results may then be carried to the next lender within the call; and
+///   `lend` encodes, `accept` and `return_result` decode, on the worker's stack.)
+/// - must not run, spawn, join or sync tasks;
+/// - must not panic: that ends the process, as it would lose a result.
+///
+/// During the drop of the runtime `finished`, `unwanted` and `hungry` may still come.
 pub trait Host: Send + Sync + 'static {
-    /// A worker has found no work and goes to sleep.
+    /// A worker has found no work and goes to sleep. Told once for each sleep:
+    /// hunger lasts until [`idle_workers`](crate::Runtime::idle_workers) is zero.
     fn hungry(&self);
+
     /// After a call of `lend` that came back with less than was asked for: a
-    /// closure is ready now.
+    /// closure is ready now. Told once, however many calls have come back so; to
+    /// be told again, call `lend` again. It may be gone when it is called for, and
+    /// what the host itself puts in or reclaims is not told.
     fn surplus(&self);
+
     /// A closure that was accepted under `ticket` is done.
     fn finished(&self, ticket: Ticket, outcome: Outcome);
+
+    /// Nobody here wants the result of the closure that was lent as `lease`: its
+    /// handle was dropped, its parent has panicked or was aborted, or the runtime
+    /// is dropped. The lease has ended; the borrower may be told to abort.
+    fn unwanted(&self, lease: Lease) {
+        let _ = lease;
+    }
 }
 
 /// The borrower's name for a closure that was put in: chosen by the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// The lender's name for a closure that was taken out.
+/// The lender's name for a closure that was taken out. A runtime gives none twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease(pub u64);
 
@@ -60,10 +103,24 @@ pub struct LentClosure {
 /// What [`Runtime::lend`](crate::Runtime::lend) gives.
 #[derive(Debug, Default)]
 pub struct Lent {
-    /// Oldest first.
+    /// The oldest of each queue first.
     pub closures: Vec<LentClosure>,
-    /// Why closures stayed here that were ready.
+    /// Why closures stay here that were ready. Each is named once in its life, and
+    /// runs here.
     pub kept: Vec<EncodeError>,
+}
+
+/// A closure was not put in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// It is no closure of this program. To have its lender run it, and lend it no
+    /// more, send [`Outcome::Refused`] back.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Another closure runs under this ticket: the host has put it in twice.
+    #[error("a closure that was accepted as {0:?} is not done yet")]
+    TicketInUse(Ticket),
 }
 
 /// A result was not used.
@@ -78,27 +135,40 @@ pub enum ReturnError {
     Malformed {
         /// The task's path.
         task: &'static str,
-        /// What postcard says.
-        source: postcard::Error,
+        /// Why.
+        source: CodecError,
     },
 }
 
 /// A runtime's side of the seam.
 pub(crate) struct Hosting {
     host: Option<Arc<dyn Host>>,
+    pub(crate) closure_bytes_max: usize,
     wants: AtomicBool,
     next_lease: AtomicU64,
     lent: Mutex<BTreeMap<Lease, ClosureRef>>,
+    accepted: Mutex<BTreeMap<Ticket, ClosureRef>>,
 }
 
 impl Hosting {
-    pub(crate) fn new(host: Option<Arc<dyn Host>>) -> Self {
+    pub(crate) fn new(host: Option<Arc<dyn Host>>, closure_bytes_max: usize) -> Self {
         Self {
             host,
+            closure_bytes_max,
             wants: AtomicBool::new(false),
             next_lease: AtomicU64::new(0),
             lent: Mutex::default(),
+            accepted: Mutex::default(),
         }
+    }
+
+    /// A `lend` waits for work from now on. It must look at the queues, and raise
+    /// the workers' flags, after this: the fence pairs with those of
+    /// [`Hosting::tell_surplus`] and [`Hosting::asks_since`], so that either `lend`
+    /// sees the closure or the flag, or the worker the wish.
+    pub(crate) fn want(&self) {
+        self.wants.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     /// True while a `lend` waits for work.
@@ -106,179 +176,64 @@ impl Hosting {
         self.wants.load(Ordering::Relaxed)
     }
 
+    /// True if a `lend` may have missed the flag that this worker has shown now.
+    pub(crate) fn asks_since(&self) -> bool {
+        // Pairs with the fence of `want`.
+        fence(Ordering::SeqCst);
+        self.wants()
+    }
+
     /// A closure became public.
     pub(crate) fn tell_surplus(&self) {
+        if self.host.is_none() {
+            return;
+        }
+        // Pairs with the fence of `want`.
+        fence(Ordering::SeqCst);
         if self.wants() && self.wants.swap(false, Ordering::Relaxed) {
-            if let Some(host) = &self.host {
-                host.surplus();
-            }
+            self.tell(Host::surplus);
         }
     }
 
     /// A worker goes to sleep.
     pub(crate) fn tell_hungry(&self) {
+        self.tell(Host::hungry);
+    }
+
+    /// Calls the host, if there is one. The caller holds no lock.
+    pub(crate) fn tell(&self, call: impl FnOnce(&(dyn Host + 'static))) {
         if let Some(host) = &self.host {
-            host.hungry();
+            let abort_on_unwind = AbortOnUnwind;
+            call(&**host);
+            std::mem::forget(abort_on_unwind);
         }
     }
 
-    fn lent(&self) -> MutexGuard<'_, BTreeMap<Lease, ClosureRef>> {
+    pub(crate) fn new_lease(&self) -> Lease {
+        Lease(self.next_lease.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What is lent. The lock is held for no more than a look or a change.
+    pub(crate) fn lent(&self) -> MutexGuard<'_, BTreeMap<Lease, ClosureRef>> {
         self.lent.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Pool {
-    pub(crate) fn lend(&self, closures_max: usize) -> Lent {
-        let mut lent = Lent::default();
-        let mut kept = Vec::new();
-        while lent.closures.len() < closures_max && kept.len() < KEPT_MAX {
-            let Some(closure) = self.steal_any() else {
-                break;
-            };
-            if !closure.claim(HOST_RUNNER) {
-                continue;
-            }
-            match self.lend_one(&closure) {
-                Some(Ok(one)) => lent.closures.push(one),
-                Some(Err(error)) => {
-                    lent.kept.push(error);
-                    kept.push(closure);
-                }
-                None => kept.push(closure),
-            }
-        }
-        for closure in kept {
-            closure.unclaim();
-            self.inject(closure);
-        }
-        if lent.closures.len() < closures_max {
-            self.hosting.wants.store(true, Ordering::Relaxed);
-            self.ask_all();
-        }
-        lent
-    }
-
-    /// Encodes a claimed closure and registers it; `None` if it is not portable.
-    fn lend_one(&self, closure: &ClosureRef) -> Option<Result<LentClosure, EncodeError>> {
-        let portable = closure.kind().portable?;
-        // SAFETY: claimed by `lend`, and not run.
-        let args = match unsafe { (portable.encode)(closure) } {
-            Ok(args) => args,
-            Err(error) => return Some(Err(error)),
-        };
-        let lease = Lease(self.hosting.next_lease.fetch_add(1, Ordering::Relaxed));
-        self.hosting.lent().insert(lease, closure.clone());
-        let task = (portable.task)().id();
-        let closure = PortableClosure { task, args };
-        Some(Ok(LentClosure { lease, closure }))
-    }
-
-    pub(crate) fn accept(
-        self: &Arc<Self>,
-        ticket: Ticket,
-        closure: &PortableClosure,
-    ) -> Result<(), DecodeError> {
-        let info = self
-            .tasks
-            .find(closure.task)
-            .ok_or(DecodeError::UnknownTask(closure.task))?;
-        let task = info.path();
-        let bytes = closure.args.len();
-        if bytes > crate::portable::CLOSURE_BYTES_MAX {
-            return Err(DecodeError::TooLarge { task, bytes });
-        }
-        let waiter = Waiter::Lender {
-            pool: Arc::clone(self),
-            ticket,
-        };
-        let closure = (info.erased.import)(&closure.args, waiter)
-            .map_err(|source| DecodeError::Arguments { task, source })?;
-        self.inject(closure);
-        Ok(())
-    }
-
-    pub(crate) fn return_result(&self, lease: Lease, outcome: Outcome) -> Result<(), ReturnError> {
-        let closure = {
-            let mut lent = self.hosting.lent();
-            let closure = lent.get(&lease).ok_or(ReturnError::Unknown(lease))?;
-            if let Outcome::Value(bytes) = &outcome {
-                let portable = closure
-                    .kind()
-                    .portable
-                    .expect("only portable closures are lent");
-                // SAFETY: claimed by `lend` and not run; the table's lock makes
-                // this the only result.
-                unsafe { (portable.fill)(closure, bytes) }.map_err(|source| {
-                    let task = (portable.task)().path();
-                    ReturnError::Malformed { task, source }
-                })?;
-            }
-            lent.remove(&lease).expect("found above")
-        };
-        match outcome {
-            Outcome::Value(_) => closure.complete(),
-            Outcome::Panic { task, message } => fail_lent(&closure, TaskPanic::new(task, message)),
-        }
-        Ok(())
-    }
-
-    pub(crate) fn reclaim(&self, lease: Lease) -> bool {
-        let Some(closure) = self.hosting.lent().remove(&lease) else {
-            return false;
-        };
-        closure.unclaim();
-        self.inject(closure);
-        true
-    }
-
-    /// Fails a lent closure that nobody wants; false if it is not lent.
-    pub(crate) fn abort_lent(&self, closure: &ClosureRef) -> bool {
-        let found = {
-            let mut lent = self.hosting.lent();
-            let lease = lent
-                .iter()
-                .find(|(_, other)| *other == closure)
-                .map(|(lease, _)| *lease);
-            lease.and_then(|lease| lent.remove(&lease))
-        };
-        let lent = found.is_some();
-        if let Some(closure) = found {
-            fail_lent(&closure, TaskPanic::aborted());
-        }
-        lent
-    }
-
-    /// Fails all lent closures: nobody will bring their results any more.
-    pub(crate) fn fail_all_lent(&self) {
-        let lent = std::mem::take(&mut *self.hosting.lent());
-        for closure in lent.into_values() {
-            let task = closure.task().map(|task| task.path().to_owned());
-            let message = "its runtime was shut down while it was lent".to_owned();
-            fail_lent(&closure, TaskPanic::new(task, message));
-        }
-    }
-
-    /// An accepted closure is done: its result goes to the host.
-    pub(crate) fn return_to_lender(&self, ticket: Ticket, closure: &Closure) {
-        let info = closure.task().expect("accepted closures are of tasks");
-        // SAFETY: `accept` made this closure with `import`, and this is its waiter.
-        let outcome = unsafe { (info.erased.export)(closure) };
-        if let Some(host) = &self.hosting.host {
-            host.finished(ticket, outcome);
-        }
+    /// What was accepted and is not done, under the same rule.
+    pub(crate) fn accepted(&self) -> MutexGuard<'_, BTreeMap<Ticket, ClosureRef>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Drops the kept arguments of a lent closure and completes it with a panic. The
-/// caller has taken it out of the table.
-fn fail_lent(closure: &ClosureRef, panic: TaskPanic) {
-    // SAFETY: claimed by `lend`, and nobody else has it any more.
-    unsafe { (closure.kind().discard)(closure) };
-    // SAFETY: as above, and the call is gone.
-    unsafe { closure.fail(panic) };
+/// A host that panics has lost what it was told, and unwinds through a runtime
+/// that is in the middle of completing a closure: the process ends.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("atlas: the host has panicked in a call of the runtime");
+        std::process::abort();
+    }
 }
 
 /// The runner of a lent closure: no worker.
 pub(crate) const HOST_RUNNER: usize = usize::MAX - 1;
-/// How many closures that cannot leave are passed over in one call.
-const KEPT_MAX: usize = 64;

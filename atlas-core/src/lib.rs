@@ -11,10 +11,11 @@
 //!    `heap.rs`) in its deque, which thieves run as strands (`strand.rs`,
 //!    `stack.rs`);
 //! 3. *portable*: a closure that leaves the process is encoded (`portable.rs`,
-//!    `host.rs`).
+//!    `host.rs`, `lender.rs`, `borrower.rs`).
 //!
 //! Programs use the `atlas` crate; this one is behind it.
 
+mod borrower;
 mod closure;
 mod frame;
 mod handle;
@@ -23,6 +24,7 @@ mod host;
 mod idle;
 mod join;
 mod latent;
+mod lender;
 mod next;
 mod overflow;
 mod panic;
@@ -44,13 +46,15 @@ mod work;
 mod worker;
 
 pub use handle::{Handle, spawn_task};
-pub use host::{Host, Lease, Lent, LentClosure, ReturnError, Ticket};
+pub use host::{AcceptError, Host, Lease, Lent, LentClosure, ReturnError, Ticket};
 #[doc(hidden)]
 pub use inventory;
 pub use join::join;
 pub use next::{Children, Next, Returned, spawn_next};
 pub use panic::{TaskPanic, catch};
-pub use portable::{CLOSURE_BYTES_MAX, DecodeError, EncodeError, Outcome, PortableClosure};
+pub use portable::{
+    CLOSURE_BYTES_MAX, CodecError, DecodeError, EncodeError, Outcome, PortableClosure,
+};
 pub use runtime::{BuildError, Builder, Runtime, run, run_main};
 pub use scope::{Scope, scope};
 pub use stats::Stats;

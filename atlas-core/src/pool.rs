@@ -120,9 +120,7 @@ impl Pool {
             return;
         }
         match closure.runner() {
-            Some(HOST_RUNNER) => {
-                self.abort_lent(closure);
-            }
+            Some(HOST_RUNNER) => self.abort_lent(closure),
             Some(worker) => self.send(worker, Message::Abort(closure.clone())),
             None => {}
         }
@@ -147,6 +145,12 @@ impl Pool {
     pub(crate) fn steal_any(&self) -> Option<ClosureRef> {
         steal_from(|| self.injector.steal())
             .or_else(|| self.stations.iter().find_map(Station::steal))
+    }
+
+    /// How many closures are public, stale references included.
+    pub(crate) fn ready_count(&self) -> usize {
+        let stealers = self.stations.iter().map(|station| station.stealer.len());
+        self.injector.len() + stealers.sum::<usize>()
     }
 
     pub(crate) fn unpark(&self, worker: usize) {

@@ -1,15 +1,21 @@
 //! Closures and results as bytes.
 //!
 //! A ready closure leaves the process as its task's id and its arguments in
-//! postcard; its result comes back as an [`Outcome`]. Decoding checks sizes
-//! before it allocates, and every error names the task.
+//! postcard; its result comes back as an [`Outcome`].
+//!
+//! What is read here may be anything: it was made elsewhere. No length in it is
+//! trusted with an allocation (postcard checks strings and bytes against what is
+//! left, serde caps what it reserves for sequences), no byte may be left over,
+//! and every error names the task. The `Serialize` and `Deserialize`
+//! implementations are the program's: one that panics is an error like one that
+//! fails, because the thread that called it is not the program's.
 
 use serde::{Deserialize, Serialize};
 
 use crate::closure::{Closure, ClosureRef};
 use crate::heap::{InHeap, new_closure};
-use crate::panic::TaskPanic;
-use crate::task::{Portable, Task, TaskId, TaskInfo};
+use crate::panic::{TaskPanic, catch};
+use crate::task::{Portable, Task, TaskId};
 use crate::task_call::TaskCall;
 use crate::waiter::Waiter;
 use crate::work::take_result;
@@ -23,7 +29,7 @@ pub struct PortableClosure {
     pub args: Vec<u8>,
 }
 
-/// What became of a closure that ran elsewhere.
+/// What became of a closure that was to run elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Its result in postcard.
@@ -35,30 +41,57 @@ pub enum Outcome {
         /// What it said.
         message: String,
     },
+    /// It can only be run by its lender, who does, and lends it no more: it was
+    /// not accepted there, or its result cannot be encoded.
+    Refused {
+        /// Why.
+        reason: String,
+    },
 }
 
-/// A closure cannot leave the process.
+/// Arguments or a result cannot be encoded or decoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// What postcard, or a `Serialize` or `Deserialize` implementation, says.
+    #[error(transparent)]
+    Postcard(#[from] postcard::Error),
+    /// A `Serialize` or `Deserialize` implementation panicked.
+    #[error("its `Serialize` or `Deserialize` implementation panicked: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
+    /// The bytes go on after the value.
+    #[error("{bytes} bytes are left over")]
+    LeftOver {
+        /// How many.
+        bytes: usize,
+    },
+}
+
+/// A closure cannot leave the process. It stays ready, and runs here.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// Its arguments are too large.
     #[error(
-        "the arguments of task `{task}` take {bytes} bytes, and at most {CLOSURE_BYTES_MAX} can be moved: \
-         pass large read-only data as a shared value"
+        "the arguments of task `{task}` take more than {bytes_max} bytes, and are not moved: \
+         pass large read-only data as a shared value, or raise `Builder::closure_bytes_max`"
     )]
     TooLarge {
         /// The task's path.
         task: &'static str,
-        /// The size of the encoded arguments.
-        bytes: usize,
+        /// How many bytes are moved at most.
+        bytes_max: usize,
     },
     /// A `Serialize` implementation has failed.
     #[error("the arguments of task `{task}` cannot be encoded")]
     Serialize {
         /// The task's path.
         task: &'static str,
-        /// What serde says.
-        source: postcard::Error,
+        /// Why.
+        source: CodecError,
     },
 }
 
@@ -73,25 +106,31 @@ pub enum DecodeError {
     UnknownTask(TaskId),
     /// The arguments are too large.
     #[error(
-        "the arguments of task `{task}` take {bytes} bytes, and at most {CLOSURE_BYTES_MAX} are accepted"
+        "the arguments of task `{task}` take {bytes} bytes, and at most {bytes_max} are accepted: \
+         raise `Builder::closure_bytes_max` on this side too"
     )]
     TooLarge {
         /// The task's path.
         task: &'static str,
         /// The size of the encoded arguments.
         bytes: usize,
+        /// How many bytes are accepted at most.
+        bytes_max: usize,
     },
     /// The arguments do not fit the task.
     #[error("the arguments of task `{task}` cannot be decoded")]
     Arguments {
         /// The task's path.
         task: &'static str,
-        /// What postcard says.
-        source: postcard::Error,
+        /// Why.
+        source: CodecError,
     },
-    /// The bytes are no closure at all.
-    #[error("these bytes are no closure")]
-    Frame(#[source] postcard::Error),
+    /// The bytes end too early to be a closure.
+    #[error("these {bytes} bytes are no closure: they end too early")]
+    Truncated {
+        /// How many there are.
+        bytes: usize,
+    },
     /// The closure was written by another version of Atlas.
     #[error(
         "the closure has format {found}, and this is format {FORMAT}: use the same version of Atlas on both sides"
@@ -115,10 +154,10 @@ impl PortableClosure {
     /// Reads what [`PortableClosure::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`DecodeError::Format`] or [`DecodeError::Frame`]. Whether the arguments
-    /// fit the task is seen when the closure is accepted.
+    /// [`DecodeError::Format`] or [`DecodeError::Truncated`]. Whether the
+    /// arguments fit the task is seen when the closure is accepted.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let truncated = DecodeError::Frame(postcard::Error::DeserializeUnexpectedEnd);
+        let truncated = DecodeError::Truncated { bytes: bytes.len() };
         let Some((&found, rest)) = bytes.split_first() else {
             return Err(truncated);
         };
@@ -139,7 +178,7 @@ impl PortableClosure {
 #[derive(Clone, Copy)]
 pub(crate) struct ErasedTask {
     /// Decodes arguments and makes a closure of them.
-    pub(crate) import: fn(&[u8], Waiter) -> Result<ClosureRef, postcard::Error>,
+    pub(crate) import: fn(&[u8], Waiter) -> Result<ClosureRef, CodecError>,
     /// Takes and encodes the result of a done closure that `import` made.
     ///
     /// Unsafe: the caller is that closure's waiter.
@@ -155,25 +194,26 @@ impl ErasedTask {
     }
 }
 
-fn import<T: Task>(args: &[u8], waiter: Waiter) -> Result<ClosureRef, postcard::Error> {
+fn import<T: Task>(args: &[u8], waiter: Waiter) -> Result<ClosureRef, CodecError> {
     let args = decode::<T::Args>(args)?;
     Ok(new_closure(TaskCall::<T>(args), Some(waiter)))
 }
 
 unsafe fn export<T: Task>(closure: &Closure) -> Outcome {
     // SAFETY: contract of `ErasedTask::export`.
-    match unsafe { take_result::<TaskCall<T>, InHeap>(closure) } {
-        Ok(value) => match postcard::to_stdvec(&value) {
-            Ok(bytes) => Outcome::Value(bytes),
-            Err(error) => Outcome::Panic {
-                task: Some(T::PATH.to_owned()),
-                message: format!(
-                    "the result of task `{}` cannot be encoded: {error}",
-                    T::PATH
-                ),
-            },
+    let value = match unsafe { take_result::<TaskCall<T>, InHeap>(closure) } {
+        Ok(value) => value,
+        Err(panic) => return Outcome::from(panic),
+    };
+    // The value moves in: its destructor may panic too.
+    match guarded(move || Ok(postcard::to_stdvec(&value)?)) {
+        Ok(bytes) => Outcome::Value(bytes),
+        Err(error) => Outcome::Refused {
+            reason: format!(
+                "the result of task `{}` cannot be encoded: {error}",
+                T::PATH
+            ),
         },
-        Err(panic) => Outcome::from(panic),
     }
 }
 
@@ -186,31 +226,70 @@ impl From<TaskPanic> for Outcome {
     }
 }
 
-/// Encodes a task's arguments.
+/// Encodes the arguments of the task with this path.
 pub(crate) fn encode(
-    task: &'static TaskInfo,
+    task: &'static str,
     args: &impl Serialize,
+    bytes_max: usize,
 ) -> Result<Vec<u8>, EncodeError> {
-    let task = task.path();
-    let bytes =
-        postcard::to_stdvec(args).map_err(|source| EncodeError::Serialize { task, source })?;
-    if bytes.len() > CLOSURE_BYTES_MAX {
-        let bytes = bytes.len();
-        return Err(EncodeError::TooLarge { task, bytes });
-    }
-    Ok(bytes)
+    let bytes = Bounded {
+        bytes: Vec::new(),
+        bytes_max,
+    };
+    guarded(|| Ok(postcard::serialize_with_flavor(args, bytes)?)).map_err(|source| match source {
+        CodecError::Postcard(postcard::Error::SerializeBufferFull) => {
+            EncodeError::TooLarge { task, bytes_max }
+        }
+        source => EncodeError::Serialize { task, source },
+    })
 }
 
 /// Decodes a value; bytes that are left over are an error too.
-pub(crate) fn decode<V: Portable>(bytes: &[u8]) -> Result<V, postcard::Error> {
-    match postcard::take_from_bytes(bytes)? {
+pub(crate) fn decode<V: Portable>(bytes: &[u8]) -> Result<V, CodecError> {
+    guarded(|| match postcard::take_from_bytes(bytes)? {
         (value, []) => Ok(value),
-        (_, _) => Err(postcard::Error::DeserializeBadEncoding),
+        (_, rest) => Err(CodecError::LeftOver { bytes: rest.len() }),
+    })
+}
+
+/// Calls the program's code on a thread that is not the program's.
+fn guarded<R>(f: impl FnOnce() -> Result<R, CodecError>) -> Result<R, CodecError> {
+    catch(f).unwrap_or_else(|panic| {
+        let message = panic.message().to_owned();
+        Err(CodecError::Panicked { message })
+    })
+}
+
+/// Bytes that postcard writes, up to a number: what is too large is not first
+/// built in memory.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl postcard::ser_flavors::Flavor for Bounded {
+    type Output = Vec<u8>;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        if data.len() > self.bytes_max - self.bytes.len() {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.bytes)
     }
 }
 
-/// The largest closure that is moved: its arguments are held in memory several
-/// times on the way, and a lender keeps them until the result is back.
+/// How large the arguments of a closure may be that is moved, unless the builder
+/// says otherwise: they are held in memory several times on the way, and a lender
+/// keeps them until the result is back.
 pub const CLOSURE_BYTES_MAX: usize = 64 << 20;
 /// The first byte of an encoded closure.
 const FORMAT: u8 = 1;

@@ -10,18 +10,19 @@ use crossbeam_deque::Worker as Deque;
 
 use crate::closure::ClosureRef;
 use crate::heap::{InHeap, new_closure};
-use crate::host::{Host, Hosting, Lease, Lent, ReturnError, Ticket};
+use crate::host::{AcceptError, Host, Hosting, Lease, Lent, ReturnError, Ticket};
 use crate::join::Body;
 use crate::overflow;
 use crate::pool::Pool;
-use crate::portable::{DecodeError, Outcome, PortableClosure};
+use crate::portable::{CLOSURE_BYTES_MAX, Outcome, PortableClosure};
 use crate::stats::Stats;
 use crate::task::{TaskCollision, TaskTable};
 use crate::waiter::Waiter;
 use crate::work::take_result;
 use crate::worker::Worker;
 
-/// A set of workers. Dropping it waits until they have ended.
+/// A set of workers. Dropping it fails what is lent, and waits until all else that
+/// was begun has ended; on one of its own workers it does not wait.
 pub struct Runtime {
     pool: Arc<Pool>,
     threads: Vec<JoinHandle<()>>,
@@ -34,6 +35,7 @@ pub struct Builder {
     stack_bytes: Option<usize>,
     thread_name: Option<String>,
     host: Option<Arc<dyn Host>>,
+    closure_bytes_max: Option<usize>,
 }
 
 /// A runtime cannot be built.
@@ -92,6 +94,14 @@ impl Builder {
         self
     }
 
+    /// How large the encoded arguments of a closure may be that is lent or
+    /// accepted; the default is [`CLOSURE_BYTES_MAX`]. Larger ones run here.
+    #[must_use]
+    pub fn closure_bytes_max(mut self, bytes: usize) -> Self {
+        self.closure_bytes_max = Some(bytes);
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -116,7 +126,10 @@ impl Builder {
             stealers,
             stack_bytes,
             tasks,
-            Hosting::new(self.host),
+            Hosting::new(
+                self.host,
+                self.closure_bytes_max.unwrap_or(CLOSURE_BYTES_MAX),
+            ),
         ));
         let name = self.thread_name.as_deref().unwrap_or("atlas");
         let mut threads = Vec::with_capacity(workers);
@@ -196,27 +209,61 @@ impl Runtime {
         stats
     }
 
+    /// The tasks of this program.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskTable {
+        &self.pool.tasks
+    }
+
+    /// How many closures are ready that any worker, or a host, could take. Work
+    /// that is still latent is not counted, and what its owner has taken back may
+    /// be: a number to decide by, not to rely on.
+    #[must_use]
+    pub fn ready_count(&self) -> usize {
+        self.pool.ready_count()
+    }
+
+    /// How many workers sleep because they have found nothing to do.
+    #[must_use]
+    pub fn idle_workers(&self) -> usize {
+        self.pool.sleep.sleepers()
+    }
+
     /// Takes up to `closures_max` of the oldest ready closures out, for another
-    /// process to run. If there are fewer, [`Host::surplus`] tells when there are
-    /// more.
+    /// process to run. If there are fewer, the workers are asked to make more of
+    /// their work public, and [`Host::surplus`] tells when one has.
+    ///
+    /// It takes what is ready even if workers here are idle: whether that is wise
+    /// is for the caller to decide.
     #[must_use = "what is lent waits for its result"]
     pub fn lend(&self, closures_max: usize) -> Lent {
         self.pool.lend(closures_max)
     }
 
     /// Puts a closure in that another process has lent; [`Host::finished`] brings
-    /// its result.
+    /// its result, at the latest while the runtime is dropped.
     ///
     /// # Errors
-    /// The bytes are no closure of this program.
-    pub fn accept(&self, ticket: Ticket, closure: &PortableClosure) -> Result<(), DecodeError> {
+    /// The bytes are no closure of this program, or the ticket names another
+    /// closure that is not done; nothing has changed then.
+    pub fn accept(&self, ticket: Ticket, closure: &PortableClosure) -> Result<(), AcceptError> {
         self.pool.accept(ticket, closure)
     }
 
-    /// Brings the result of a lent closure.
+    /// Says that nobody wants the result of an accepted closure: it is dropped if
+    /// it has not begun, and unwound at its next join if it runs. The ticket is
+    /// free at once, and [`Host::finished`] does not come. False if no closure
+    /// that is not done has this ticket.
+    pub fn abort_accepted(&self, ticket: Ticket) -> bool {
+        self.pool.abort_accepted(ticket)
+    }
+
+    /// Brings the outcome of a lent closure.
     ///
     /// # Errors
-    /// It is late, a duplicate, or malformed; nothing has changed then.
+    /// It is late, a duplicate, or malformed; nothing has changed then. After
+    /// [`ReturnError::Malformed`] the closure is still lent: bring another outcome
+    /// or reclaim it.
     pub fn return_result(&self, lease: Lease, outcome: Outcome) -> Result<(), ReturnError> {
         self.pool.return_result(lease, outcome)
     }
@@ -232,6 +279,9 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         self.pool.fail_all_lent();
         self.pool.close();
+        if Worker::current().is_some_and(|worker| Arc::ptr_eq(&worker.pool, &self.pool)) {
+            return;
+        }
         for thread in self.threads.drain(..) {
             // A worker never unwinds: it aborts the process.
             let _ = thread.join();

@@ -94,6 +94,11 @@ impl Sleep {
         self.searching.load(Ordering::Relaxed) == 0 && self.sleepers.load(Ordering::Relaxed) > 0
     }
 
+    /// How many workers sleep.
+    pub(crate) fn sleepers(&self) -> usize {
+        self.sleepers.load(Ordering::Relaxed)
+    }
+
     /// True if no worker is awake.
     pub(crate) fn all_asleep(&self) -> bool {
         self.sleepers.load(Ordering::Relaxed) == self.asleep.len()

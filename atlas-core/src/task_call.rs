@@ -118,8 +118,9 @@ impl<T: Task> Latent for TaskCall<T> {
     const PATH: Option<&'static str> = Some(T::PATH);
     const HOOKS: Option<Hooks<Self>> = Some(Hooks {
         task: info::<T>,
-        encode: |call| encode(info::<T>(), &call.0),
-        decode_result: decode,
+        encode: |call, bytes_max| encode(T::PATH, &call.0, bytes_max),
+        decode_result: |bytes| Ok(Box::new(decode::<Value<T>>(bytes)?)),
+        typed_result: |value| *value.downcast().expect("made by `decode_result`"),
     });
 
     fn run(self) -> Value<T> {

@@ -12,9 +12,9 @@
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use crate::closure::{Closure, ClosureKind, ClosureRef, PortableKind};
-use crate::panic::{TaskPanic, catch_for};
-use crate::portable::EncodeError;
+use crate::closure::{Closure, ClosureKind, ClosureRef, ErasedValue, PortableKind};
+use crate::panic::{TaskPanic, catch, catch_for};
+use crate::portable::{CodecError, EncodeError};
 use crate::task::TaskInfo;
 
 /// Work that can wait in a slot, and be run by another thread.
@@ -40,8 +40,10 @@ pub(crate) trait Latent: Send + Sized {
 /// How the call of a task is encoded, and its result decoded.
 pub(crate) struct Hooks<L: Latent> {
     pub(crate) task: fn() -> &'static TaskInfo,
-    pub(crate) encode: fn(&L) -> Result<Vec<u8>, EncodeError>,
-    pub(crate) decode_result: fn(&[u8]) -> Result<L::Output, postcard::Error>,
+    pub(crate) encode: fn(&L, usize) -> Result<Vec<u8>, EncodeError>,
+    pub(crate) decode_result: fn(&[u8]) -> Result<ErasedValue, CodecError>,
+    /// What `decode_result` gave, with its type.
+    pub(crate) typed_result: fn(ErasedValue) -> L::Output,
 }
 
 /// The call until it is run, its result after.
@@ -95,6 +97,7 @@ pub(crate) const fn closure_kind<L: Latent, P: Place<L>>() -> ClosureKind {
             Some(hooks) => Some(PortableKind {
                 task: hooks.task,
                 encode: encode::<L, P>,
+                decode: hooks.decode_result,
                 fill: fill::<L, P>,
             }),
             None => None,
@@ -162,7 +165,10 @@ unsafe fn execute<L: Latent, P: Place<L>>(closure: &ClosureRef) {
 
 unsafe fn discard<L: Latent, P: Place<L>>(closure: &Closure) {
     // SAFETY: contract of `ClosureKind::discard`: claimed.
-    drop(unsafe { take_call::<L, P>(closure) });
+    let call = unsafe { take_call::<L, P>(closure) };
+    // Nobody wants this work, nor a panic of its destructor: the caller has still
+    // to complete the closure, and may be a worker outside of any task.
+    let _ = catch(|| drop(call));
 }
 
 unsafe fn result<L: Latent, P: Place<L>>(closure: &Closure) -> *mut () {
@@ -177,24 +183,24 @@ unsafe fn fail<L: Latent, P: Place<L>>(closure: &Closure, panic: TaskPanic) {
     unsafe { put_result::<L, P>(closure, Err(panic)) };
 }
 
-unsafe fn encode<L: Latent, P: Place<L>>(closure: &Closure) -> Result<Vec<u8>, EncodeError> {
+unsafe fn encode<L: Latent, P: Place<L>>(
+    closure: &Closure,
+    bytes_max: usize,
+) -> Result<Vec<u8>, EncodeError> {
     // SAFETY: contract of `PortableKind::encode`: claimed, and not run.
     let slot = unsafe { P::slot(closure) };
     // SAFETY: the call is there, and stays while it is encoded.
     let call = unsafe { &*slot.cast::<L>() };
     let hooks = L::HOOKS.expect("a portable closure has hooks: `closure_kind` looked");
-    (hooks.encode)(call)
+    (hooks.encode)(call, bytes_max)
 }
 
-unsafe fn fill<L: Latent, P: Place<L>>(
-    closure: &Closure,
-    bytes: &[u8],
-) -> Result<(), postcard::Error> {
+unsafe fn fill<L: Latent, P: Place<L>>(closure: &Closure, value: ErasedValue) {
     let hooks = L::HOOKS.expect("a portable closure has hooks: `closure_kind` looked");
-    let output = (hooks.decode_result)(bytes)?;
     // SAFETY: contract of `PortableKind::fill`: claimed, and not run here.
-    drop(unsafe { take_call::<L, P>(closure) });
+    let call = unsafe { take_call::<L, P>(closure) };
+    let dropped = catch_for(L::PATH, || drop(call));
+    let result = dropped.map(|()| (hooks.typed_result)(value));
     // SAFETY: the call is gone now.
-    unsafe { put_result::<L, P>(closure, Ok(output)) };
-    Ok(())
+    unsafe { put_result::<L, P>(closure, result) };
 }

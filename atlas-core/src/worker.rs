@@ -93,6 +93,9 @@ impl Worker {
                 .want
                 .store(ptr::from_ref(want).cast_mut(), Ordering::Release);
         });
+        if self.pool.hosting.asks_since() {
+            tls::with_want(tls::WantFlag::ask_for_work);
+        }
         let _ = self.station().thread.set(thread::current());
         while !self.may_leave() {
             match self.find().or_else(|| self.search()) {
@@ -284,6 +287,10 @@ impl Worker {
         }
         if self.deque.is_empty() {
             let Some(closure) = self.promote_oldest() else {
+                // A thief asks again by itself, a host does not.
+                if self.pool.hosting.wants() {
+                    tls::with_want(tls::WantFlag::ask_for_work);
+                }
                 return;
             };
             self.station().counters.promotions.add_one();
