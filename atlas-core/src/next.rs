@@ -23,7 +23,7 @@ use crate::panic::{TaskPanic, noting};
 use crate::task::{Portable, Task, Value};
 use crate::task_call::TaskCall;
 use crate::waiter::Waiter;
-use crate::work::{Latent, take_result};
+use crate::work::{Latent, take_call, take_result};
 use crate::worker::Worker;
 
 /// What a continuation-passing task returns: a value, or children and what
@@ -77,7 +77,7 @@ impl<T: Portable> Next<T> {
         let promise = new_closure(Promise(PhantomData::<T>), None);
         assert!(worker.claim(&promise), "nobody else knows it");
         // SAFETY: claimed, never run; a promise's call is nothing.
-        drop(unsafe { crate::work::take_call::<Promise<T>, InHeap>(&promise) });
+        let _ = unsafe { take_call::<Promise<T>, InHeap>(&promise) };
         let to = Continuation::closure(promise.clone());
         drive(Some(to), |_| self.settle(to));
         worker.wait_for(&promise);
@@ -341,7 +341,9 @@ where
                 C::SLOTS.len() <= CHILDREN_MAX,
                 "a frame has at most eight children"
             );
-            C::SLOTS.len() as u8
+            #[expect(clippy::cast_possible_truncation, reason = "eight at most")]
+            let children = C::SLOTS.len() as u8;
+            children
         },
         slots: C::SLOTS,
         slots_offset: std::mem::offset_of!(Self, slots),

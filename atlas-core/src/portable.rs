@@ -240,6 +240,7 @@ pub(crate) fn encode(
         CodecError::Postcard(postcard::Error::SerializeBufferFull) => {
             EncodeError::TooLarge { task, bytes_max }
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "postcard's errors are many")]
         source => EncodeError::Serialize { task, source },
     })
 }

@@ -360,10 +360,8 @@ impl Worker {
     /// Takes the deque's reference to a closure out that was claimed by another
     /// way, if it is the newest, as it is most often.
     fn drop_stale(&self, closure: &ClosureRef) {
-        if let Some(newest) = self.deque.pop() {
-            if newest != *closure {
-                self.deque.push(newest);
-            }
+        if let Some(newest) = self.deque.pop().filter(|newest| newest != closure) {
+            self.deque.push(newest);
         }
     }
 
