@@ -22,14 +22,16 @@
 //! heartbeat scheduling (Acar et al. 2018).
 
 use std::cell::UnsafeCell;
+use std::hint;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 
 use crate::closure::{Closure, ClosureKind, ClosureRef};
 use crate::latent::{Node, NodeKind, Promoted};
+use crate::task_call::First;
 use crate::tls;
 use crate::work::{Latent, Place, Slot, closure_kind, take_call, take_result};
-use crate::worker::{self, Worker};
+use crate::worker::{self, Polled, Worker};
 
 /// Runs both closures, in parallel if another worker has time, and returns both
 /// results. The signature is rayon's.
@@ -49,7 +51,7 @@ where
     RA: Send,
     RB: Send,
 {
-    join_latent(a, Body(b), Body::run)
+    join_latent(Body(a), Body(b))
 }
 
 /// A Rust closure as latent work: it cannot leave the process.
@@ -63,14 +65,27 @@ impl<F: FnOnce() -> R + Send, R: Send> Latent for Body<F> {
     }
 }
 
-/// Runs `a` with `b` latent, then `run_b(b)`, which is `b.run()`.
+impl<F: FnOnce() -> R + Send, R: Send> First for Body<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn run(self) -> R {
+        (self.0)()
+    }
+
+    type Cold = Self;
+
+    fn cold(self) -> Self {
+        self
+    }
+}
+
+/// Runs `a` with `b` latent, then `b`.
 #[inline(always)]
-pub(crate) fn join_latent<L, A, RA, F>(a: A, b: L, run_b: F) -> (RA, L::Output)
+pub(crate) fn join_latent<L, A>(a: A, b: L) -> (A::Output, L::Output)
 where
     L: Latent,
-    A: FnOnce() -> RA + Send,
-    RA: Send,
-    F: FnOnce(L) -> L::Output,
+    A: First,
 {
     let record = LatentCall {
         node: Node::new(tls::newest(), LatentCall::<L>::NODE),
@@ -79,19 +94,21 @@ where
         }),
     };
     tls::set_newest(&raw const record.node);
-    let guard = Abandon(&record);
-    if tls::want_raised() && worker::poll_raised() {
-        mem::forget(guard);
-        // SAFETY: a thread without a worker promotes nothing: the call is here.
-        return unsafe { record.move_inside(a) };
+    if tls::want_raised() {
+        // A copy of `a` for this path alone: to pass `a` itself would keep it in
+        // memory on the fast path too.
+        let a = hint::black_box(a);
+        // SAFETY: the record is the newest of the list, with its call.
+        return unsafe { record.join_slowly(a.cold()) };
     }
-    let first = a();
+    let guard = Abandon(&record);
+    let first = a.run();
     mem::forget(guard);
     tls::set_newest(record.node.parent.get());
     if record.node.is_unmarked() {
         // SAFETY: unmarked, so unpromoted: the call is the owner's, taken once.
         let call = unsafe { record.take_own_call() };
-        (first, run_b(call))
+        (first, call.run())
     } else {
         let second = record.settle();
         (first, second)
@@ -122,7 +139,7 @@ impl<L: Latent> LatentCall<L> {
     unsafe fn promote(node: *const Node) -> Promoted {
         // SAFETY: a node of this kind is the first field of its record.
         let record = unsafe { &*node.cast::<Self>() };
-        let closure = PromotedCall::<L>::new(record);
+        let closure = PromotedCall::<L>::of_record(record);
         record.node.set_closure(closure.clone());
         Promoted {
             closure,
@@ -152,22 +169,34 @@ impl<L: Latent> LatentCall<L> {
         }
     }
 
-    /// The join of a thread that is not a worker: goes on inside the global
-    /// runtime.
+    /// A join that has found the poll flag raised: looks what for, and goes on.
+    /// The whole rest is here, so that the fast path has nothing to keep over a
+    /// call that is seldom made.
     ///
     /// # Safety
     /// The call is in the slot, and the record is the newest of the list.
     #[cold]
     #[inline(never)]
-    unsafe fn move_inside<A, RA>(&self, a: A) -> (RA, L::Output)
-    where
-        A: FnOnce() -> RA + Send,
-        RA: Send,
-    {
+    unsafe fn join_slowly<A: First>(&self, a: A) -> (A::Output, L::Output) {
+        let guard = Abandon(self);
+        let first = match worker::poll_raised() {
+            Polled::Worker => a.run(),
+            Polled::Outsider => {
+                mem::forget(guard);
+                tls::set_newest(self.node.parent.get());
+                // SAFETY: a thread without a worker promotes nothing.
+                let call = unsafe { self.take_own_call() };
+                return crate::runtime::run(move || join_latent(a, call));
+            }
+        };
+        mem::forget(guard);
         tls::set_newest(self.node.parent.get());
-        // SAFETY: by the caller.
-        let call = unsafe { self.take_own_call() };
-        crate::runtime::run(move || join_latent(a, call, L::run))
+        if self.node.is_unmarked() {
+            // SAFETY: unmarked, so unpromoted: the call is the owner's, taken once.
+            (first, unsafe { self.take_own_call() }.run())
+        } else {
+            (first, self.settle())
+        }
     }
 
     /// Unwinding leaves the frame: nobody may be left who uses the record.
@@ -211,7 +240,7 @@ struct PromotedCall<L: Latent> {
 impl<L: Latent> PromotedCall<L> {
     const KIND: &'static ClosureKind = &closure_kind::<L, InRecord>();
 
-    fn new(record: &LatentCall<L>) -> ClosureRef {
+    fn of_record(record: &LatentCall<L>) -> ClosureRef {
         let closure = Box::new(Self {
             head: Closure::new(Self::KIND, None),
             record,
@@ -236,7 +265,7 @@ unsafe impl<L: Latent> Place<L> for InRecord {
     }
 
     unsafe fn free(closure: NonNull<Closure>) {
-        // SAFETY: made from this box in `PromotedCall::new`; no reference is left.
+        // SAFETY: made from this box in `PromotedCall::of_record`; no reference is left.
         drop(unsafe { Box::from_raw(closure.cast::<PromotedCall<L>>().as_ptr()) });
     }
 }

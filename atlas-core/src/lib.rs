@@ -62,4 +62,5 @@ pub use stats::Stats;
 #[doc(hidden)]
 pub use task::{Argument, AssertArgument};
 pub use task::{Portable, Task, TaskCollision, TaskId, TaskInfo, TaskTable, Value};
-pub use task_call::{call_task, join_task};
+#[doc(hidden)]
+pub use task_call::{First, FirstTask, JoinTask, first_task, join_task};

@@ -19,11 +19,11 @@ use crate::closure::{Closure, ClosureRef};
 use crate::frame::{CHILDREN_MAX, Continuation, Frame, FrameKind, FrameRef, drive};
 use crate::heap::{InHeap, new_closure};
 use crate::latent::{Node, NodeKind, Promoted};
-use crate::panic::TaskPanic;
+use crate::panic::{TaskPanic, noting};
 use crate::task::{Portable, Task, Value};
 use crate::task_call::TaskCall;
 use crate::waiter::Waiter;
-use crate::work::{Latent, take_result};
+use crate::work::{Latent, take_call, take_result};
 use crate::worker::Worker;
 
 /// What a continuation-passing task returns: a value, or children and what
@@ -77,7 +77,7 @@ impl<T: Portable> Next<T> {
         let promise = new_closure(Promise(PhantomData::<T>), None);
         assert!(worker.claim(&promise), "nobody else knows it");
         // SAFETY: claimed, never run; a promise's call is nothing.
-        drop(unsafe { crate::work::take_call::<Promise<T>, InHeap>(&promise) });
+        let _ = unsafe { take_call::<Promise<T>, InHeap>(&promise) };
         let to = Continuation::closure(promise.clone());
         drive(Some(to), |_| self.settle(to));
         worker.wait_for(&promise);
@@ -235,7 +235,7 @@ impl<T: Task> Slot<T> {
     unsafe fn start(slot: *mut (), to: Continuation) -> Option<FrameRef> {
         // SAFETY: contract of `SlotKind::start`.
         let args = unsafe { Self::take_args(slot) };
-        T::call(args).settle(to)
+        noting::<T, _>(|| T::call(args)).settle(to)
     }
 
     unsafe fn hand_out(slot: *mut (), waiter: Waiter) -> ClosureRef {
@@ -341,7 +341,9 @@ where
                 C::SLOTS.len() <= CHILDREN_MAX,
                 "a frame has at most eight children"
             );
-            C::SLOTS.len() as u8
+            #[expect(clippy::cast_possible_truncation, reason = "eight at most")]
+            let children = C::SLOTS.len() as u8;
+            children
         },
         slots: C::SLOTS,
         slots_offset: std::mem::offset_of!(Self, slots),
@@ -355,7 +357,8 @@ where
         let frame = *unsafe { Box::from_raw(frame.pointer().cast::<Self>().as_ptr()) };
         // SAFETY: the frame is full.
         let values = unsafe { C::into_values(frame.slots.into_inner()) };
-        K::call((frame.assemble)(values, frame.captured)).settle(to)
+        let args = (frame.assemble)(values, frame.captured);
+        noting::<K, _>(|| K::call(args)).settle(to)
     }
 
     /// [`FrameKind::free`].

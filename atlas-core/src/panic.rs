@@ -134,9 +134,29 @@ pub(crate) fn unwind_aborted() -> ! {
     resume_unwind(Box::new(Aborted))
 }
 
+/// Takes the note of the unwinding that passes now, which another strand of this
+/// thread must not see.
+pub(crate) fn take_note() -> Option<String> {
+    NOTED.take()
+}
+
+/// Puts back what [`take_note`] took.
+pub(crate) fn set_note(note: Option<String>) {
+    NOTED.set(note);
+}
+
+/// Calls `f` on behalf of a task, whose path is noted if `f` unwinds.
+#[inline(always)]
+pub(crate) fn noting<T: Task, R>(f: impl FnOnce() -> R) -> R {
+    let note = NotePath::<T>(PhantomData);
+    let result = f();
+    std::mem::forget(note);
+    result
+}
+
 /// Notes a task's path if it is dropped by unwinding; forgotten otherwise. It
 /// has no size, so that the fast path stores nothing for it.
-pub(crate) struct NotePath<T: Task>(pub(crate) PhantomData<T>);
+struct NotePath<T: Task>(PhantomData<T>);
 
 impl<T: Task> Drop for NotePath<T> {
     #[inline(always)]

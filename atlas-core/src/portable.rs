@@ -236,11 +236,15 @@ pub(crate) fn encode(
         bytes: Vec::new(),
         bytes_max,
     };
-    guarded(|| Ok(postcard::serialize_with_flavor(args, bytes)?)).map_err(|source| match source {
-        CodecError::Postcard(postcard::Error::SerializeBufferFull) => {
+    guarded(|| Ok(postcard::serialize_with_flavor(args, bytes)?)).map_err(|source| {
+        if matches!(
+            &source,
+            CodecError::Postcard(postcard::Error::SerializeBufferFull)
+        ) {
             EncodeError::TooLarge { task, bytes_max }
+        } else {
+            EncodeError::Serialize { task, source }
         }
-        source => EncodeError::Serialize { task, source },
     })
 }
 

@@ -1,44 +1,113 @@
 //! A task with its arguments, as latent work: the portable kind.
 
-use std::marker::PhantomData;
-
 use crate::closure::ClosureRef;
 use crate::frame::{Continuation, drive};
 use crate::join::join_latent;
 use crate::next::Returned;
-use crate::panic::NotePath;
+use crate::panic::noting;
 use crate::portable::{decode, encode};
 use crate::task::{Task, TaskInfo, Value};
 use crate::work::{Hooks, Latent, Place};
 
-/// Runs `a` with the call of a task latent, then `call`, which is that call.
-/// `join!` expands to this: `call` names the function as the caller sees it, so
-/// that the compiler may inline it where nobody has stolen it.
+/// Runs `first` with the call of a task latent, then the task. `join!` expands to
+/// this.
 #[inline(always)]
-pub fn join_task<T, A, RA, C>(args: T::Args, a: A, call: C) -> (RA, Value<T>)
+pub fn join_task<T, A>(first: A, args: T::Args) -> JoinTask<T, A>
 where
     T: Task,
-    A: FnOnce() -> RA + Send,
-    RA: Send,
-    C: FnOnce(T::Args) -> T::Returned + Send,
+    A: First,
 {
-    join_latent(a, TaskCall::<T>(args), |TaskCall(args)| {
-        call_task::<T, C>(args, call)
-    })
+    JoinTask { first, args }
 }
 
-/// Calls a task by `call` and waits for its value. `join!` expands to this for
-/// its first child.
+/// The first child of a `join!`: the arguments of a task and its call. `call`
+/// names the function as the caller sees it, so that the compiler may inline it.
+/// (Not so for the later children: their arguments come back from the latent
+/// record, and an inlined body tends to load them wider than they were stored,
+/// which stalls.)
 #[inline(always)]
-pub fn call_task<T, C>(args: T::Args, call: C) -> Value<T>
+pub fn first_task<T, C>(args: T::Args, call: C) -> FirstTask<T, C>
+where
+    T: Task,
+    C: FnOnce(T::Args) -> T::Returned + Send,
+{
+    FirstTask { args, call }
+}
+
+/// What a `join!` runs first on the calling worker. A closure could do the same,
+/// but cannot be marked to be inlined.
+pub trait First: Send {
+    /// What it gives.
+    type Output: Send;
+    /// Runs it.
+    fn run(self) -> Self::Output;
+    /// The same for a place where speed does not matter: a second place that
+    /// runs `call` would keep the compiler from inlining it in the first.
+    type Cold: First<Output = Self::Output>;
+    /// Turns it into that.
+    fn cold(self) -> Self::Cold;
+}
+
+/// See [`first_task`].
+#[derive(Debug)]
+pub struct FirstTask<T: Task, C> {
+    args: T::Args,
+    call: C,
+}
+
+/// See [`join_task`].
+#[derive(Debug)]
+pub struct JoinTask<T: Task, A> {
+    first: A,
+    args: T::Args,
+}
+
+impl<T, C> First for FirstTask<T, C>
+where
+    T: Task,
+    C: FnOnce(T::Args) -> T::Returned + Send,
+{
+    type Output = Value<T>;
+
+    #[inline(always)]
+    fn run(self) -> Value<T> {
+        call_task::<T, C>(self.args, self.call)
+    }
+
+    type Cold = FirstTask<T, fn(T::Args) -> T::Returned>;
+
+    fn cold(self) -> Self::Cold {
+        first_task(self.args, T::call)
+    }
+}
+
+impl<T, A> First for JoinTask<T, A>
+where
+    T: Task,
+    A: First,
+{
+    type Output = (A::Output, Value<T>);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        join_latent(self.first, TaskCall::<T>(self.args))
+    }
+
+    type Cold = JoinTask<T, A::Cold>;
+
+    fn cold(self) -> Self::Cold {
+        join_task(self.first.cold(), self.args)
+    }
+}
+
+/// Calls a task and waits for its value.
+#[inline(always)]
+fn call_task<T, C>(args: T::Args, call: C) -> Value<T>
 where
     T: Task,
     C: FnOnce(T::Args) -> T::Returned,
 {
-    let note = NotePath::<T>(PhantomData);
-    let value = call(args).finish();
-    std::mem::forget(note);
-    value
+    noting::<T, _>(|| call(args).finish())
 }
 
 /// A task with its arguments.
@@ -60,12 +129,7 @@ impl<T: Task> Latent for TaskCall<T> {
 
     fn run_as<P: Place<Self>>(self, closure: &ClosureRef) {
         let to = Continuation::closure(closure.clone());
-        drive(Some(to), |_| {
-            let note = NotePath::<T>(PhantomData);
-            let returned = T::call(self.0);
-            std::mem::forget(note);
-            returned.settle(to)
-        });
+        drive(Some(to), |_| noting::<T, _>(|| T::call(self.0)).settle(to));
     }
 }
 

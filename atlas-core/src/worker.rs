@@ -22,7 +22,7 @@ use crate::closure::ClosureRef;
 use crate::frame::{self, FrameRef};
 use crate::latent::Node;
 use crate::overflow;
-use crate::panic::unwind_aborted;
+use crate::panic::{self, TaskPanic};
 use crate::pool::{Pool, Station, steal_from};
 use crate::pools::Runner;
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
@@ -361,10 +361,8 @@ impl Worker {
     /// Takes the deque's reference to a closure out that was claimed by another
     /// way, if it is the newest, as it is most often.
     fn drop_stale(&self, closure: &ClosureRef) {
-        if let Some(newest) = self.deque.pop() {
-            if newest != *closure {
-                self.deque.push(newest);
-            }
+        if let Some(newest) = self.deque.pop().filter(|newest| newest != closure) {
+            self.deque.push(newest);
         }
     }
 
@@ -426,8 +424,11 @@ impl Worker {
     /// Leaves the strand's stack for the worker's loop.
     fn pause(&self, pause: Pause) {
         let yielder = self.with_running(|running| running.yielder);
+        // The strand may be unwinding, and others may panic before it goes on.
+        let note = panic::take_note();
         // SAFETY: `run_jobs` set it for the running strand, which is the caller.
         unsafe { &*yielder }.suspend(pause);
+        panic::set_note(note);
     }
 
     fn with_running<R>(&self, f: impl FnOnce(&mut Running) -> R) -> R {
@@ -458,12 +459,14 @@ fn run_jobs(yielder: &StrandYielder, mut job: Job) {
     while !matches!(job, Job::End) {
         let worker = Worker::current().expect("strands run on workers");
         worker.with_running(|running| running.yielder = yielder);
+        // Left by a panic that a task has caught by other means than `catch`.
+        drop(panic::take_note());
         match job {
             Job::Closure(closure) if closure.is_aborted() => {
                 // SAFETY: claimed by whoever found it, and not begun.
                 unsafe { (closure.kind().discard)(&closure) };
                 // SAFETY: as above, and its call is gone.
-                unsafe { closure.fail(crate::panic::TaskPanic::aborted()) };
+                unsafe { closure.fail(TaskPanic::aborted()) };
             }
             // SAFETY: claimed by whoever found it.
             Job::Closure(closure) => unsafe { (closure.kind().execute)(&closure) },
@@ -474,17 +477,22 @@ fn run_jobs(yielder: &StrandYielder, mut job: Job) {
     }
 }
 
-/// The slow path of a join's poll: true if this thread is not a worker.
-#[cold]
-#[inline(never)]
-pub(crate) fn poll_raised() -> bool {
+/// Who has polled.
+pub(crate) enum Polled {
+    Worker,
+    /// A thread of no runtime, which cannot hand out work.
+    Outsider,
+}
+
+/// The slow path of a join's poll.
+pub(crate) fn poll_raised() -> Polled {
     let Some(worker) = Worker::current() else {
-        return true;
+        return Polled::Outsider;
     };
     if worker.poll() && !thread::panicking() {
-        unwind_aborted();
+        panic::unwind_aborted();
     }
-    false
+    Polled::Worker
 }
 
 /// Unwinding out of a worker would leave its strands behind: the process ends.

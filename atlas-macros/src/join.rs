@@ -74,18 +74,16 @@ fn emit(first: &TaskCall, rest: &[TaskCall]) -> TokenStream {
 
     let (task, first_arguments, first_result) = (first.task(), &arguments[0], &results[0]);
     let call = first.call();
-    let mut work = quote!(::atlas::__private::call_task::<#task, _>(#first_arguments, #call));
+    let mut work = quote!(::atlas::__private::first_task::<#task, _>(#first_arguments, #call));
     let mut pattern = quote!(#first_result);
     for ((child, arguments), result) in rest.iter().zip(&arguments[1..]).zip(&results[1..]) {
-        let (task, call) = (child.task(), child.call());
-        work = quote! {
-            ::atlas::__private::join_task::<#task, _, _, _>(#arguments, move || #work, #call)
-        };
+        let task = child.task();
+        work = quote!(::atlas::__private::join_task::<#task, _>(#work, #arguments));
         pattern = quote!((#pattern, #result));
     }
     quote! {{
         #(#bindings)*
-        let #pattern = #work;
+        let #pattern = ::atlas::__private::First::run(#work);
         (#(#results),*)
     }}
 }

@@ -26,7 +26,12 @@ pub(crate) fn emit(function: &ItemFn) -> TokenStream {
     if !is_worth_it(function) {
         return quote!(#function);
     }
-    let ItemFn { attrs, vis, sig, block } = function;
+    let ItemFn {
+        attrs,
+        vis,
+        sig,
+        block,
+    } = function;
     let name = &sig.ident;
     let inlined = format_ident!("{name}_inlined", span = proc_macro2::Span::mixed_site());
     let mut inlined_sig = sig.clone();
@@ -57,7 +62,9 @@ fn is_worth_it(function: &ItemFn) -> bool {
     seen.recursive
         && !seen.has_static
         && seen.tokens <= TOKENS_MAX
-        && !body.iter().any(|statement| matches!(statement, Stmt::Item(_)))
+        && !body
+            .iter()
+            .any(|statement| matches!(statement, Stmt::Item(_)))
         && !function.sig.inputs.iter().any(|input| binds(input, name))
 }
 

@@ -4,6 +4,9 @@
 //! A board is three bit masks: the columns that are taken, and the squares of
 //! the current row that the queens above attack along the two diagonals.
 //! Putting a queen down shifts the diagonals by one square for the next row.
+//! Columns beyond the board count as taken, so a full board is all ones. The
+//! masks are arguments of their own, since a struct of them would be packed and
+//! unpacked at each call.
 //!
 //! The recursion branches two ways everywhere: [`place`] takes the first free
 //! square of the row in one child and leaves the remaining squares of the row
@@ -16,14 +19,12 @@ use serde::{Deserialize, Serialize};
 /// A partly filled board: queens in all rows above the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Board {
-    /// One bit for each column of the board.
-    mask: u32,
-    /// Columns that have a queen.
-    cols: u32,
+    /// Columns that have a queen, or are not on the board.
+    pub taken: u32,
     /// Squares of the current row attacked along the diagonals that run left.
-    left: u32,
+    pub left: u32,
     /// Squares of the current row attacked along the diagonals that run right.
-    right: u32,
+    pub right: u32,
 }
 
 impl Board {
@@ -41,25 +42,17 @@ impl Board {
             "{queens} queens do not fit into the masks"
         );
         Self {
-            mask: (1 << queens) - 1,
-            cols: 0,
+            taken: u32::MAX << queens,
             left: 0,
             right: 0,
         }
-    }
-
-    /// True if every row has its queen.
-    #[inline]
-    #[must_use]
-    pub fn is_full(self) -> bool {
-        self.cols == self.mask
     }
 
     /// The squares of the current row that no queen attacks, a bit for each.
     #[inline]
     #[must_use]
     pub fn free(self) -> u32 {
-        self.mask & !(self.cols | self.left | self.right)
+        !(self.taken | self.left | self.right)
     }
 
     /// The board with a queen on `square` of the current row, seen from the next.
@@ -67,50 +60,54 @@ impl Board {
     #[must_use]
     pub fn with_queen(self, square: u32) -> Self {
         Self {
-            mask: self.mask,
-            cols: self.cols | square,
+            taken: self.taken | square,
             left: (self.left | square) << 1,
             right: (self.right | square) >> 1,
         }
     }
 }
 
-/// The number of ways to fill `board`, where the current row's queen goes on
-/// one of the squares in `free`.
+/// The number of ways to fill the board of these masks (see [`Board`]), where the
+/// current row's queen goes on one of the squares in `free`.
 ///
 /// ```
 /// use atlas_examples::nqueens::{Board, place};
 ///
-/// let board = Board::empty(8);
-/// assert_eq!(place(board, board.free()), 92);
+/// let Board { taken, left, right } = Board::empty(8);
+/// assert_eq!(place(taken, left, right, !taken), 92);
 /// ```
 #[atlas::spawn]
-pub fn place(board: Board, free: u32) -> u64 {
-    if board.is_full() {
+pub fn place(taken: u32, left: u32, right: u32, free: u32) -> u64 {
+    if taken == u32::MAX {
         return 1;
     }
     if free == 0 {
         return 0;
     }
-    let below = board.with_queen(lowest(free));
+    let below = Board { taken, left, right }.with_queen(lowest(free));
     let rest = without_lowest(free);
     if rest == 0 {
-        return place(below, below.free());
+        return place(below.taken, below.left, below.right, below.free());
     }
-    let (here, elsewhere) = join!(place(below, below.free()), place(board, rest));
+    let (here, elsewhere) = join!(
+        place(below.taken, below.left, below.right, below.free()),
+        place(taken, left, right, rest)
+    );
     here + elsewhere
 }
 
 /// The count that [`place`] gives for all free squares, as the plain loop.
 #[must_use]
-pub fn sequential(board: Board) -> u64 {
-    if board.is_full() {
+pub fn sequential(taken: u32, left: u32, right: u32) -> u64 {
+    if taken == u32::MAX {
         return 1;
     }
+    let board = Board { taken, left, right };
     let mut ways = 0;
     let mut free = board.free();
     while free != 0 {
-        ways += sequential(board.with_queen(lowest(free)));
+        let below = board.with_queen(lowest(free));
+        ways += sequential(below.taken, below.left, below.right);
         free = without_lowest(free);
     }
     ways
@@ -152,9 +149,13 @@ mod tests {
     #[test]
     fn counts_equal_oeis_a000170() {
         for (queens, expected) in (0..).zip(PUBLISHED) {
-            let board = Board::empty(queens);
-            assert_eq!(sequential(board), expected, "{queens} queens, sequential");
-            let parallel = atlas::run(move || place(board, board.free()));
+            let Board { taken, left, right } = Board::empty(queens);
+            assert_eq!(
+                sequential(taken, left, right),
+                expected,
+                "{queens} queens, sequential"
+            );
+            let parallel = atlas::run(move || place(taken, left, right, !taken));
             assert_eq!(parallel, expected, "{queens} queens");
         }
     }
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn joins_counts_branchings() {
         fn count(board: Board, free: u32) -> u64 {
-            if board.is_full() || free == 0 {
+            if board.taken == u32::MAX || free == 0 {
                 return 0;
             }
             let below = board.with_queen(lowest(free));

@@ -14,55 +14,69 @@ use crate::report::Bench;
 #[must_use]
 pub fn program(size: Size) -> Program {
     let board = Board::empty(size.pick(14, 9));
-    let free = board.free();
+    let masks = move || {
+        let Board { taken, left, right } = black_box(board);
+        (taken, left, right, !taken)
+    };
     Program {
         bench: Bench::Nqueens,
         joins: joins(board),
-        sequential: Box::new(move || sequential(black_box(board))),
-        join: Box::new(move || place(black_box(board), free)),
+        sequential: Box::new(move || {
+            let (taken, left, right, _) = masks();
+            sequential(taken, left, right)
+        }),
+        join: Box::new(move || {
+            let (taken, left, right, free) = masks();
+            place(taken, left, right, free)
+        }),
         cps: None,
-        closure: Box::new(move || by_closures::<Atlas>(black_box(board), free)),
-        rayon: Box::new(move || by_closures::<Rayon>(black_box(board), free)),
+        closure: Box::new(move || {
+            let (taken, left, right, free) = masks();
+            by_closures::<Atlas>(taken, left, right, free)
+        }),
+        rayon: Box::new(move || {
+            let (taken, left, right, free) = masks();
+            by_closures::<Rayon>(taken, left, right, free)
+        }),
         chili: Some(Box::new(move |scope| {
-            by_chili(scope, black_box(board), free)
+            let (taken, left, right, free) = masks();
+            by_chili(scope, taken, left, right, free)
         })),
     }
 }
 
-fn by_closures<F: Fork>(board: Board, free: u32) -> u64 {
-    if board.is_full() {
+fn by_closures<F: Fork>(taken: u32, left: u32, right: u32, free: u32) -> u64 {
+    if taken == u32::MAX {
         return 1;
     }
     if free == 0 {
         return 0;
     }
-    let below = board.with_queen(lowest(free));
+    let below = Board { taken, left, right }.with_queen(lowest(free));
     let rest = without_lowest(free);
+    let deeper = move || by_closures::<F>(below.taken, below.left, below.right, below.free());
     if rest == 0 {
-        return by_closures::<F>(below, below.free());
+        return deeper();
     }
-    let (here, elsewhere) = F::join(
-        move || by_closures::<F>(below, below.free()),
-        move || by_closures::<F>(board, rest),
-    );
+    let (here, elsewhere) = F::join(deeper, move || by_closures::<F>(taken, left, right, rest));
     here + elsewhere
 }
 
-fn by_chili(scope: &mut chili::Scope<'_>, board: Board, free: u32) -> u64 {
-    if board.is_full() {
+fn by_chili(s: &mut chili::Scope<'_>, taken: u32, left: u32, right: u32, free: u32) -> u64 {
+    if taken == u32::MAX {
         return 1;
     }
     if free == 0 {
         return 0;
     }
-    let below = board.with_queen(lowest(free));
+    let below = Board { taken, left, right }.with_queen(lowest(free));
     let rest = without_lowest(free);
     if rest == 0 {
-        return by_chili(scope, below, below.free());
+        return by_chili(s, below.taken, below.left, below.right, below.free());
     }
-    let (elsewhere, here) = scope.join(
-        move |s| by_chili(s, board, rest),
-        move |s| by_chili(s, below, below.free()),
+    let (elsewhere, here) = s.join(
+        move |s| by_chili(s, taken, left, right, rest),
+        move |s| by_chili(s, below.taken, below.left, below.right, below.free()),
     );
     here + elsewhere
 }

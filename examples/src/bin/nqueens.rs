@@ -33,7 +33,8 @@ fn count(board: Board, bar: &ProgressBar) -> u64 {
     let mut children = Vec::new();
     let mut free = board.free();
     while free != 0 {
-        children.push(spawn!(place(board, lowest(free))));
+        let Board { taken, left, right } = board;
+        children.push(spawn!(place(taken, left, right, lowest(free))));
         free = without_lowest(free);
     }
     let ways = children.into_iter().map(|child| {
