@@ -30,7 +30,6 @@ use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 
 use crate::panic::TaskPanic;
-use crate::pools::Runner;
 use crate::portable::{CodecError, EncodeError};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use crate::task::TaskInfo;
@@ -42,7 +41,7 @@ use crate::waiter::Waiter;
 pub(crate) struct Closure {
     refs: AtomicUsize,
     state: State,
-    /// The [`Runner`] that claimed it, or [`NO_RUNNER`].
+    /// Index of the worker that claimed it, or [`NO_RUNNER`].
     runner: AtomicUsize,
     waiter: UnsafeCell<Waiter>,
     kind: &'static ClosureKind,
@@ -196,11 +195,11 @@ impl Closure {
         self.state.stays()
     }
 
-    /// Takes the work for a worker or a host.
-    pub(crate) fn claim(&self, runner: Runner) -> bool {
+    /// Takes the work for the worker with this index.
+    pub(crate) fn claim(&self, runner: usize) -> bool {
         let claimed = self.state.claim();
         if claimed {
-            self.runner.store(runner.word(), Ordering::SeqCst);
+            self.runner.store(runner, Ordering::SeqCst);
         }
         claimed
     }
@@ -210,10 +209,10 @@ impl Closure {
         self.state.unclaim();
     }
 
-    /// Who runs it, if somebody does.
-    pub(crate) fn runner(&self) -> Option<Runner> {
+    /// The worker that runs it, if one does.
+    pub(crate) fn runner(&self) -> Option<usize> {
         let runner = self.runner.load(Ordering::SeqCst);
-        (runner != NO_RUNNER).then(|| Runner::from_word(runner))
+        (runner != NO_RUNNER).then_some(runner)
     }
 
     /// Registers who is told of the result; false if the result was there first.

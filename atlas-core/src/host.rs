@@ -234,3 +234,6 @@ impl Drop for AbortOnUnwind {
         std::process::abort();
     }
 }
+
+/// The runner of a lent closure: no worker.
+pub(crate) const HOST_RUNNER: usize = usize::MAX - 1;

@@ -29,7 +29,6 @@ mod next;
 mod overflow;
 mod panic;
 mod pool;
-mod pools;
 mod portable;
 mod runtime;
 mod scope;

@@ -14,8 +14,7 @@ use std::thread::Thread;
 use crossbeam_deque::{Injector, Steal, Stealer};
 
 use crate::closure::ClosureRef;
-use crate::host::Hosting;
-use crate::pools::{self, HOST_SEAT, PoolNumber};
+use crate::host::{HOST_RUNNER, Hosting};
 use crate::sleep::Sleep;
 use crate::stack::Stacks;
 use crate::stats::Counters;
@@ -26,7 +25,6 @@ use crate::worker::Worker;
 
 /// The shared part of a runtime.
 pub(crate) struct Pool {
-    pub(crate) number: PoolNumber,
     pub(crate) stations: Box<[Station]>,
     pub(crate) injector: Injector<ClosureRef>,
     pub(crate) sleep: Sleep,
@@ -58,7 +56,6 @@ impl Pool {
     ) -> Self {
         let workers = stealers.len();
         Self {
-            number: PoolNumber::next(),
             stations: stealers.into_iter().map(Station::new).collect(),
             injector: Injector::new(),
             sleep: Sleep::new(workers),
@@ -122,21 +119,10 @@ impl Pool {
         if closure.abort() {
             return;
         }
-        let Some(runner) = closure.runner() else {
-            return;
-        };
-        if runner.pool() == self.number {
-            self.abort_running(closure, runner.seat());
-        } else if let Some(pool) = pools::find(runner.pool()) {
-            pool.abort_running(closure, runner.seat());
-        }
-    }
-
-    /// Tells who runs the closure, in this pool, that nobody wants it.
-    pub(crate) fn abort_running(&self, closure: &ClosureRef, seat: usize) {
-        match seat {
-            HOST_SEAT => self.abort_lent(closure),
-            worker => self.send(worker, Message::Abort(closure.clone())),
+        match closure.runner() {
+            Some(HOST_RUNNER) => self.abort_lent(closure),
+            Some(worker) => self.send(worker, Message::Abort(closure.clone())),
+            None => {}
         }
     }
 
@@ -171,12 +157,6 @@ impl Pool {
         if let Some(thread) = self.stations[worker].thread.get() {
             thread.unpark();
         }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        pools::forget(self.number);
     }
 }
 

@@ -14,7 +14,6 @@ use crate::host::{AcceptError, Host, Hosting, Lease, Lent, ReturnError, Ticket};
 use crate::join::Body;
 use crate::overflow;
 use crate::pool::Pool;
-use crate::pools::{self, HOST_SEAT};
 use crate::portable::{CLOSURE_BYTES_MAX, Outcome, PortableClosure};
 use crate::stats::Stats;
 use crate::task::{TaskCollision, TaskTable};
@@ -132,7 +131,6 @@ impl Builder {
                 self.closure_bytes_max.unwrap_or(CLOSURE_BYTES_MAX),
             ),
         ));
-        pools::register(&pool);
         let name = self.thread_name.as_deref().unwrap_or("atlas");
         let mut threads = Vec::with_capacity(workers);
         for (index, deque) in deques.into_iter().enumerate() {
@@ -361,18 +359,11 @@ pub(crate) fn wait_or_run(closure: &ClosureRef) {
     }
 }
 
-/// Says that nobody wants a closure's result, whichever runtime it is in.
+/// Says that nobody wants a closure's result.
 pub(crate) fn abort(closure: &ClosureRef) {
-    if let Some(worker) = Worker::current() {
-        return worker.pool.abort(closure);
-    }
-    if closure.abort() {
-        return;
-    }
-    if let Some(runner) = closure.runner() {
-        if let Some(pool) = pools::find(runner.pool()) {
-            pool.abort_running(closure, runner.seat());
-        }
+    match Worker::current() {
+        Some(worker) => worker.pool.abort(closure),
+        None => Runtime::global().pool.abort(closure),
     }
 }
 
@@ -428,7 +419,6 @@ fn parse_bytes(text: &str) -> Option<usize> {
 
 /// More than this on one machine is a typing error.
 const WORKERS_MAX: usize = 1024;
-const _: () = assert!(WORKERS_MAX <= HOST_SEAT);
 /// Twice a main thread's usual stack: what runs sequentially there fits here with
 /// the records of its joins.
 const STACK_BYTES: usize = 16 << 20;

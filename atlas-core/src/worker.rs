@@ -24,7 +24,6 @@ use crate::latent::Node;
 use crate::overflow;
 use crate::panic::{self, TaskPanic};
 use crate::pool::{Pool, Station, steal_from};
-use crate::pools::Runner;
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
 use crate::tls;
 use crate::waiter::{Message, Waiter};
@@ -355,7 +354,7 @@ impl Worker {
     }
 
     pub(crate) fn claim(&self, closure: &ClosureRef) -> bool {
-        closure.claim(Runner::new(self.pool.number, self.index))
+        closure.claim(self.index)
     }
 
     /// Takes the deque's reference to a closure out that was claimed by another
