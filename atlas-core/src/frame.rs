@@ -350,15 +350,13 @@ fn run_frames(mark: *const Node, mut full: Option<FrameRef>, driver: &Driver) {
         while let Some(frame) = full {
             full = finish(frame, driver);
         }
+        if tls::want_raised() && Worker::current().is_some_and(Worker::poll) {
+            full = kill_newest(mark);
+            continue;
+        }
         let newest = tls::newest();
         if std::ptr::eq(newest, mark) {
             return;
-        }
-        // Not before there is a frame: a poll with nothing to give may leave the
-        // flag raised, and an aborted strand would ask for ever.
-        if tls::want_raised() && Worker::current().is_some_and(Worker::poll) {
-            full = kill_newest(newest);
-            continue;
         }
         let frame = FrameRef::of_node(newest);
         let head = frame.frame();
@@ -428,9 +426,13 @@ fn finish(frame: FrameRef, driver: &Driver) -> Option<FrameRef> {
     full
 }
 
-/// Nobody wants the result of what runs: fails the newest frame.
+/// Nobody wants the result of what runs: fails the newest frame above `mark`.
 #[cold]
-fn kill_newest(newest: *const Node) -> Option<FrameRef> {
+fn kill_newest(mark: *const Node) -> Option<FrameRef> {
+    let newest = tls::newest();
+    if std::ptr::eq(newest, mark) {
+        return None;
+    }
     let frame = FrameRef::of_node(newest);
     if let Some(worker) = Worker::current() {
         worker.take_back(newest);
