@@ -88,7 +88,8 @@ impl Worker {
         overflow::ensure_signal_stack();
         tls::set_worker(&raw const self);
         tls::with_want(|want| {
-            want.store(0);
+            // Who is asleep by now could not ask this worker.
+            want.store(tls::THIEF);
             self.station()
                 .want
                 .store(ptr::from_ref(want).cast_mut(), Ordering::Release);
@@ -284,7 +285,8 @@ impl Worker {
         }
         if self.deque.is_empty() {
             let Some(closure) = self.promote_oldest() else {
-                return;
+                // Nothing is left here: the thieves are to have what comes next.
+                return tls::with_want(tls::WantFlag::ask_for_work);
             };
             self.station().counters.promotions.add_one();
             self.deque.push(closure);
