@@ -350,13 +350,14 @@ fn run_frames(mark: *const Node, mut full: Option<FrameRef>, driver: &Driver) {
         while let Some(frame) = full {
             full = finish(frame, driver);
         }
-        if tls::want_raised() && Worker::current().is_some_and(Worker::poll) {
-            full = kill_newest(mark);
-            continue;
-        }
+        let unwanted = tls::want_raised() && Worker::current().is_some_and(Worker::poll);
         let newest = tls::newest();
         if std::ptr::eq(newest, mark) {
             return;
+        }
+        if unwanted {
+            full = kill(FrameRef::of_node(newest));
+            continue;
         }
         let frame = FrameRef::of_node(newest);
         let head = frame.frame();
@@ -426,16 +427,11 @@ fn finish(frame: FrameRef, driver: &Driver) -> Option<FrameRef> {
     full
 }
 
-/// Nobody wants the result of what runs: fails the newest frame above `mark`.
+/// Nobody wants the result of what runs: fails the newest frame of the list.
 #[cold]
-fn kill_newest(mark: *const Node) -> Option<FrameRef> {
-    let newest = tls::newest();
-    if std::ptr::eq(newest, mark) {
-        return None;
-    }
-    let frame = FrameRef::of_node(newest);
+fn kill(frame: FrameRef) -> Option<FrameRef> {
     if let Some(worker) = Worker::current() {
-        worker.take_back(newest);
+        worker.take_back(&raw const frame.frame().node);
     }
     mourn(frame, TaskPanic::aborted());
     frame.drop_unstarted();

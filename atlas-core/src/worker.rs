@@ -184,6 +184,9 @@ impl Worker {
         let (mut coroutine, guard) = self.strands.borrow_mut().begin(strand);
         overflow::set_guard(&guard);
         tls::set_newest(running.newest);
+        if running.aborting {
+            tls::with_want(tls::WantFlag::announce_inbox);
+        }
         self.running.replace(Some(running));
         let pause = coroutine
             .resume(job)
@@ -271,7 +274,13 @@ impl Worker {
             self.station().counters.preemptions.add_one();
             self.pause(Pause::Preempted);
         }
-        self.with_running(|running| running.aborting)
+        let aborting = self.with_running(|running| running.aborting);
+        if aborting {
+            // Until the strand has unwound: what it calls meanwhile may catch
+            // that, or be a destructor, which is not to be unwound.
+            tls::with_want(tls::WantFlag::announce_inbox);
+        }
+        aborting
     }
 
     /// Makes the oldest latent work public, if a thief is to have it.
