@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::closure::{Closure, ClosureRef};
 use crate::panic::TaskPanic;
-use crate::pool::Pool;
+use crate::pool::{HOST, Pool};
 use crate::portable::{DecodeError, EncodeError, Outcome, PortableClosure};
 use crate::waiter::Waiter;
 
@@ -135,7 +135,7 @@ impl Pool {
             let Some(closure) = self.steal_any() else {
                 break;
             };
-            if !closure.claim(HOST_RUNNER) {
+            if !closure.claim(self.runner(HOST)) {
                 continue;
             }
             match self.lend_one(&closure) {
@@ -278,7 +278,5 @@ fn fail_lent(closure: &ClosureRef, panic: TaskPanic) {
     unsafe { closure.fail(panic) };
 }
 
-/// The runner of a lent closure: no worker.
-pub(crate) const HOST_RUNNER: usize = usize::MAX - 1;
 /// How many closures that cannot leave are passed over in one call.
 const KEPT_MAX: usize = 64;

@@ -23,7 +23,7 @@ use crate::frame::{self, FrameRef};
 use crate::latent::Node;
 use crate::overflow;
 use crate::panic::{self, TaskPanic};
-use crate::pool::{Pool, Station, steal_from};
+use crate::pool::{self, Pool, Station, steal_from};
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
 use crate::tls;
 use crate::waiter::{Message, Waiter};
@@ -358,7 +358,7 @@ impl Worker {
     }
 
     pub(crate) fn claim(&self, closure: &ClosureRef) -> bool {
-        closure.claim(self.index)
+        closure.claim(self.pool.runner(self.index))
     }
 
     /// Takes the deque's reference to a closure out that was claimed by another
@@ -399,7 +399,7 @@ impl Worker {
         while blocked {
             if !told && self.with_running(|running| running.aborting) {
                 told = true;
-                self.pool.abort(closure);
+                pool::abort(closure);
                 blocked = !closure.is_done();
                 continue;
             }
