@@ -30,7 +30,9 @@ impl Serialize for Faulty {
         match self {
             Self::SerializeFails => Err(ser::Error::custom("will not be written")),
             Self::SerializePanics => panic!("cannot be written"),
-            _ => serializer.serialize_u8(*self as u8),
+            Self::Fine | Self::DeserializeFails | Self::DeserializePanics | Self::DropPanics => {
+                serializer.serialize_u8(*self as u8)
+            }
         }
     }
 }
@@ -101,14 +103,11 @@ fn closure_of(task: &str, args: &[u8]) -> PortableClosure {
 
 /// What the closures of a spawned child give that are lent while it waits, and
 /// the child's value in the end.
-fn beside_child<R: Send, S>(
+fn beside_child<R: atlas::Portable, S>(
     rig: &Rig,
     child: impl FnOnce() -> Handle<R> + Send,
     test: impl FnOnce() -> S,
-) -> (R, S)
-where
-    R: atlas::Portable,
-{
+) -> (R, S) {
     let (_, spawned) = Gate::closed();
     let (_, gate) = Gate::closed();
     std::thread::scope(|scope| {

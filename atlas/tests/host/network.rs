@@ -260,7 +260,7 @@ impl Pair {
                 own: inboxes[side].clone(),
                 other: inboxes[1 - side].clone(),
             };
-            let workers = 1 + (mix(seed) as usize >> side) % 2;
+            let workers = 1 + usize::from(mix(seed) >> side & 1 == 1);
             let runtime = Runtime::builder().workers(workers).host(Arc::new(wire));
             Arc::new(runtime.build().unwrap())
         });
