@@ -401,7 +401,8 @@ fn aborted_closure_that_waits_for_its_borrower_ends_at_once() {
 fn closure_is_lent_on_by_its_borrower() {
     let rigs: [Rig; 3] = std::array::from_fn(|_| Rig::new());
     let (_, hold) = Gate::closed();
-    let busy = hold.clone();
+    let (_, begun) = Gate::closed();
+    let (busy, begins) = (hold.clone(), begun.clone());
     let program = |gate: &Gate| {
         let child = spawn!(double(21));
         gate.wait();
@@ -410,11 +411,12 @@ fn closure_is_lent_on_by_its_borrower() {
     let (result, ()) = lend_child(&rigs[0], program, |lent| {
         let ((), ()) = beside(
             &rigs[1],
-            move || busy.wait(),
+            move || {
+                begins.open();
+                busy.wait();
+            },
             || {
-                while rigs[1].runtime.ready_count() > 0 {
-                    thread::yield_now();
-                }
+                begun.wait();
                 rigs[1].runtime.accept(Ticket(0), &lent.closure).unwrap();
                 assert_eq!(rigs[1].runtime.ready_count(), 1);
                 let on = rigs[1].lend_one();
