@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::closure::Closure;
 use crate::host::{AcceptError, Ticket};
-use crate::pool::Pool;
+use crate::pool::{self, Pool};
 use crate::portable::{DecodeError, PortableClosure};
 use crate::waiter::Waiter;
 
@@ -50,7 +50,7 @@ impl Pool {
 
     pub(crate) fn abort_accepted(&self, ticket: Ticket) -> bool {
         let closure = self.hosting.accepted().remove(&ticket);
-        closure.map(|closure| self.abort(&closure)).is_some()
+        closure.map(|closure| pool::abort(&closure)).is_some()
     }
 
     /// An accepted closure is done: its result goes to the host.

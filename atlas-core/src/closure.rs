@@ -41,7 +41,7 @@ use crate::waiter::Waiter;
 pub(crate) struct Closure {
     refs: AtomicUsize,
     state: State,
-    /// Index of the worker that claimed it, or [`NO_RUNNER`].
+    /// Who claimed it (`Pool::runner`), or [`NO_RUNNER`].
     runner: AtomicUsize,
     waiter: UnsafeCell<Waiter>,
     kind: &'static ClosureKind,
@@ -195,7 +195,7 @@ impl Closure {
         self.state.stays()
     }
 
-    /// Takes the work for the worker with this index.
+    /// Takes the work for this runner.
     pub(crate) fn claim(&self, runner: usize) -> bool {
         let claimed = self.state.claim();
         if claimed {
@@ -209,7 +209,7 @@ impl Closure {
         self.state.unclaim();
     }
 
-    /// The worker that runs it, if one does.
+    /// Who has claimed it.
     pub(crate) fn runner(&self) -> Option<usize> {
         let runner = self.runner.load(Ordering::SeqCst);
         (runner != NO_RUNNER).then_some(runner)

@@ -17,8 +17,8 @@
 //! delivers results, and calls continuations, in one loop and on one stack level,
 //! however long the chain of waiting frames is.
 //!
-//! A frame whose child panics is *dead*: it drops what it has not begun, waits
-//! for what was handed out, and then passes the panic on.
+//! A frame whose child panics is *dead*: it drops what it has not begun, aborts
+//! and awaits what was handed out, and then passes the panic on.
 //!
 //! The closures with join counters and the explicit continuation passing are
 //! Cilk's (Blumofe et al. 1995).
@@ -129,6 +129,10 @@ impl FrameRef {
 
     pub(crate) fn of_node(node: *const Node) -> Self {
         Self(NonNull::new(node.cast_mut().cast()).expect("a node of the list"))
+    }
+
+    pub(crate) fn continuation(self) -> Continuation {
+        self.frame().continuation()
     }
 
     fn frame<'frame>(self) -> &'frame Frame {
@@ -251,6 +255,17 @@ impl Continuation {
         Target::Closure(unsafe { ClosureRef::from_raw(pointer.cast()) })
     }
 
+    /// True if the result of `closure` depends on what comes here.
+    pub(crate) fn leads_to(self, closure: &ClosureRef) -> bool {
+        let mut at = self;
+        while at.target.addr() & CLOSURE == 0 {
+            let frame = NonNull::new(at.target.cast_mut().cast());
+            let frame = FrameRef(frame.expect("a continuation goes somewhere"));
+            at = frame.continuation();
+        }
+        at.target.addr() & !CLOSURE == std::ptr::from_ref(&**closure).addr()
+    }
+
     /// Delivers a value; the frame that is full now, if one is.
     ///
     /// # Safety
@@ -313,6 +328,20 @@ impl Driver {
         self.at.set(continuation);
     }
 
+    /// True if the result of `closure` depends on what runs. `newest` is the end
+    /// of the list: between two calls of user code it is a frame of this driver,
+    /// if one is left.
+    pub(crate) fn works_for(&self, closure: &ClosureRef, newest: *const Node) -> bool {
+        let mut at = self.at.get();
+        if at.target.is_null() {
+            if newest.is_null() {
+                return false;
+            }
+            at = FrameRef::of_node(newest).continuation();
+        }
+        at.leads_to(closure)
+    }
+
     /// The user code has returned, and its result has been settled.
     #[inline(always)]
     fn leave(&self) {
@@ -350,13 +379,14 @@ fn run_frames(mark: *const Node, mut full: Option<FrameRef>, driver: &Driver) {
         while let Some(frame) = full {
             full = finish(frame, driver);
         }
-        if tls::want_raised() && Worker::current().is_some_and(Worker::poll) {
-            full = kill_newest(mark);
-            continue;
-        }
+        let unwanted = tls::want_raised() && Worker::current().is_some_and(Worker::poll);
         let newest = tls::newest();
         if std::ptr::eq(newest, mark) {
             return;
+        }
+        if unwanted {
+            full = kill(FrameRef::of_node(newest));
+            continue;
         }
         let frame = FrameRef::of_node(newest);
         let head = frame.frame();
@@ -426,16 +456,11 @@ fn finish(frame: FrameRef, driver: &Driver) -> Option<FrameRef> {
     full
 }
 
-/// Nobody wants the result of what runs: fails the newest frame above `mark`.
+/// Nobody wants the result of what runs: fails the newest frame of the list.
 #[cold]
-fn kill_newest(mark: *const Node) -> Option<FrameRef> {
-    let newest = tls::newest();
-    if std::ptr::eq(newest, mark) {
-        return None;
-    }
-    let frame = FrameRef::of_node(newest);
+fn kill(frame: FrameRef) -> Option<FrameRef> {
     if let Some(worker) = Worker::current() {
-        worker.take_back(newest);
+        worker.take_back(&raw const frame.frame().node);
     }
     mourn(frame, TaskPanic::aborted());
     frame.drop_unstarted();
@@ -447,12 +472,14 @@ fn kill_newest(mark: *const Node) -> Option<FrameRef> {
 fn mourn(frame: FrameRef, panic: TaskPanic) {
     let head = frame.frame();
     head.node.mark();
+    if head.failed.get() & DEAD != 0 {
+        return;
+    }
     head.failed.set(head.failed.get() | DEAD);
-    MOURNED.with_borrow_mut(|dead| {
-        if dead.iter().all(|(other, _)| *other != frame) {
-            dead.push((frame, panic));
-        }
-    });
+    MOURNED.with_borrow_mut(|dead| dead.push((frame, panic)));
+    if let Some(worker) = Worker::current() {
+        worker.abort_awaited(|other| other == frame);
+    }
 }
 
 /// Frees a dead frame and passes its panic on.
@@ -490,7 +517,12 @@ pub(crate) fn fill(continuation: Continuation, closure: &Closure) -> Option<Fram
 
 /// Runs the continuation of a settled frame, and what follows from it.
 pub(crate) fn run_full(frame: FrameRef) {
-    drive(None, |_| Some(frame));
+    let worker = Worker::current().expect("frames are full on their worker");
+    drive(None, |driver| {
+        worker.set_driver(driver);
+        Some(frame)
+    });
+    worker.set_driver(std::ptr::null());
 }
 
 /// The mask of `children` slots.

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use crate::closure::{Closure, ClosureRef};
 use crate::heap::{InHeap, new_closure};
 use crate::panic::TaskPanic;
+use crate::pool;
 use crate::runtime;
 use crate::task::{Portable, Task, Value};
 use crate::task_call::TaskCall;
@@ -70,7 +71,7 @@ impl<T> Handle<T> {
 impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
         if let Some(closure) = self.closure.take() {
-            runtime::abort(&closure);
+            pool::abort(&closure);
         }
     }
 }

@@ -163,9 +163,9 @@ impl Hosting {
     }
 
     /// A `lend` waits for work from now on. It must look at the queues, and raise
-    /// the workers' flags, after this: the fence pairs with those of
-    /// [`Hosting::tell_surplus`] and [`Hosting::asks_since`], so that either `lend`
-    /// sees the closure or the flag, or the worker the wish.
+    /// the workers' flags, after this: the fence pairs with that of
+    /// [`Hosting::tell_surplus`], so that either `lend` sees the closure, or the
+    /// worker the wish.
     pub(crate) fn want(&self) {
         self.wants.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -174,13 +174,6 @@ impl Hosting {
     /// True while a `lend` waits for work.
     pub(crate) fn wants(&self) -> bool {
         self.wants.load(Ordering::Relaxed)
-    }
-
-    /// True if a `lend` may have missed the flag that this worker has shown now.
-    pub(crate) fn asks_since(&self) -> bool {
-        // Pairs with the fence of `want`.
-        fence(Ordering::SeqCst);
-        self.wants()
     }
 
     /// A closure became public.
@@ -234,6 +227,3 @@ impl Drop for AbortOnUnwind {
         std::process::abort();
     }
 }
-
-/// The runner of a lent closure: no worker.
-pub(crate) const HOST_RUNNER: usize = usize::MAX - 1;

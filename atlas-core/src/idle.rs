@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::tls::WantFlag;
+use crate::tls::{self, WantFlag};
 use crate::worker::{Found, Worker};
 
 impl Worker {
@@ -50,6 +50,12 @@ impl Worker {
 
     /// Sleeps until somebody has work for it.
     pub(crate) fn sleep(&self) {
+        self.sleep_until_woken();
+        // Who went to sleep meanwhile has not asked this worker, which slept.
+        tls::with_want(WantFlag::ask_for_work);
+    }
+
+    fn sleep_until_woken(&self) {
         let sleep = &self.pool.sleep;
         sleep.announce(self.index);
         self.ask_others(WantFlag::ask_for_work);

@@ -28,6 +28,7 @@ use std::ptr::{self, NonNull};
 
 use crate::closure::{Closure, ClosureKind, ClosureRef};
 use crate::latent::{Node, NodeKind, Promoted};
+use crate::pool;
 use crate::task_call::First;
 use crate::tls;
 use crate::work::{Latent, Place, Slot, closure_kind, take_call, take_result};
@@ -213,7 +214,7 @@ impl<L: Latent> LatentCall<L> {
             // SAFETY: not promoted, so the slot is the owner's.
             return drop(unsafe { self.take_own_call() });
         };
-        worker.pool.abort(&closure);
+        pool::abort(&closure);
         worker.wait_for(&closure);
         // SAFETY: this is the waiter, and `wait_for` returns when it is done.
         drop(unsafe { take_result::<L, InRecord>(&closure) });

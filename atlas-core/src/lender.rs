@@ -1,6 +1,6 @@
 //! The lender's side: closures that were taken out, until their results are back.
 //!
-//! A lent closure is claimed (by [`HOST_RUNNER`]) and keeps its arguments. It
+//! A lent closure is claimed (by the runner [`HOST`]) and keeps its arguments. It
 //! stands in the table of leases, and *who takes it out of the table owns it*: to
 //! complete it with a result, to fail it, or to make it ready again. The table's
 //! lock is held for that step alone; encoding, decoding and destructors, which
@@ -17,9 +17,9 @@
 //! there; so `lend` looks for one after it has put the closure in.
 
 use crate::closure::ClosureRef;
-use crate::host::{HOST_RUNNER, Lease, Lent, LentClosure, ReturnError};
+use crate::host::{Lease, Lent, LentClosure, ReturnError};
 use crate::panic::TaskPanic;
-use crate::pool::Pool;
+use crate::pool::{HOST, Pool};
 use crate::portable::{Outcome, PortableClosure};
 
 impl Pool {
@@ -41,7 +41,7 @@ impl Pool {
             let Some(closure) = self.steal_any() else {
                 break;
             };
-            if !closure.claim(HOST_RUNNER) {
+            if !closure.claim(self.runner(HOST)) {
                 continue;
             }
             if !self.lend_one(&closure, lent) {

@@ -379,8 +379,8 @@ unsafe fn promote_child(node: *const Node) -> Promoted {
         home: worker.index,
         continuation: Continuation::slot(frame, child),
     };
-    worker.expect_fill();
     // SAFETY: the child was not begun: its arguments are in place.
     let closure = unsafe { (frame.kind().slot(child).hand_out)(frame.place(child), waiter) };
+    worker.expect_fill(closure.clone(), frame);
     Promoted { closure, exhausted }
 }

@@ -7,14 +7,14 @@
 //! closes first.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Barrier, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::Thread;
 
 use crossbeam_deque::{Injector, Steal, Stealer};
 
 use crate::closure::ClosureRef;
-use crate::host::{HOST_RUNNER, Hosting};
+use crate::host::Hosting;
 use crate::sleep::Sleep;
 use crate::stack::Stacks;
 use crate::stats::Counters;
@@ -25,6 +25,8 @@ use crate::worker::Worker;
 
 /// The shared part of a runtime.
 pub(crate) struct Pool {
+    /// Unlike that of any other pool of this process.
+    number: usize,
     pub(crate) stations: Box<[Station]>,
     pub(crate) injector: Injector<ClosureRef>,
     pub(crate) sleep: Sleep,
@@ -54,8 +56,10 @@ impl Pool {
         tasks: TaskTable,
         hosting: Hosting,
     ) -> Self {
+        static NUMBERS: AtomicUsize = AtomicUsize::new(0);
         let workers = stealers.len();
         Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             stations: stealers.into_iter().map(Station::new).collect(),
             injector: Injector::new(),
             sleep: Sleep::new(workers),
@@ -114,15 +118,24 @@ impl Pool {
         }
     }
 
-    /// Drops a closure that nobody wants, or tells the worker that runs it.
-    pub(crate) fn abort(&self, closure: &ClosureRef) {
-        if closure.abort() {
-            return;
-        }
-        match closure.runner() {
-            Some(HOST_RUNNER) => self.abort_lent(closure),
-            Some(worker) => self.send(worker, Message::Abort(closure.clone())),
-            None => {}
+    /// Lets [`abort`] find this pool.
+    pub(crate) fn register(self: &Arc<Self>) {
+        let mut pools = lock_pools();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(self));
+    }
+
+    /// What a closure keeps as its runner: the pool, and a worker or the host.
+    pub(crate) fn runner(&self, index: usize) -> usize {
+        self.number * RUNNERS + index
+    }
+
+    /// The closure is not wanted: tells its runner, which is of this pool.
+    fn tell_abort(&self, index: usize, closure: &ClosureRef) {
+        if index == HOST {
+            self.abort_lent(closure);
+        } else {
+            self.send(index, Message::Abort(closure.clone()));
         }
     }
 
@@ -185,6 +198,41 @@ impl Station {
         }
     }
 }
+
+/// Drops a closure that nobody wants, or tells whoever runs it: perhaps in
+/// another pool than the caller's.
+pub(crate) fn abort(closure: &ClosureRef) {
+    if closure.abort() || closure.is_done() {
+        return;
+    }
+    // Without a runner it is being claimed: its runner looks before it begins.
+    let Some(runner) = closure.runner() else {
+        return;
+    };
+    let (number, index) = (runner / RUNNERS, runner % RUNNERS);
+    match Worker::current() {
+        Some(worker) if worker.pool.number == number => worker.pool.tell_abort(index, closure),
+        _ => {
+            // The last reference to a pool must not be dropped under the lock.
+            let pools: Vec<_> = lock_pools().iter().filter_map(Weak::upgrade).collect();
+            if let Some(pool) = pools.iter().find(|pool| pool.number == number) {
+                pool.tell_abort(index, closure);
+            }
+        }
+    }
+}
+
+fn lock_pools() -> MutexGuard<'static, Vec<Weak<Pool>>> {
+    POOLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All pools that are alive.
+static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
+
+/// More than a pool has workers.
+const RUNNERS: usize = 1 << 12;
+/// The index that stands for a pool's host.
+pub(crate) const HOST: usize = RUNNERS - 1;
 
 /// Steals until the queue has an answer.
 pub(crate) fn steal_from<T>(mut steal: impl FnMut() -> Steal<T>) -> Option<T> {

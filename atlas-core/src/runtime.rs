@@ -131,6 +131,7 @@ impl Builder {
                 self.closure_bytes_max.unwrap_or(CLOSURE_BYTES_MAX),
             ),
         ));
+        pool.register();
         let name = self.thread_name.as_deref().unwrap_or("atlas");
         let mut threads = Vec::with_capacity(workers);
         for (index, deque) in deques.into_iter().enumerate() {
@@ -356,14 +357,6 @@ pub(crate) fn wait_or_run(closure: &ClosureRef) {
                 park_until_done(closure);
             }
         }
-    }
-}
-
-/// Says that nobody wants a closure's result.
-pub(crate) fn abort(closure: &ClosureRef) {
-    match Worker::current() {
-        Some(worker) => worker.pool.abort(closure),
-        None => Runtime::global().pool.abort(closure),
     }
 }
 

@@ -27,7 +27,7 @@ use std::ptr;
 use corosensei::{Coroutine, Yielder};
 
 use crate::closure::ClosureRef;
-use crate::frame::FrameRef;
+use crate::frame::{Driver, FrameRef};
 use crate::latent::{Marked, Node};
 use crate::stack::Stack;
 
@@ -59,6 +59,9 @@ pub(crate) struct Running {
     pub(crate) born: u64,
     /// The closure that is being run; none for a frame's continuation.
     pub(crate) closure: Option<ClosureRef>,
+    /// What runs a frame's continuation, further up this strand's stack; null
+    /// for a closure.
+    pub(crate) driver: *const Driver,
     pub(crate) marked: Marked,
     pub(crate) newest: *const Node,
     pub(crate) yielder: *const StrandYielder,
@@ -163,7 +166,7 @@ impl Strands {
             let Some(paused) = slot.paused.as_mut() else {
                 continue;
             };
-            if paused.closure.as_ref() == Some(closure) {
+            if paused.works_for(closure, paused.newest) {
                 paused.aborting = true;
                 if paused.wait.take().is_some() {
                     self.ready.push(Reverse((paused.born, strand)));
@@ -236,11 +239,24 @@ impl Running {
             strand,
             born,
             closure,
+            driver: ptr::null(),
             marked: Marked::default(),
             newest: ptr::null(),
             yielder: ptr::null(),
             aborting: false,
             wait: None,
         }
+    }
+
+    /// True if the strand runs this closure, or a continuation that its result
+    /// depends on. `newest` is the end of the strand's list.
+    pub(crate) fn works_for(&self, closure: &ClosureRef, newest: *const Node) -> bool {
+        if self.closure.is_some() {
+            return self.closure.as_ref() == Some(closure);
+        }
+        // SAFETY: it is null, or up the stack of this strand, which is
+        // suspended there or calls this.
+        let driver = unsafe { self.driver.as_ref() };
+        driver.is_some_and(|driver| driver.works_for(closure, newest))
     }
 }

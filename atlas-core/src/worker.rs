@@ -10,6 +10,7 @@
 //! another worker's, or of the injector.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,12 +19,12 @@ use std::time::Instant;
 
 use crossbeam_deque::Worker as Deque;
 
-use crate::closure::ClosureRef;
-use crate::frame::{self, FrameRef};
+use crate::closure::{Closure, ClosureRef};
+use crate::frame::{self, Driver, FrameRef};
 use crate::latent::Node;
 use crate::overflow;
 use crate::panic::{self, TaskPanic};
-use crate::pool::{Pool, Station, steal_from};
+use crate::pool::{self, Pool, Station, steal_from};
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
 use crate::tls;
 use crate::waiter::{Message, Waiter};
@@ -39,12 +40,19 @@ pub(crate) struct Worker {
     running: RefCell<Option<Running>>,
     /// Frames whose last slot was filled by a message.
     full_frames: RefCell<Vec<FrameRef>>,
-    /// Children of frames that were handed out and are not back.
-    awaited_fills: Cell<usize>,
+    /// Children of frames that were handed out and are not back, by the
+    /// closure's address.
+    awaited: RefCell<HashMap<*const Closure, Awaited>>,
     births: Cell<u64>,
     waits: Cell<u64>,
     random: Cell<u64>,
     policy: RefCell<WakePolicy>,
+}
+
+/// A child that was handed out.
+struct Awaited {
+    closure: ClosureRef,
+    frame: FrameRef,
 }
 
 /// What the loop runs next.
@@ -62,7 +70,7 @@ impl Worker {
             strands: RefCell::default(),
             running: RefCell::new(None),
             full_frames: RefCell::default(),
-            awaited_fills: Cell::new(0),
+            awaited: RefCell::default(),
             births: Cell::new(0),
             waits: Cell::new(0),
             // Any odd number: the generator must not start at zero.
@@ -88,14 +96,12 @@ impl Worker {
         overflow::ensure_signal_stack();
         tls::set_worker(&raw const self);
         tls::with_want(|want| {
-            want.store(0);
+            // Who is asleep by now could not ask this worker.
+            want.store(tls::THIEF);
             self.station()
                 .want
                 .store(ptr::from_ref(want).cast_mut(), Ordering::Release);
         });
-        if self.pool.hosting.asks_since() {
-            tls::with_want(tls::WantFlag::ask_for_work);
-        }
         let _ = self.station().thread.set(thread::current());
         while !self.may_leave() {
             match self.find().or_else(|| self.search()) {
@@ -116,7 +122,7 @@ impl Worker {
     fn may_leave(&self) -> bool {
         self.pool.closing.load(Ordering::Acquire)
             && self.strands.borrow().all_idle()
-            && self.awaited_fills.get() == 0
+            && self.awaited.borrow().is_empty()
             && self.full_frames.borrow().is_empty()
             && self.deque.is_empty()
             && self.pool.injector.is_empty()
@@ -186,6 +192,9 @@ impl Worker {
         let (mut coroutine, guard) = self.strands.borrow_mut().begin(strand);
         overflow::set_guard(&guard);
         tls::set_newest(running.newest);
+        if running.aborting {
+            tls::with_want(tls::WantFlag::announce_inbox);
+        }
         self.running.replace(Some(running));
         let pause = coroutine
             .resume(job)
@@ -237,18 +246,36 @@ impl Worker {
                     closure,
                     continuation,
                 } => {
-                    self.awaited_fills.set(self.awaited_fills.get() - 1);
+                    let awaited = self.awaited.borrow_mut().remove(&ptr::from_ref(&*closure));
+                    debug_assert!(awaited.is_some(), "it was handed out here");
                     let full = frame::fill(continuation, &closure);
                     self.full_frames.borrow_mut().extend(full);
                 }
-                Message::Abort(closure) => {
-                    self.strands.borrow_mut().abort(&closure);
-                    if let Some(running) = &mut *self.running.borrow_mut() {
-                        running.aborting |= running.closure.as_ref() == Some(&closure);
-                    }
-                }
+                Message::Abort(closure) => self.abort_here(&closure),
             }
         }
+    }
+
+    /// Nobody wants a closure that runs here: tells its strand, and what its
+    /// waiting frames have handed out.
+    fn abort_here(&self, closure: &ClosureRef) {
+        self.strands.borrow_mut().abort(closure);
+        if let Some(running) = &mut *self.running.borrow_mut() {
+            running.aborting |= running.works_for(closure, tls::newest());
+        }
+        self.abort_awaited(|frame| frame.continuation().leads_to(closure));
+    }
+
+    /// Aborts the children that these frames have handed out.
+    pub(crate) fn abort_awaited(&self, of: impl Fn(FrameRef) -> bool) {
+        let children: Vec<_> = self
+            .awaited
+            .borrow()
+            .values()
+            .filter(|child| of(child.frame))
+            .map(|child| child.closure.clone())
+            .collect();
+        children.iter().for_each(pool::abort);
     }
 
     /// Trims what idle strands have used; called before the worker sleeps.
@@ -273,7 +300,13 @@ impl Worker {
             self.station().counters.preemptions.add_one();
             self.pause(Pause::Preempted);
         }
-        self.with_running(|running| running.aborting)
+        let aborting = self.with_running(|running| running.aborting);
+        if aborting {
+            // Until the strand has unwound: what it calls meanwhile may catch
+            // that, or be a destructor, which is not to be unwound.
+            tls::with_want(tls::WantFlag::announce_inbox);
+        }
+        aborting
     }
 
     /// Makes the oldest latent work public, if a thief is to have it.
@@ -287,11 +320,8 @@ impl Worker {
         }
         if self.deque.is_empty() {
             let Some(closure) = self.promote_oldest() else {
-                // A thief asks again by itself, a host does not.
-                if self.pool.hosting.wants() {
-                    tls::with_want(tls::WantFlag::ask_for_work);
-                }
-                return;
+                // Nothing is left here: the thieves are to have what comes next.
+                return tls::with_want(tls::WantFlag::ask_for_work);
             };
             self.station().counters.promotions.add_one();
             self.deque.push(closure);
@@ -354,7 +384,7 @@ impl Worker {
     }
 
     pub(crate) fn claim(&self, closure: &ClosureRef) -> bool {
-        closure.claim(self.index)
+        closure.claim(self.pool.runner(self.index))
     }
 
     /// Takes the deque's reference to a closure out that was claimed by another
@@ -366,8 +396,16 @@ impl Worker {
     }
 
     /// A handed-out child of a frame will come back.
-    pub(crate) fn expect_fill(&self) {
-        self.awaited_fills.set(self.awaited_fills.get() + 1);
+    pub(crate) fn expect_fill(&self, closure: ClosureRef, frame: FrameRef) {
+        let key = ptr::from_ref(&*closure);
+        self.awaited
+            .borrow_mut()
+            .insert(key, Awaited { closure, frame });
+    }
+
+    /// Says by which driver the running strand calls a frame's continuation.
+    pub(crate) fn set_driver(&self, driver: *const Driver) {
+        self.with_running(|running| running.driver = driver);
     }
 
     /// Suspends the running strand until the closure is done. If nobody wants the
@@ -393,7 +431,7 @@ impl Worker {
         while blocked {
             if !told && self.with_running(|running| running.aborting) {
                 told = true;
-                self.pool.abort(closure);
+                pool::abort(closure);
                 blocked = !closure.is_done();
                 continue;
             }

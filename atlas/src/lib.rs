@@ -1,6 +1,198 @@
-//! The facade that programs use.
+//! Ordinary recursive Rust functions, on one core at the speed of plain code and
+//! on all cores of the machine; the same program is to run on many machines.
+//!
+//! ```
+//! use atlas::prelude::*;
+//!
+//! #[atlas::spawn]
+//! fn fib(n: u64) -> u64 {
+//!     if n < 2 {
+//!         return n;
+//!     }
+//!     let (a, b) = join!(fib(n - 1), fib(n - 2));
+//!     a + b
+//! }
+//!
+//! #[atlas::main]
+//! fn main() {
+//!     assert_eq!(fib(20), 6765);
+//! }
+//! ```
+//!
+//! `#[atlas::spawn]` makes the function a *task*: a call of it under
+//! [`join!`](macro@join) may be taken by an idle core. When none is idle, a join is
+//! two calls and costs about a nanosecond more, so nothing needs a cutoff.
+//!
+//! # Three styles
+//!
+//! *Direct*, as above, reads like the sequential program and is the fastest.
+//!
+//! With *handles*, the number of children may be known at run time only, and a
+//! child that is no longer wanted is aborted by dropping its [`Handle`]:
+//!
+//! ```
+//! use atlas::prelude::*;
+//!
+//! #[atlas::spawn]
+//! fn fib(n: u64) -> u64 {
+//!     if n < 2 {
+//!         return n;
+//!     }
+//!     let a = spawn!(fib(n - 1));
+//!     let b = fib(n - 2);
+//!     a.sync() + b
+//! }
+//!
+//! assert_eq!(atlas::run(|| fib(15)), 610);
+//! ```
+//!
+//! In *continuation-passing* style a task never waits: it names its children and
+//! the task that takes their results. It holds no stack meanwhile, so the depth
+//! of the recursion is bounded by memory alone:
+//!
+//! ```
+//! use atlas::prelude::*;
+//!
+//! #[atlas::spawn]
+//! fn fib(n: u64) -> Next<u64> {
+//!     if n < 2 {
+//!         return Next::value(n);
+//!     }
+//!     spawn_next!(fib(n - 1), fib(n - 2) => sum())
+//! }
+//!
+//! #[atlas::spawn]
+//! fn sum(a: u64, b: u64) -> u64 {
+//!     a + b
+//! }
+//!
+//! assert_eq!(atlas::run(|| fib(20).sync()), 6765);
+//! ```
+//!
+//! # What may be a task
+//!
+//! A free function that owns its arguments and its result, all of which serde can
+//! encode ([`Portable`]); they are encoded only when a call leaves the process.
+//! It is a function of its arguments: what is computed again gives the same
+//! result. [`#[atlas::spawn]`](macro@spawn) says the rest, and what to do where it
+//! is not so. Large read-only data that many tasks use is passed as a [`Shared`].
+//!
+//! Closures and borrowed data are no tasks; the functions [`join()`] and [`scope`]
+//! take them, on the cores of this machine.
+//!
+//! # From rayon
+//!
+//! | rayon | Atlas |
+//! | --- | --- |
+//! | `rayon::join(a, b)` | [`atlas::join(a, b)`](join()); `join!(f(x), g(y))` for tasks, two to twelve |
+//! | `rayon::scope(..)`, `s.spawn(..)` | [`atlas::scope`](scope()), [`Scope::spawn`] |
+//! | `rayon::spawn(..)` | the prelude's `spawn!(f(x))`, which gives a [`Handle`] |
+//! | `ThreadPoolBuilder::new().num_threads(n).build()` | [`Runtime::builder()`]`.workers(n).build()` |
+//! | `pool.install(..)` | [`Runtime::run`]; [`atlas::run`](run()) for the global runtime |
+//! | `current_num_threads()` | [`Runtime::workers`] |
+//! | `RAYON_NUM_THREADS` | `ATLAS_WORKERS` |
+//! | parallel iterators | a task that splits its range by halves with `join!` |
+//!
+//! Signatures and bounds are rayon's, so changing the import is enough:
+//!
+//! ```
+//! # use atlas as rayon;
+//! fn quicksort(numbers: &mut [u32]) {
+//!     let Some((&mut pivot, _)) = numbers.split_first_mut() else {
+//!         return;
+//!     };
+//!     let mut middle = 0;
+//!     for at in 1..numbers.len() {
+//!         if numbers[at] < pivot {
+//!             middle += 1;
+//!             numbers.swap(middle, at);
+//!         }
+//!     }
+//!     numbers.swap(0, middle);
+//!     let (left, right) = numbers.split_at_mut(middle);
+//!     rayon::join(|| quicksort(left), || quicksort(&mut right[1..]));
+//! }
+//!
+//! let mut numbers = [3, 1, 4, 1, 5, 9, 2, 6];
+//! quicksort(&mut numbers);
+//! assert!(numbers.is_sorted());
+//! ```
+//!
+//! A difference: a worker whose child is away does not run other work *on top of*
+//! its parent's stack. The parent is suspended, and goes on when the child is back.
+//!
+//! # Where it runs
+//!
+//! Called on a thread that is not a worker, a join, [`run()`] or [`scope()`] moves into
+//! the [global runtime](Runtime::global). `#[atlas::main]` runs all of `main` there.
+//!
+//! | variable | meaning | default |
+//! | --- | --- | --- |
+//! | `ATLAS_WORKERS` | worker threads of a runtime | the processors that the process may use |
+//! | `ATLAS_STACK` | stack of a strand, as in `64M` or `1G` | `16M` of addresses; memory as touched |
+//!
+//! [`Builder`] sets the same for a runtime of its own.
+//!
+//! # Panics
+//!
+//! A panic in a task surfaces at its parent's sync, wherever the task ran, after
+//! its siblings were dropped unrun, aborted or awaited. [`catch`] and
+//! [`Handle::try_sync`] give it as a [`TaskPanic`], with the path of the innermost
+//! task and what it said:
+//!
+//! ```
+//! use atlas::prelude::*;
+//!
+//! mod bank {
+//!     #[atlas::spawn]
+//!     pub fn withdraw(balance: u64, sum: u64) -> u64 {
+//!         balance.checked_sub(sum).expect("no credit")
+//!     }
+//! }
+//! use bank::withdraw;
+//!
+//! let panic = atlas::catch(|| join!(withdraw(9, 2), withdraw(5, 7))).unwrap_err();
+//! assert!(panic.task().unwrap().ends_with("bank::withdraw"));
+//! assert_eq!(panic.message(), "no credit");
+//! ```
+//!
+//! A panic keeps its payload within the process. Programs must be built with
+//! `panic = "unwind"`, which is the default.
+//!
+//! # Limits
+//!
+//! A strand that waits makes way for other work *on the same thread*. So across a
+//! `join!`, `sync`, `scope` or `run`:
+//!
+//! - hold no lock that other tasks take: one of them may run on this thread
+//!   meanwhile, and wait for a guard that cannot be dropped until it is done;
+//! - keep no borrow of a thread-local `RefCell`, for the same reason. (A strand
+//!   never changes its thread: what it reads there is the same after the wait.)
+//!
+//! A destructor that joins while it is unwound may be suspended in the middle of
+//! that. Until it goes on, `std::thread::panicking()` is true for the other strands
+//! of its thread, and a `MutexGuard` that one of them drops poisons its mutex.
+//!
+//! A recursion that is too deep for its stack is reported and ends the process, as
+//! everywhere in Rust: raise `ATLAS_STACK`, or pass continuations.
+//!
+//! # Best speed
+//!
+//! A join is some plain instructions, if the compiler sees both sides of it:
+//!
+//! ```toml
+//! [profile.release]
+//! codegen-units = 1
+//! lto = "fat"
+//! ```
+//!
+//! # Other processes
+//!
+//! What carries work between processes meets a runtime at [`host`].
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
+pub mod host;
 mod shared;
 
 pub use atlas_core::{
