@@ -7,8 +7,9 @@
 //! in advance is fair, so work has to be stolen. [`tree`] says how nodes come
 //! about, and holds the published trees; this module searches them.
 //!
-//! [`search`] splits the children of a node by halves, with a join at each
-//! split and no cutoff. [`search_cps`] does so by explicit continuations.
+//! [`search`] joins each child with the children after it, and has no cutoff: a
+//! thief takes all children that are left. [`search_cps`] does so by explicit
+//! continuations.
 
 pub mod tree;
 
@@ -86,23 +87,28 @@ impl Add for Counts {
 pub fn search(tree: Tree, node: Node) -> Counts {
     match tree.children(&node) {
         0 => Counts::leaf(&node),
-        children => Counts::parent(&node) + search_range(tree, node, 0, children),
+        children => Counts::parent(&node) + search_from(tree, node, 0, children),
     }
 }
 
 /// Searches the subtrees of the children `first..end` of `parent`, of which
 /// there is at least one.
 #[atlas::spawn]
-pub fn search_range(tree: Tree, parent: Node, first: u32, end: u32) -> Counts {
+pub fn search_from(tree: Tree, parent: Node, first: u32, end: u32) -> Counts {
     if end - first == 1 {
-        return search(tree, parent.child(first));
+        return search_child(tree, parent, first);
     }
-    let middle = first.midpoint(end);
-    let (lower, upper) = join!(
-        search_range(tree, parent, first, middle),
-        search_range(tree, parent, middle, end),
+    let (here, elsewhere) = join!(
+        search_child(tree, parent, first),
+        search_from(tree, parent, first + 1, end),
     );
-    lower + upper
+    here + elsewhere
+}
+
+/// Searches the subtree of one child.
+#[atlas::spawn]
+pub fn search_child(tree: Tree, parent: Node, index: u32) -> Counts {
+    search(tree, parent.child(index))
 }
 
 /// [`search`] by continuations: no call waits for its children.
@@ -112,23 +118,28 @@ pub fn search_cps(tree: Tree, node: Node) -> Next<Counts> {
         0 => Next::value(Counts::leaf(&node)),
         children => {
             let own = Counts::parent(&node);
-            spawn_next!(search_range_cps(tree, node, 0, children) => add(own))
+            spawn_next!(search_from_cps(tree, node, 0, children) => add(own))
         }
     }
 }
 
-/// [`search_range`] by continuations.
+/// [`search_from`] by continuations.
 #[atlas::spawn]
-pub fn search_range_cps(tree: Tree, parent: Node, first: u32, end: u32) -> Next<Counts> {
+pub fn search_from_cps(tree: Tree, parent: Node, first: u32, end: u32) -> Next<Counts> {
     if end - first == 1 {
-        return search_cps(tree, parent.child(first));
+        return search_child_cps(tree, parent, first);
     }
-    let middle = first.midpoint(end);
     spawn_next!(
-        search_range_cps(tree, parent, first, middle),
-        search_range_cps(tree, parent, middle, end)
+        search_child_cps(tree, parent, first),
+        search_from_cps(tree, parent, first + 1, end)
         => add()
     )
+}
+
+/// [`search_child`] by continuations.
+#[atlas::spawn]
+pub fn search_child_cps(tree: Tree, parent: Node, index: u32) -> Next<Counts> {
+    search_cps(tree, parent.child(index))
 }
 
 /// The continuation of the searches by continuations.

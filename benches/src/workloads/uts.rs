@@ -1,6 +1,6 @@
 //! Unbalanced Tree Search: a SHA-1 state a call, in a tree whose shape nobody
 //! can predict. The sequential program loops over the children of a node, the
-//! parallel ones halve them, with a join at each split.
+//! parallel ones join each child with those after it.
 
 use std::hint::black_box;
 
@@ -37,30 +37,29 @@ pub fn program(size: Size) -> Program {
 fn by_closures<F: Fork>(tree: Tree, node: Node) -> Counts {
     match tree.children(&node) {
         0 => Counts::leaf(&node),
-        children => Counts::parent(&node) + range_by_closures::<F>(tree, &node, 0, children),
+        children => Counts::parent(&node) + from_by_closures::<F>(tree, &node, 0, children),
     }
 }
 
-fn range_by_closures<F: Fork>(tree: Tree, parent: &Node, first: u32, end: u32) -> Counts {
+fn from_by_closures<F: Fork>(tree: Tree, parent: &Node, first: u32, end: u32) -> Counts {
     if end - first == 1 {
         return by_closures::<F>(tree, parent.child(first));
     }
-    let middle = first.midpoint(end);
-    let (lower, upper) = F::join(
-        move || range_by_closures::<F>(tree, parent, first, middle),
-        move || range_by_closures::<F>(tree, parent, middle, end),
+    let (here, elsewhere) = F::join(
+        move || by_closures::<F>(tree, parent.child(first)),
+        move || from_by_closures::<F>(tree, parent, first + 1, end),
     );
-    lower + upper
+    here + elsewhere
 }
 
 fn by_chili(scope: &mut chili::Scope<'_>, tree: Tree, node: Node) -> Counts {
     match tree.children(&node) {
         0 => Counts::leaf(&node),
-        children => Counts::parent(&node) + range_by_chili(scope, tree, &node, 0, children),
+        children => Counts::parent(&node) + from_by_chili(scope, tree, &node, 0, children),
     }
 }
 
-fn range_by_chili(
+fn from_by_chili(
     scope: &mut chili::Scope<'_>,
     tree: Tree,
     parent: &Node,
@@ -70,12 +69,11 @@ fn range_by_chili(
     if end - first == 1 {
         return by_chili(scope, tree, parent.child(first));
     }
-    let middle = first.midpoint(end);
-    let (upper, lower) = scope.join(
-        move |s| range_by_chili(s, tree, parent, middle, end),
-        move |s| range_by_chili(s, tree, parent, first, middle),
+    let (elsewhere, here) = scope.join(
+        move |s| from_by_chili(s, tree, parent, first + 1, end),
+        move |s| by_chili(s, tree, parent.child(first)),
     );
-    lower + upper
+    here + elsewhere
 }
 
 /// The counts in one number, by Horner's rule: equal for equal counts, and

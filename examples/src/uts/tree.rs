@@ -24,8 +24,12 @@ use super::Counts;
 /// A node: all that its subtree is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    state: [u8; STATE_BYTES],
-    depth: u32,
+    /// The first 16 bytes of the state.
+    head: [u8; HEAD_BYTES],
+    /// The last 4 bytes of the state, and the depth above them. One word: a
+    /// node is copied at each call, and two halves that were stored one by one
+    /// would stall a load of both.
+    tail: u64,
 }
 
 impl Node {
@@ -34,36 +38,45 @@ impl Node {
     pub fn root(seed: u32) -> Self {
         let mut hasher = Sha1::new_with_prefix([0; STATE_BYTES - 4]);
         hasher.update(seed.to_be_bytes());
-        Self {
-            state: hasher.finalize().into(),
-            depth: 0,
-        }
+        Self::new(hasher.finalize().into(), 0)
+    }
+
+    #[inline(always)]
+    fn new(state: [u8; STATE_BYTES], depth: u32) -> Self {
+        let [head @ .., a, b, c, d] = state;
+        let tail = u64::from(u32::from_be_bytes([a, b, c, d])) | u64::from(depth) << 32;
+        Self { head, tail }
+    }
+
+    /// The last 4 bytes of the state as a number.
+    #[inline(always)]
+    fn last_word(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+        let word = self.tail as u32;
+        word
     }
 
     /// The child of this number.
     #[inline]
     #[must_use]
     pub fn child(&self, index: u32) -> Self {
-        let mut hasher = Sha1::new_with_prefix(self.state);
-        hasher.update(index.to_be_bytes());
-        Self {
-            state: hasher.finalize().into(),
-            depth: self.depth + 1,
-        }
+        let mut hasher = Sha1::new_with_prefix(self.head);
+        let end = u64::from(self.last_word()) << 32 | u64::from(index);
+        hasher.update(end.to_be_bytes());
+        Self::new(hasher.finalize().into(), self.depth() + 1)
     }
 
     /// How many edges lie between the root and this node.
     #[inline]
     #[must_use]
     pub fn depth(&self) -> u32 {
-        self.depth
+        (self.tail >> 32) as u32
     }
 
     /// The node's random number, uniform in `[0, 1)`.
     #[inline]
     fn uniform(&self) -> f64 {
-        let [.., a, b, c, d] = self.state;
-        let number = u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff;
+        let number = self.last_word() & 0x7fff_ffff;
         f64::from(number) / f64::from(1_u32 << 31)
     }
 }
@@ -104,11 +117,11 @@ impl Tree {
             ..
         } = self.parameters();
         match growth {
-            Growth::Binomial(_) if node.depth == 0 => *root_children,
+            Growth::Binomial(_) if node.depth() == 0 => *root_children,
             Growth::Binomial(binomial) => binomial.children(node),
             Growth::Geometric(geometric) => geometric.children(node, *root_children),
             Growth::Hybrid(geometric, binomial) => {
-                if node.depth < geometric.height / 2 {
+                if node.depth() < geometric.height / 2 {
                     geometric.children(node, *root_children)
                 } else {
                     binomial.children(node)
@@ -202,7 +215,7 @@ enum Shape {
 impl Geometric {
     /// Inverts the cumulative distribution at the node's random number.
     fn children(&self, node: &Node, root_children: u32) -> u32 {
-        let chance = 1.0 / (1.0 + self.mean(node.depth, f64::from(root_children)));
+        let chance = 1.0 / (1.0 + self.mean(node.depth(), f64::from(root_children)));
         let children = (1.0 - node.uniform()).ln() / (1.0 - chance).ln();
         #[expect(
             clippy::cast_possible_truncation,
@@ -229,6 +242,7 @@ impl Geometric {
 
 /// The length of a SHA-1 value.
 const STATE_BYTES: usize = 20;
+const HEAD_BYTES: usize = 16;
 
 /// The benchmark lets no node but a binomial root have more.
 const CHILDREN_MAX: u32 = 100;
@@ -318,7 +332,7 @@ mod tests {
                 .collect::<Vec<u8>>(),
         )
         .into();
-        assert_eq!(Tree::T3.root().state, by_hand);
+        assert_eq!(Tree::T3.root(), Node::new(by_hand, 0));
     }
 
     #[test]
