@@ -23,6 +23,8 @@ mod host;
 mod idle;
 mod join;
 mod latent;
+#[cfg(all(test, atlas_loom))]
+mod loom_models;
 mod next;
 mod overflow;
 mod panic;
