@@ -136,14 +136,16 @@ impl State {
     }
 
     /// Says that nobody wants the result. An aborter sets the bit, then reads
-    /// the runner; a runner writes itself, then reads the bit: sequential
-    /// consistency makes one of them see the other.
+    /// the runner; a runner writes itself, then reads the bit. Both access this
+    /// word by a read-modify-write: the later one sees what the other did
+    /// before (Release and Acquire pair between the two).
     pub(crate) fn abort(&self) {
-        self.0.fetch_or(ABORT, Ordering::SeqCst);
+        self.0.fetch_or(ABORT, Ordering::AcqRel);
     }
 
+    /// See [`State::abort`]; a load could miss the bit.
     pub(crate) fn is_aborted(&self) -> bool {
-        self.0.load(Ordering::SeqCst) & ABORT != 0
+        self.0.fetch_or(0, Ordering::AcqRel) & ABORT != 0
     }
 
     /// Says that the closure is never lent. Whoever has claimed it says and asks
@@ -157,7 +159,6 @@ impl State {
     }
 }
 
-#[cfg(not(atlas_loom))]
 impl Closure {
     pub(crate) fn new(kind: &'static ClosureKind, waiter: Option<Waiter>) -> Self {
         let state = State::ready();
@@ -199,7 +200,7 @@ impl Closure {
     pub(crate) fn claim(&self, runner: usize) -> bool {
         let claimed = self.state.claim();
         if claimed {
-            self.runner.store(runner, Ordering::SeqCst);
+            self.runner.store(runner, Ordering::Relaxed);
         }
         claimed
     }
@@ -211,7 +212,7 @@ impl Closure {
 
     /// Who has claimed it.
     pub(crate) fn runner(&self) -> Option<usize> {
-        let runner = self.runner.load(Ordering::SeqCst);
+        let runner = self.runner.load(Ordering::Relaxed);
         (runner != NO_RUNNER).then_some(runner)
     }
 

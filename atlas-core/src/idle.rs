@@ -89,7 +89,7 @@ impl Worker {
             || self.pool.closing.load(Ordering::SeqCst)
     }
 
-    fn is_public_work_left(&self) -> bool {
+    pub(crate) fn is_public_work_left(&self) -> bool {
         !self.pool.injector.is_empty()
             || self
                 .pool

@@ -25,6 +25,8 @@ mod idle;
 mod join;
 mod latent;
 mod lender;
+#[cfg(all(test, atlas_loom))]
+mod loom_models;
 mod next;
 mod overflow;
 mod panic;

@@ -45,7 +45,9 @@ impl Sleep {
     /// Announces that `worker` is about to sleep. It must look at the queues
     /// once more after this, and call [`Sleep::cancel`] if it finds something.
     pub(crate) fn announce(&self, worker: usize) {
-        self.asleep[worker].store(true, Ordering::Relaxed);
+        // A read-modify-write like that of `clear`, which may still be about to
+        // write: loom orders the two only so.
+        self.asleep[worker].swap(true, Ordering::Relaxed);
         self.sleepers.fetch_add(1, Ordering::Relaxed);
         // Pairs with the fence in `wake_one` and `wake`.
         fence(Ordering::SeqCst);

@@ -103,11 +103,18 @@ impl Worker {
                 .store(ptr::from_ref(want).cast_mut(), Ordering::Release);
         });
         let _ = self.station().thread.set(thread::current());
+        let mut woken = false;
         while !self.may_leave() {
-            match self.find().or_else(|| self.search()) {
-                Some(found) => self.execute(found),
-                None => self.sleep(),
+            let Some(found) = self.find().or_else(|| self.search()) else {
+                self.sleep();
+                woken = true;
+                continue;
+            };
+            if std::mem::take(&mut woken) && self.is_public_work_left() {
+                // What it was woken for may be left, if it found a message too.
+                self.wake_one();
             }
+            self.execute(found);
         }
         self.pool.close_gate();
         self.pool.leaving.wait();

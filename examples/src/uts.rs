@@ -27,8 +27,9 @@ pub struct Counts {
     pub nodes: u64,
     /// Those of them that have no children.
     pub leaves: u64,
-    /// The depth of the deepest one; the root's is 0.
-    pub depth_max: u32,
+    /// The depth of the deepest one; the root's is 0. As wide as the others: a
+    /// narrower one would be copied at another width than it is stored at.
+    pub depth_max: u64,
 }
 
 impl Counts {
@@ -39,7 +40,7 @@ impl Counts {
         Self {
             nodes: 1,
             leaves: 1,
-            depth_max: node.depth(),
+            depth_max: u64::from(node.depth()),
         }
     }
 
@@ -50,7 +51,7 @@ impl Counts {
         Self {
             nodes: 1,
             leaves: 0,
-            depth_max: node.depth(),
+            depth_max: u64::from(node.depth()),
         }
     }
 

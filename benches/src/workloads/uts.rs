@@ -84,7 +84,7 @@ fn digest(counts: Counts) -> u64 {
         leaves,
         depth_max,
     } = counts;
-    [nodes, leaves, u64::from(depth_max)]
+    [nodes, leaves, depth_max]
         .into_iter()
         .fold(0, |digest: u64, count| {
             digest.wrapping_mul(DIGEST_BASE).wrapping_add(count)
