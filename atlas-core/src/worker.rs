@@ -6,8 +6,9 @@
 //! what others may touch is the worker's [`Station`](crate::pool::Station).
 //!
 //! What is picked, in this order: the oldest ready strand (a parent whose child
-//! is back), a full frame, the newest closure of the own deque, the oldest of
-//! another worker's, or of the injector.
+//! is back), a full frame, the newest closure of the own deque, latent work of a
+//! blocked strand, the oldest closure of another worker's deque, or of the
+//! injector.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -150,6 +151,11 @@ impl Worker {
             if self.claim(&closure) {
                 return Some(Found::Start(Job::Closure(closure)));
             }
+        }
+        let blocked = self.strands.borrow_mut().promote_blocked();
+        if let Some(closure) = blocked {
+            assert!(self.claim(&closure), "nobody else knows it");
+            return Some(Found::Start(Job::Closure(closure)));
         }
         self.steal()
             .map(|closure| Found::Start(Job::Closure(closure)))
@@ -360,6 +366,7 @@ impl Worker {
         // SAFETY: the list and the queue are the running strand's.
         self.with_running(|running| unsafe { running.marked.promote_oldest(newest) })
             .or_else(|| self.strands.borrow_mut().promote_oldest())
+            .or_else(|| self.strands.borrow_mut().promote_blocked())
     }
 
     /// Makes a closure public, and wakes somebody for it.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use atlas::Runtime;
 use atlas::prelude::*;
-use proptest::prelude::*;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use serde::{Deserialize, Serialize};
 
 /// A program: how each node runs its children, and what they are.
@@ -24,7 +24,7 @@ enum Tree {
     /// `spawn!`, synced from the first to the last, or the other way.
     Spawn(Vec<Tree>, bool),
     /// `spawn_next!` under a direct task.
-    Next(Box<Tree>),
+    Next1(Box<Tree>),
     Next2(Box<Tree>, Box<Tree>),
     Next3(Box<[Tree; 3]>),
 }
@@ -40,7 +40,7 @@ fn sequential(tree: &Tree) -> u64 {
         Scope(children) | Spawn(children, _) => {
             mix(&children.iter().map(sequential).collect::<Vec<_>>())
         }
-        Next(child) => mix(&[sequential(child)]),
+        Next1(child) => mix(&[sequential(child)]),
     }
 }
 
@@ -61,7 +61,7 @@ fn direct(tree: Tree) -> u64 {
         Borrow(a, b) => borrow(&a, &b),
         Scope(children) => scoped(&children),
         Spawn(children, reversed) => spawned(children, reversed),
-        next @ (Next(_) | Next2(..) | Next3(_)) => passing(next).sync(),
+        next @ (Next1(_) | Next2(..) | Next3(_)) => passing(next).sync(),
     }
 }
 
@@ -70,7 +70,7 @@ fn direct(tree: Tree) -> u64 {
 fn passing(tree: Tree) -> Next<u64> {
     match tree {
         Leaf(length) => Next::value(work(length)),
-        Next(child) => spawn_next!(passing(*child) => mix1()),
+        Next1(child) => spawn_next!(passing(*child) => mix1()),
         Next2(a, b) => spawn_next!(passing(*a), direct(*b) => mix2()),
         Next3(children) => {
             let [a, b, c] = *children;
@@ -160,7 +160,7 @@ fn trees() -> impl Strategy<Value = Tree> {
             1 => (child(), child()).prop_map(|(a, b)| Borrow(a, b)),
             1 => many().prop_map(Scope),
             1 => (many(), any::<bool>()).prop_map(|(children, reversed)| Spawn(children, reversed)),
-            1 => child().prop_map(Next),
+            1 => child().prop_map(Next1),
             2 => (child(), child()).prop_map(|(a, b)| Next2(a, b)),
             1 => three().prop_map(Next3),
         ]
