@@ -102,6 +102,11 @@ impl State {
         false
     }
 
+    /// True if a reference that a queue still holds is of no use.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & CLAIMED != 0
+    }
+
     /// Gives back work that was claimed and not begun.
     pub(crate) fn unclaim(&self) {
         self.0.fetch_and(!CLAIMED, Ordering::Release);
@@ -165,6 +170,10 @@ impl Closure {
 
     pub(crate) fn is_aborted(&self) -> bool {
         self.state.is_aborted()
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.state.is_claimed()
     }
 
     /// Takes the work for this runner.

@@ -392,7 +392,7 @@ impl Worker {
             .came_back(node.addr(), Instant::now);
         let mine = self.claim(closure);
         if mine {
-            self.drop_stale(closure);
+            self.drop_stale();
         }
         mine
     }
@@ -401,12 +401,13 @@ impl Worker {
         closure.claim(self.pool.runner(self.index))
     }
 
-    /// Takes the deque's reference to a closure out that was claimed by another
-    /// way, if it is the newest, as it is most often.
-    fn drop_stale(&self, closure: &ClosureRef) {
-        if let Some(newest) = self.deque.pop() {
-            if newest != *closure {
-                self.deque.push(newest);
+    /// Takes references to closures that were claimed by another way out of the
+    /// deque's newest end, where they stand most often; those further back leave
+    /// with the last one before them.
+    fn drop_stale(&self) {
+        while let Some(newest) = self.deque.pop() {
+            if !newest.is_claimed() {
+                return self.deque.push(newest);
             }
         }
     }
@@ -462,7 +463,7 @@ impl Worker {
     /// Runs a closure here if nobody has begun it, and waits for it otherwise.
     pub(crate) fn wait_or_run(&self, closure: &ClosureRef) {
         if self.claim(closure) {
-            self.drop_stale(closure);
+            self.drop_stale();
             // SAFETY: claimed just now.
             unsafe { (closure.kind().execute)(closure) };
         }
