@@ -139,6 +139,9 @@ impl Pool {
                 continue;
             }
             match self.lend_one(&closure) {
+                // An aborter that came before the closure was in the table
+                // has not found it.
+                Some(Ok(_)) if closure.is_aborted() && self.abort_lent(&closure) => {}
                 Some(Ok(one)) => lent.closures.push(one),
                 Some(Err(error)) => {
                     lent.kept.push(error);
