@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::closure::{Closure, ClosureRef};
 use crate::heap::{InHeap, new_closure};
-use crate::panic::TaskPanic;
+use crate::panic::{TaskPanic, catch_for};
 use crate::task::{Portable, Task, TaskId, TaskInfo};
 use crate::task_call::TaskCall;
 use crate::waiter::Waiter;
@@ -162,16 +162,18 @@ fn import<T: Task>(args: &[u8], waiter: Waiter) -> Result<ClosureRef, postcard::
 
 unsafe fn export<T: Task>(closure: &Closure) -> Outcome {
     // SAFETY: contract of `ErasedTask::export`.
-    match unsafe { take_result::<TaskCall<T>, InHeap>(closure) } {
-        Ok(value) => match postcard::to_stdvec(&value) {
-            Ok(bytes) => Outcome::Value(bytes),
-            Err(error) => Outcome::Panic {
-                task: Some(T::PATH.to_owned()),
-                message: format!(
-                    "the result of task `{}` cannot be encoded: {error}",
-                    T::PATH
-                ),
-            },
+    let result = unsafe { take_result::<TaskCall<T>, InHeap>(closure) };
+    // A `Serialize` implementation may panic like any code of the task.
+    let encoded =
+        result.and_then(|value| catch_for(Some(T::PATH), move || postcard::to_stdvec(&value)));
+    match encoded {
+        Ok(Ok(bytes)) => Outcome::Value(bytes),
+        Ok(Err(error)) => Outcome::Panic {
+            task: Some(T::PATH.to_owned()),
+            message: format!(
+                "the result of task `{}` cannot be encoded: {error}",
+                T::PATH
+            ),
         },
         Err(panic) => Outcome::from(panic),
     }
