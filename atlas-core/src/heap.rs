@@ -43,7 +43,7 @@ pub(crate) struct InHeap;
 
 /// # Safety
 /// The closure is the head of a `HeapClosure<L>`.
-unsafe fn whole<'closure, L: Latent>(closure: &'closure Closure) -> &'closure HeapClosure<L> {
+unsafe fn whole<L: Latent>(closure: &Closure) -> &HeapClosure<L> {
     // SAFETY: by the caller.
     unsafe { &*ptr::from_ref(closure).cast::<HeapClosure<L>>() }
 }

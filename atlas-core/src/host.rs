@@ -108,10 +108,11 @@ impl Hosting {
 
     /// A closure became public.
     pub(crate) fn tell_surplus(&self) {
-        if self.wants() && self.wants.swap(false, Ordering::Relaxed) {
-            if let Some(host) = &self.host {
-                host.surplus();
-            }
+        if self.wants()
+            && self.wants.swap(false, Ordering::Relaxed)
+            && let Some(host) = &self.host
+        {
+            host.surplus();
         }
     }
 

@@ -35,7 +35,7 @@ impl Worker {
                 return Some(found);
             }
             rounds += 1;
-            if rounds % ROUNDS_BETWEEN_CLOCKS == 0 {
+            if rounds.is_multiple_of(ROUNDS_BETWEEN_CLOCKS) {
                 if self.pool.closing.load(Ordering::Relaxed) || began.elapsed() > SEARCH_TIME {
                     break;
                 }

@@ -123,7 +123,7 @@ impl<L: Latent> LatentCall<L> {
     unsafe fn promote(node: *const Node) -> Promoted {
         // SAFETY: a node of this kind is the first field of its record.
         let record = unsafe { &*node.cast::<Self>() };
-        let closure = PromotedCall::<L>::new(record);
+        let closure = PromotedCall::<L>::of_record(record);
         record.node.set_closure(closure.clone());
         Promoted {
             closure,
@@ -212,7 +212,7 @@ struct PromotedCall<L: Latent> {
 impl<L: Latent> PromotedCall<L> {
     const KIND: &'static ClosureKind = &closure_kind::<L, InRecord>();
 
-    fn new(record: &LatentCall<L>) -> ClosureRef {
+    fn of_record(record: &LatentCall<L>) -> ClosureRef {
         let closure = Box::new(Self {
             head: Closure::new(Self::KIND, None),
             record,
@@ -237,7 +237,7 @@ unsafe impl<L: Latent> Place<L> for InRecord {
     }
 
     unsafe fn free(closure: NonNull<Closure>) {
-        // SAFETY: made from this box in `PromotedCall::new`; no reference is left.
+        // SAFETY: made from this box in `PromotedCall::of_record`; no reference is left.
         drop(unsafe { Box::from_raw(closure.cast::<PromotedCall<L>>().as_ptr()) });
     }
 }

@@ -165,9 +165,10 @@ fn regression_handles_synced_in_order_leave_nothing_behind() {
 }
 
 fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages = statm.split_whitespace().nth(1).unwrap();
-    pages.parse::<usize>().unwrap() * 4096
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
+    let pages = statm.split_whitespace().nth(1);
+    let pages = pages.and_then(|pages| pages.parse::<usize>().ok());
+    pages.expect("the second number is the resident pages") * 4096
 }
 
 mod environment {
