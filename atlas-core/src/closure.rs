@@ -111,6 +111,11 @@ impl State {
         false
     }
 
+    /// True if a reference that a queue still holds is of no use.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & CLAIMED != 0
+    }
+
     /// Gives back work that was claimed and not begun.
     pub(crate) fn unclaim(&self) {
         self.0.fetch_and(!CLAIMED, Ordering::Release);
@@ -194,6 +199,10 @@ impl Closure {
     /// True if it is never lent; the caller has claimed it.
     pub(crate) fn stays(&self) -> bool {
         self.state.stays()
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.state.is_claimed()
     }
 
     /// Takes the work for this runner.

@@ -543,3 +543,13 @@ const LINKED: u16 = 1 << 8;
 const DEAD: u16 = 1 << 8;
 /// A frame keeps one bit a slot.
 pub(crate) const CHILDREN_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_of_a_waiting_closure_takes_32_bytes() {
+        assert_eq!(size_of::<Frame>(), 32);
+    }
+}

@@ -170,3 +170,101 @@ impl Marked {
 /// The bits of a node's word; kinds and closures are aligned to 8 at least.
 const MARKED: usize = 1;
 const PROMOTED: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::new_closure;
+    use crate::join::Body;
+
+    /// One that can be promoted once.
+    const ONCE: &NodeKind = &NodeKind {
+        promote: promote_once,
+    };
+    /// One that always has more.
+    const MORE: &NodeKind = &NodeKind {
+        promote: promote_more,
+    };
+
+    unsafe fn promote_once(node: *const Node) -> Promoted {
+        let closure = new_closure(Body(|| ()), None);
+        // SAFETY: the tests' nodes are alive.
+        unsafe { &*node }.set_closure(closure.clone());
+        Promoted {
+            closure,
+            exhausted: true,
+        }
+    }
+
+    unsafe fn promote_more(_: *const Node) -> Promoted {
+        Promoted {
+            closure: new_closure(Body(|| ()), None),
+            exhausted: false,
+        }
+    }
+
+    fn oldest(marked: &mut Marked, newest: &Node) -> Option<*const Node> {
+        // SAFETY: the tests' nodes are alive, and linked.
+        unsafe { marked.oldest(newest) }
+    }
+
+    fn promote(marked: &mut Marked, newest: &Node) -> Option<ClosureRef> {
+        // SAFETY: as above.
+        unsafe { marked.promote_oldest(newest) }
+    }
+
+    #[test]
+    fn oldest_node_is_promoted_first_and_each_once() {
+        let a = Node::new(ptr::null(), ONCE);
+        let b = Node::new(&raw const a, ONCE);
+        let c = Node::new(&raw const b, ONCE);
+        let mut marked = Marked::default();
+        for node in [&a, &b, &c] {
+            let closure = promote(&mut marked, &c).expect("some are left");
+            assert!(node.take_closure() == Some(closure));
+        }
+        assert!(promote(&mut marked, &c).is_none());
+        assert!(oldest(&mut marked, &c).is_none());
+    }
+
+    #[test]
+    fn node_that_its_owner_took_back_is_not_promoted() {
+        let a = Node::new(ptr::null(), ONCE);
+        let b = Node::new(&raw const a, ONCE);
+        let mut marked = Marked::default();
+        assert_eq!(oldest(&mut marked, &b), Some(&raw const a));
+        assert!(!a.is_unmarked() && !b.is_unmarked());
+        marked.take_back(&raw const b);
+        assert!(promote(&mut marked, &a).is_some());
+        assert!(promote(&mut marked, &a).is_none());
+        assert!(b.kind().is_some() && b.take_closure().is_none());
+        assert!(a.kind().is_none());
+        drop(a.take_closure());
+    }
+
+    #[test]
+    fn nodes_linked_after_the_walk_are_found_when_the_older_are_gone() {
+        let a = Node::new(ptr::null(), ONCE);
+        let mut marked = Marked::default();
+        assert_eq!(oldest(&mut marked, &a), Some(&raw const a));
+        let b = Node::new(&raw const a, ONCE);
+        assert!(b.is_unmarked());
+        assert!(promote(&mut marked, &b).is_some());
+        assert_eq!(oldest(&mut marked, &b), Some(&raw const b));
+        drop(a.take_closure());
+    }
+
+    #[test]
+    fn node_with_more_children_stays_the_oldest() {
+        let a = Node::new(ptr::null(), MORE);
+        let b = Node::new(&raw const a, ONCE);
+        let mut marked = Marked::default();
+        for _ in 0..3 {
+            assert!(promote(&mut marked, &b).is_some());
+            assert_eq!(oldest(&mut marked, &b), Some(&raw const a));
+        }
+        marked.take_back(&raw const b);
+        marked.take_back(&raw const a);
+        assert!(oldest(&mut marked, &b).is_none());
+    }
+}

@@ -77,7 +77,7 @@ impl<T: Portable> Next<T> {
         let promise = new_closure(Promise(PhantomData::<T>), None);
         assert!(worker.claim(&promise), "nobody else knows it");
         // SAFETY: claimed, never run; a promise's call is nothing.
-        let _ = unsafe { take_call::<Promise<T>, InHeap>(&promise) };
+        let Promise(_) = unsafe { take_call::<Promise<T>, InHeap>(&promise) };
         let to = Continuation::closure(promise.clone());
         drive(Some(to), |_| self.settle(to));
         worker.wait_for(&promise);
@@ -341,7 +341,7 @@ where
                 C::SLOTS.len() <= CHILDREN_MAX,
                 "a frame has at most eight children"
             );
-            #[expect(clippy::cast_possible_truncation, reason = "eight at most")]
+            #[expect(clippy::cast_possible_truncation, reason = "checked above")]
             let children = C::SLOTS.len() as u8;
             children
         },

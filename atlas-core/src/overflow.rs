@@ -56,9 +56,9 @@ pub(crate) fn set_guard(guard: &Range<usize>) {
 
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid `siginfo_t`.
-    let info_ref = unsafe { &*info };
-    // SAFETY: SIGSEGV and SIGBUS carry an address.
-    let address = unsafe { info_ref.si_addr() }.addr();
+    let info_of_fault = unsafe { &*info };
+    // SAFETY: the handler is for signals that have an address.
+    let address = unsafe { info_of_fault.si_addr() }.addr();
     let (start, end) = GUARD.get();
     if (start..end).contains(&address) {
         // SAFETY: writes constant bytes to standard error.

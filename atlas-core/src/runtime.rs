@@ -417,3 +417,26 @@ const WORKERS_MAX: usize = 1024;
 const STACK_BYTES: usize = 16 << 20;
 /// What the standard library exits with after a panic in `main`.
 const PANIC_EXIT_CODE: u8 = 101;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_digits_with_a_binary_unit() {
+        assert_eq!(parse_bytes("1048576"), Some(1 << 20));
+        assert_eq!(parse_bytes("64K"), Some(64 << 10));
+        assert_eq!(parse_bytes("64m"), Some(64 << 20));
+        assert_eq!(parse_bytes("1G"), Some(1 << 30));
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in [
+            "", "K", "0", "0M", "-1", "1.5M", "64 M", "64MB", "M64", "\u{b2}",
+        ] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+        assert_eq!(parse_bytes(&format!("{}G", usize::MAX)), None);
+    }
+}

@@ -77,6 +77,9 @@ pub(crate) struct Strands {
     slots: Vec<Slot>,
     idle: Vec<usize>,
     ready: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Those that have blocked with latent work in their lists, as they do where
+    /// they wait for a handle or a scope; they may have gone on since.
+    holding: Vec<usize>,
 }
 
 struct Slot {
@@ -132,7 +135,7 @@ impl Strands {
     pub(crate) fn put_back(
         &mut self,
         coroutine: StrandCoroutine,
-        running: Running,
+        mut running: Running,
         pause: Pause,
     ) -> Option<Running> {
         let strand = running.strand;
@@ -143,7 +146,13 @@ impl Strands {
                 return Some(running);
             }
             Pause::Preempted => self.ready.push(Reverse((running.born, strand))),
-            Pause::Blocked => {}
+            Pause::Blocked => {
+                // SAFETY: the list and the queue are this paused strand's.
+                let latent = unsafe { running.marked.oldest(running.newest) };
+                if latent.is_some() && !self.holding.contains(&strand) {
+                    self.holding.push(strand);
+                }
+            }
         }
         self.slots[strand].paused = Some(running);
         None
@@ -183,6 +192,22 @@ impl Strands {
     /// When the oldest ready strand was born.
     pub(crate) fn oldest_ready(&self) -> Option<u64> {
         self.ready.peek().map(|Reverse((born, _))| *born)
+    }
+
+    /// Promotes the oldest latent work of a blocked strand: of the one that
+    /// blocked last.
+    pub(crate) fn promote_blocked(&mut self) -> Option<ClosureRef> {
+        while let Some(&strand) = self.holding.last() {
+            if let Some(paused) = self.slots[strand].paused.as_mut() {
+                // SAFETY: the list and the queue are this paused strand's.
+                let promoted = unsafe { paused.marked.promote_oldest(paused.newest) };
+                if promoted.is_some() {
+                    return promoted;
+                }
+            }
+            self.holding.pop();
+        }
+        None
     }
 
     /// Promotes the oldest latent work of the ready strands.

@@ -121,3 +121,131 @@ const SITES: usize = 64;
 const WORTH: Duration = Duration::from_micros(25);
 /// A region that has lasted this long in spite of its prediction is, too.
 const PATIENCE: Duration = Duration::from_micros(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOIN: usize = 0x1000;
+    const NODE: usize = 0x7000;
+
+    /// A policy with a clock of its own.
+    struct Clocked {
+        policy: WakePolicy,
+        now: Instant,
+    }
+
+    impl Clocked {
+        fn new() -> Self {
+            Self {
+                policy: WakePolicy::new(),
+                now: Instant::now(),
+            }
+        }
+
+        fn pass(&mut self, micros: u64) {
+            self.now += Duration::from_micros(micros);
+        }
+
+        fn decide(&mut self, key: usize) -> Wake {
+            self.policy.decide(NODE, key, || self.now)
+        }
+
+        /// A whole region of the join `key`; the decision at its begin.
+        fn region(&mut self, key: usize, micros: u64) -> Wake {
+            let decision = self.decide(key);
+            self.pass(micros);
+            self.policy.came_back(NODE, || self.now);
+            decision
+        }
+    }
+
+    #[test]
+    fn unknown_region_is_worth_a_wake() {
+        let mut clocked = Clocked::new();
+        assert_eq!(clocked.decide(JOIN), Wake::Now);
+    }
+
+    #[test]
+    fn short_region_is_not_worth_a_wake_once_it_is_known() {
+        let mut clocked = Clocked::new();
+        assert_eq!(clocked.region(JOIN, 5), Wake::Now);
+        assert_eq!(clocked.region(JOIN, 5), Wake::NotYet);
+        // Nothing is known of another join.
+        assert_eq!(clocked.region(JOIN + 16, 5), Wake::Now);
+    }
+
+    #[test]
+    fn long_region_is_worth_a_wake_each_time() {
+        let mut clocked = Clocked::new();
+        for _ in 0..4 {
+            assert_eq!(clocked.region(JOIN, 1_000), Wake::Now);
+        }
+    }
+
+    #[test]
+    fn prediction_rises_at_once() {
+        let mut clocked = Clocked::new();
+        for _ in 0..100 {
+            clocked.region(JOIN, 1);
+        }
+        assert_eq!(clocked.region(JOIN, 1_000), Wake::NotYet);
+        assert_eq!(clocked.region(JOIN, 1), Wake::Now);
+    }
+
+    #[test]
+    fn prediction_falls_by_an_eighth_each_time() {
+        let mut clocked = Clocked::new();
+        clocked.region(JOIN, 100);
+        let mut regions = 0;
+        while clocked.region(JOIN, 0) == Wake::Now {
+            regions += 1;
+        }
+        // 100 us * (7/8)^n < 25 us first for n = 11.
+        assert_eq!(regions, 11);
+    }
+
+    #[test]
+    fn patience_ends_with_a_region_that_outlasts_its_prediction() {
+        let mut clocked = Clocked::new();
+        clocked.region(JOIN, 1);
+        assert_eq!(clocked.decide(JOIN), Wake::NotYet);
+        clocked.pass(15);
+        assert_eq!(clocked.decide(JOIN), Wake::NotYet);
+        clocked.pass(15);
+        // The clock is read at polls that are powers of two.
+        let decisions = [(); 4].map(|()| clocked.decide(JOIN));
+        assert!(decisions.contains(&Wake::Now), "{decisions:?}");
+    }
+
+    #[test]
+    fn clock_is_read_at_few_of_many_polls() {
+        let mut policy = WakePolicy::new();
+        let (now, mut reads) = (Instant::now(), 0);
+        for _ in 0..1_000 {
+            policy.decide(NODE, JOIN, || {
+                reads += 1;
+                now
+            });
+        }
+        assert!(reads <= 11, "{reads}");
+    }
+
+    #[test]
+    fn return_to_another_record_teaches_nothing() {
+        let mut clocked = Clocked::new();
+        clocked.decide(JOIN);
+        clocked.policy.came_back(NODE + 64, || clocked.now);
+        assert_eq!(clocked.policy.predicted(JOIN), None);
+    }
+
+    #[test]
+    fn joins_that_share_a_slot_forget_each_other() {
+        let mut clocked = Clocked::new();
+        let other = JOIN + 16 * SITES;
+        assert_eq!(slot(JOIN), slot(other));
+        clocked.region(JOIN, 1);
+        assert_eq!(clocked.region(other, 1), Wake::Now);
+        assert_eq!(clocked.region(JOIN, 1), Wake::Now);
+    }
+}

@@ -6,8 +6,9 @@
 //! what others may touch is the worker's [`Station`](crate::pool::Station).
 //!
 //! What is picked, in this order: the oldest ready strand (a parent whose child
-//! is back), a full frame, the newest closure of the own deque, the oldest of
-//! another worker's, or of the injector.
+//! is back), a full frame, the newest closure of the own deque, latent work of a
+//! blocked strand, the oldest closure of another worker's deque, or of the
+//! injector.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -150,6 +151,11 @@ impl Worker {
             if self.claim(&closure) {
                 return Some(Found::Start(Job::Closure(closure)));
             }
+        }
+        let blocked = self.strands.borrow_mut().promote_blocked();
+        if let Some(closure) = blocked {
+            assert!(self.claim(&closure), "nobody else knows it");
+            return Some(Found::Start(Job::Closure(closure)));
         }
         self.steal()
             .map(|closure| Found::Start(Job::Closure(closure)))
@@ -360,6 +366,7 @@ impl Worker {
         // SAFETY: the list and the queue are the running strand's.
         self.with_running(|running| unsafe { running.marked.promote_oldest(newest) })
             .or_else(|| self.strands.borrow_mut().promote_oldest())
+            .or_else(|| self.strands.borrow_mut().promote_blocked())
     }
 
     /// Makes a closure public, and wakes somebody for it.
@@ -385,7 +392,7 @@ impl Worker {
             .came_back(node.addr(), Instant::now);
         let mine = self.claim(closure);
         if mine {
-            self.drop_stale(closure);
+            self.drop_stale();
         }
         mine
     }
@@ -394,11 +401,14 @@ impl Worker {
         closure.claim(self.pool.runner(self.index))
     }
 
-    /// Takes the deque's reference to a closure out that was claimed by another
-    /// way, if it is the newest, as it is most often.
-    fn drop_stale(&self, closure: &ClosureRef) {
-        if let Some(newest) = self.deque.pop().filter(|newest| newest != closure) {
-            self.deque.push(newest);
+    /// Takes references to closures that were claimed by another way out of the
+    /// deque's newest end, where they stand most often; those further back leave
+    /// with the last one before them.
+    fn drop_stale(&self) {
+        while let Some(newest) = self.deque.pop() {
+            if !newest.is_claimed() {
+                return self.deque.push(newest);
+            }
         }
     }
 
@@ -453,7 +463,7 @@ impl Worker {
     /// Runs a closure here if nobody has begun it, and waits for it otherwise.
     pub(crate) fn wait_or_run(&self, closure: &ClosureRef) {
         if self.claim(closure) {
-            self.drop_stale(closure);
+            self.drop_stale();
             // SAFETY: claimed just now.
             unsafe { (closure.kind().execute)(closure) };
         }

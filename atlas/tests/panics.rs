@@ -292,8 +292,7 @@ mod stolen {
     #[atlas::spawn]
     fn fail_with_other_work_left(theft: usize) {
         join_until(|| THEFTS[theft].has_begun());
-        *OTHER.lock().expect("no holder panics") =
-            Some(spawn!(release_and_fail(theft, this_thread())));
+        *OTHER.lock().expect("not poisoned") = Some(spawn!(release_and_fail(theft, this_thread())));
         panic!("as it must");
     }
 

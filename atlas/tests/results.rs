@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use atlas::Runtime;
 use atlas::prelude::*;
-use proptest::prelude::*;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use serde::{Deserialize, Serialize};
 
 /// A program: how each node runs its children, and what they are.
