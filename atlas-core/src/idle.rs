@@ -1,6 +1,6 @@
 //! A worker without work: it searches for a while, then sleeps.
 //!
-//! While it searches it keeps the others' poll flags raised: who has latent work
+//! How long it searches, `patience.rs` says. While it searches it keeps the others' poll flags raised: who has latent work
 //! makes some of it public at its next join. When it goes to sleep the flags stay
 //! raised, so that new work anywhere ends the sleep.
 //!
@@ -20,7 +20,8 @@ impl Worker {
     pub(crate) fn search(&self) -> Option<Found> {
         let sleep = &self.pool.sleep;
         sleep.start_search();
-        let began = Instant::now();
+        let patience = self.patience.get().idle_since(Instant::now());
+        self.patience.set(patience);
         let mut rounds = 0_u32;
         loop {
             self.ask_others(WantFlag::ask_for_work);
@@ -36,7 +37,7 @@ impl Worker {
             }
             rounds += 1;
             if rounds.is_multiple_of(ROUNDS_BETWEEN_CLOCKS) {
-                if self.pool.closing.load(Ordering::Relaxed) || began.elapsed() > SEARCH_TIME {
+                if self.pool.closing.load(Ordering::Relaxed) || patience.is_over(Instant::now()) {
                     break;
                 }
                 if rounds > ROUNDS_BEFORE_YIELD {
@@ -46,6 +47,14 @@ impl Worker {
         }
         sleep.stop_search();
         None
+    }
+
+    /// There is work again.
+    pub(crate) fn end_gap(&self) {
+        let patience = self.patience.get();
+        if patience.is_idle() {
+            self.patience.set(patience.found_work(Instant::now()));
+        }
     }
 
     /// Sleeps until somebody has work for it.
@@ -108,14 +117,11 @@ impl Worker {
 }
 
 /// Spins between two looks: a look takes the queues' cache lines.
-const SPINS: u32 = 16;
+const SPINS: u32 = 4;
 /// Reading the clock costs as much as a look.
 const ROUNDS_BETWEEN_CLOCKS: u32 = 16;
 /// From here on the processor may be needed by somebody else.
-const ROUNDS_BEFORE_YIELD: u32 = 64;
-/// About what a sleep and a wake-up cost together: searching for longer than
-/// this costs more than it saves (the ski-rental argument).
-const SEARCH_TIME: Duration = Duration::from_micros(50);
+const ROUNDS_BEFORE_YIELD: u32 = 256;
 const FIRST_NAP: Duration = Duration::from_millis(1);
 /// A sentinel that looks up this often uses less than a thousandth of a core.
 const LONGEST_NAP: Duration = Duration::from_millis(16);

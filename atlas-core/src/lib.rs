@@ -30,6 +30,7 @@ mod loom_models;
 mod next;
 mod overflow;
 mod panic;
+mod patience;
 mod pool;
 mod portable;
 mod runtime;

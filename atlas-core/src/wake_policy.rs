@@ -10,6 +10,9 @@
 //! A *region* is the life of the outermost latent record of a strand, seen from
 //! the first time that its worker found the poll flag raised.
 //!
+//! Many short regions in a row are worth a wake-up too: each half a millisecond of
+//! them, one is tried.
+//!
 //! The prediction rises at once and falls by an eighth, so a join whose regions
 //! vary is treated as long.
 
@@ -19,6 +22,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct WakePolicy {
     sites: [Site; SITES],
     region: Option<Region>,
+    /// How long regions have lasted without help since the last wake-up.
+    unhelped: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -32,6 +37,8 @@ struct Region {
     node: usize,
     began: Instant,
     polls: u32,
+    /// Somebody was woken for it.
+    woke: bool,
 }
 
 /// What to do about the sleepers.
@@ -52,6 +59,7 @@ impl WakePolicy {
         Self {
             sites: [unknown; SITES],
             region: None,
+            unhelped: Duration::ZERO,
         }
     }
 
@@ -69,6 +77,7 @@ impl WakePolicy {
                 region.polls += 1;
                 // Not each poll reads the clock: those at powers of two do.
                 if region.polls.is_power_of_two() && now() - region.began > PATIENCE {
+                    region.woke = true;
                     return Wake::Now;
                 }
             }
@@ -78,13 +87,18 @@ impl WakePolicy {
                     node,
                     began: now(),
                     polls: 0,
+                    woke: false,
                 });
             }
         }
-        match predicted {
-            Some(lasts) if lasts < WORTH => Wake::NotYet,
-            _ => Wake::Now,
+        if predicted.is_some_and(|lasts| lasts < WORTH) && self.unhelped < UNHELPED_MAX {
+            return Wake::NotYet;
         }
+        self.unhelped = Duration::ZERO;
+        if let Some(region) = &mut self.region {
+            region.woke = true;
+        }
+        Wake::Now
     }
 
     /// The owner has come back to the marked record `node`.
@@ -92,7 +106,17 @@ impl WakePolicy {
         let Some(region) = self.region.take_if(|region| region.node == node) else {
             return;
         };
-        let lasted = now() - region.began;
+        let wake = if region.woke {
+            WAKE_COST
+        } else {
+            Duration::ZERO
+        };
+        // What the region would have lasted: a wake-up must not seem to be worth
+        // it for the time that it has taken itself.
+        let lasted = (now() - region.began).saturating_sub(wake);
+        if !region.woke {
+            self.unhelped += lasted;
+        }
         let site = &mut self.sites[slot(region.key)];
         let known = site.key == region.key;
         site.lasts = match known {
@@ -119,6 +143,11 @@ const SITES: usize = 64;
 /// A region predicted to last longer is worth a wake-up, which costs the waker
 /// about 7 us and runs the sleeper 20 us later.
 const WORTH: Duration = Duration::from_micros(25);
+/// Short regions that follow each other closely are worth a helper together: it
+/// stays awake from one to the next. To try it now and then costs a hundredth.
+const UNHELPED_MAX: Duration = Duration::from_micros(500);
+/// What a wake-up costs the waker.
+const WAKE_COST: Duration = Duration::from_micros(7);
 /// A region that has lasted this long in spite of its prediction is, too.
 const PATIENCE: Duration = Duration::from_micros(20);
 
@@ -154,6 +183,9 @@ mod tests {
         /// A whole region of the join `key`; the decision at its begin.
         fn region(&mut self, key: usize, micros: u64) -> Wake {
             let decision = self.decide(key);
+            if decision == Wake::Now {
+                self.now += WAKE_COST;
+            }
             self.pass(micros);
             self.policy.came_back(NODE, || self.now);
             decision
@@ -237,6 +269,21 @@ mod tests {
         clocked.decide(JOIN);
         clocked.policy.came_back(NODE + 64, || clocked.now);
         assert_eq!(clocked.policy.predicted(JOIN), None);
+    }
+
+    #[test]
+    fn cost_of_the_wake_up_itself_does_not_make_a_region_long() {
+        let mut clocked = Clocked::new();
+        assert_eq!(clocked.region(JOIN, 20), Wake::Now);
+        assert_eq!(clocked.region(JOIN, 20), Wake::NotYet);
+    }
+
+    #[test]
+    fn many_short_regions_are_worth_a_wake_now_and_then() {
+        let mut clocked = Clocked::new();
+        let wakes = (0..1_000).filter(|_| clocked.region(JOIN, 10) == Wake::Now);
+        // The first is unknown; then one for each 500 us.
+        assert_eq!(wakes.count(), 1 + 999 / 51);
     }
 
     #[test]

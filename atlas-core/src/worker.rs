@@ -25,6 +25,7 @@ use crate::frame::{self, Driver, FrameRef};
 use crate::latent::Node;
 use crate::overflow;
 use crate::panic::{self, TaskPanic};
+use crate::patience::Patience;
 use crate::pool::{self, Pool, Station, steal_from};
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
 use crate::tls;
@@ -48,6 +49,7 @@ pub(crate) struct Worker {
     waits: Cell<u64>,
     random: Cell<u64>,
     policy: RefCell<WakePolicy>,
+    pub(crate) patience: Cell<Patience>,
 }
 
 /// A child that was handed out.
@@ -77,6 +79,7 @@ impl Worker {
             // Any odd number: the generator must not start at zero.
             random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64) << 1 | 1),
             policy: RefCell::new(WakePolicy::new()),
+            patience: Cell::new(Patience::NEW),
         }
     }
 
@@ -111,6 +114,7 @@ impl Worker {
                 woken = true;
                 continue;
             };
+            self.end_gap();
             if std::mem::take(&mut woken) && self.is_public_work_left() {
                 // What it was woken for may be left, if it found a message too.
                 self.wake_one();
@@ -178,7 +182,9 @@ impl Worker {
                 }
             }
         }
-        while let Some(closure) = steal_from(|| self.pool.injector.steal()) {
+        while !self.pool.injector.is_empty()
+            && let Some(closure) = steal_from(|| self.pool.injector.steal())
+        {
             if self.claim(&closure) {
                 return Some(closure);
             }
