@@ -207,7 +207,7 @@ fn halves(children: &[(u64, u32)], panics_one_in: u32, token: &Token) -> Vec<u64
 
 /// Unwinds without the hook's message: there are many of them.
 fn maybe_panic(seed: u64, one_in: u32) {
-    if one_in > 1 && mix(seed, 99) % u64::from(one_in) == 0 {
+    if one_in > 1 && mix(seed, 99).is_multiple_of(u64::from(one_in)) {
         std::panic::resume_unwind(Box::new("on purpose"));
     }
 }
