@@ -31,7 +31,7 @@ use crate::latent::{Node, NodeKind, Promoted};
 use crate::pool;
 use crate::task_call::First;
 use crate::tls;
-use crate::work::{Latent, Place, Slot, closure_kind, take_call, take_result};
+use crate::work::{Latent, Place, Slot, closure_kind, take_result};
 use crate::worker::{self, Polled, Worker};
 
 /// Runs both closures, in parallel if another worker has time, and returns both
@@ -106,14 +106,14 @@ where
     let first = a.run();
     mem::forget(guard);
     tls::set_newest(record.node.parent.get());
-    if record.node.is_unmarked() {
-        // SAFETY: unmarked, so unpromoted: the call is the owner's, taken once.
-        let call = unsafe { record.take_own_call() };
-        (first, call.run())
-    } else {
-        let second = record.settle();
-        (first, second)
+    if !record.node.is_unmarked()
+        && let Some(second) = record.settle()
+    {
+        return (first, second);
     }
+    // SAFETY: unmarked, so unpromoted, or taken back: the call is the owner's.
+    let call = unsafe { record.take_own_call() };
+    (first, call.run())
 }
 
 /// A latent record: see the module's table.
@@ -148,24 +148,24 @@ impl<L: Latent> LatentCall<L> {
         }
     }
 
-    /// The end of a join whose record was marked: gets the second result.
+    /// The end of a join whose record was marked: the second result, if somebody
+    /// else has begun the call. Otherwise the call is the owner's, and is run by
+    /// [`join_latent`]: in a recursion no frame of this function stays behind.
     #[cold]
     #[inline(never)]
-    fn settle(&self) -> L::Output {
+    fn settle(&self) -> Option<L::Output> {
         let worker = Worker::current().expect("only a worker's thread marks a record");
         let Some(closure) = self.node.take_closure() else {
             worker.take_back(&raw const self.node);
-            // SAFETY: not promoted, so the slot is the owner's.
-            return unsafe { self.take_own_call() }.run();
+            return None;
         };
         if worker.reclaim(&raw const self.node, &closure) {
-            // SAFETY: claimed just now, before anybody else.
-            return unsafe { take_call::<L, InRecord>(&closure) }.run();
+            return None;
         }
         worker.wait_for(&closure);
         // SAFETY: this is the waiter, and `wait_for` returns when it is done.
         match unsafe { take_result::<L, InRecord>(&closure) } {
-            Ok(output) => output,
+            Ok(output) => Some(output),
             Err(panic) => panic.resume(),
         }
     }
@@ -192,12 +192,13 @@ impl<L: Latent> LatentCall<L> {
         };
         mem::forget(guard);
         tls::set_newest(self.node.parent.get());
-        if self.node.is_unmarked() {
-            // SAFETY: unmarked, so unpromoted: the call is the owner's, taken once.
-            (first, unsafe { self.take_own_call() }.run())
-        } else {
-            (first, self.settle())
+        if !self.node.is_unmarked()
+            && let Some(second) = self.settle()
+        {
+            return (first, second);
         }
+        // SAFETY: unmarked, so unpromoted, or taken back: the call is the owner's.
+        (first, unsafe { self.take_own_call() }.run())
     }
 
     /// Unwinding leaves the frame: nobody may be left who uses the record.
@@ -268,5 +269,28 @@ unsafe impl<L: Latent> Place<L> for InRecord {
     unsafe fn free(closure: NonNull<Closure>) {
         // SAFETY: made from this box in `PromotedCall::of_record`; no reference is left.
         drop(unsafe { Box::from_raw(closure.cast::<PromotedCall<L>>().as_ptr()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Runtime;
+
+    /// Each record is made public and taken back: the slow path keeps no frame of
+    /// its own on the stack while the call runs.
+    #[test]
+    fn regression_records_that_are_taken_back_nest_as_deep_as_others() {
+        fn rest_last(depth: u32) -> u32 {
+            if depth == 0 {
+                return 0;
+            }
+            tls::with_want(tls::WantFlag::ask_for_work);
+            let (item, rest) = join(|| 1, || rest_last(depth - 1));
+            item + rest
+        }
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        assert_eq!(runtime.run(|| rest_last(20_000)), 20_000);
+        assert!(runtime.stats().promotions >= 20_000);
     }
 }
