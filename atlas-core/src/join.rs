@@ -106,14 +106,15 @@ where
     let first = a.run();
     mem::forget(guard);
     tls::set_newest(record.node.parent.get());
-    if !record.node.is_unmarked()
-        && let Some(second) = record.settle()
-    {
-        return (first, second);
+    if !record.node.is_unmarked() {
+        return match record.settle() {
+            Some(second) => (first, second),
+            // SAFETY: taken back just now: the call is the owner's.
+            None => (first, unsafe { record.take_own_call() }.run()),
+        };
     }
-    // SAFETY: unmarked, so unpromoted, or taken back: the call is the owner's.
-    let call = unsafe { record.take_own_call() };
-    (first, call.run())
+    // SAFETY: unmarked, so unpromoted: the call is the owner's.
+    (first, unsafe { record.take_own_call() }.run())
 }
 
 /// A latent record: see the module's table.
