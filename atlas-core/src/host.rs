@@ -39,6 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::closure::ClosureRef;
+use crate::panic::AbortOnUnwind;
 use crate::portable::{CodecError, DecodeError, EncodeError, Outcome, PortableClosure};
 
 /// What a runtime tells the outside.
@@ -196,7 +197,9 @@ impl Hosting {
     /// Calls the host, if there is one. The caller holds no lock.
     pub(crate) fn tell(&self, call: impl FnOnce(&(dyn Host + 'static))) {
         if let Some(host) = &self.host {
-            let abort_on_unwind = AbortOnUnwind;
+            // A host that panics has lost what it was told, and would unwind
+            // through a runtime in the middle of completing a closure.
+            let abort_on_unwind = AbortOnUnwind("the host has panicked in a call of the runtime");
             call(&**host);
             std::mem::forget(abort_on_unwind);
         }
@@ -214,16 +217,5 @@ impl Hosting {
     /// What was accepted and is not done, under the same rule.
     pub(crate) fn accepted(&self) -> MutexGuard<'_, BTreeMap<Ticket, ClosureRef>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A host that panics has lost what it was told, and unwinds through a runtime
-/// that is in the middle of completing a closure: the process ends.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        eprintln!("atlas: the host has panicked in a call of the runtime");
-        std::process::abort();
     }
 }

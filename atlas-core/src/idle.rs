@@ -1,8 +1,9 @@
 //! A worker without work: it searches for a while, then sleeps.
 //!
-//! How long it searches, `patience.rs` says. While it searches it keeps the others' poll flags raised: who has latent work
-//! makes some of it public at its next join. When it goes to sleep the flags stay
-//! raised, so that new work anywhere ends the sleep.
+//! How long it searches, `patience.rs` says. While it searches it keeps the
+//! others' poll flags raised: who has latent work makes some of it public at its
+//! next join. When it goes to sleep the flags stay raised, so that new work
+//! anywhere ends the sleep.
 //!
 //! One sleeper may be the *sentinel*: as long as another worker is awake, it looks
 //! up after one millisecond, then two, and so on. It bounds what the wake policy

@@ -154,6 +154,17 @@ pub(crate) fn noting<T: Task, R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Ends the process with this message if it is dropped by unwinding; forgotten
+/// otherwise.
+pub(crate) struct AbortOnUnwind(pub(crate) &'static str);
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("atlas: {}", self.0);
+        std::process::abort();
+    }
+}
+
 /// Notes a task's path if it is dropped by unwinding; forgotten otherwise. It
 /// has no size, so that the fast path stores nothing for it.
 struct NotePath<T: Task>(PhantomData<T>);

@@ -24,7 +24,7 @@ use crate::closure::{Closure, ClosureRef};
 use crate::frame::{self, Driver, FrameRef};
 use crate::latent::Node;
 use crate::overflow;
-use crate::panic::{self, TaskPanic};
+use crate::panic::{self, AbortOnUnwind, TaskPanic};
 use crate::patience::Patience;
 use crate::pool::{self, Pool, Station, steal_from};
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
@@ -96,7 +96,9 @@ impl Worker {
 
     /// Works until the runtime is dropped.
     pub(crate) fn run(self) {
-        let abort_on_unwind = AbortOnUnwind;
+        // Unwinding out of a worker would leave its strands behind.
+        let abort_on_unwind =
+            AbortOnUnwind("a worker has panicked outside of any task: this is a bug in Atlas");
         overflow::ensure_signal_stack();
         tls::set_worker(&raw const self);
         tls::with_want(|want| {
@@ -553,14 +555,4 @@ pub(crate) fn poll_raised() -> Polled {
         panic::unwind_aborted();
     }
     Polled::Worker
-}
-
-/// Unwinding out of a worker would leave its strands behind: the process ends.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        eprintln!("atlas: a worker has panicked outside of any task: this is a bug in Atlas");
-        std::process::abort();
-    }
 }
