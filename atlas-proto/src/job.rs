@@ -1,0 +1,69 @@
+//! What moves between machines: jobs, closures, results. Opaque bytes with sizes.
+//!
+//! A job says which kind of engine runs it and from which artifact; the protocol looks into neither, so
+//! that kinds of jobs can be added without touching it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Domain;
+use crate::ids::TaskId;
+
+/// What a server must know to start an engine for a job, and where the job may go.
+///
+/// It carries no name, address or key of the client: `origin` is the domain where it was submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The domain that vouches for the job; policies look at it.
+    pub origin: Domain,
+    /// Which engine runs it: `native`, and later others. At most [`ENGINE_NAME_BYTES_MAX`] bytes.
+    ///
+    /// [`ENGINE_NAME_BYTES_MAX`]: crate::limits::ENGINE_NAME_BYTES_MAX
+    pub engine: String,
+    /// The BLAKE3 name of what the engine runs.
+    pub artifact: [u8; 32],
+    /// Whatever else the engine needs. At most [`ENGINE_OPTIONS_BYTES_MAX`] bytes.
+    ///
+    /// [`ENGINE_OPTIONS_BYTES_MAX`]: crate::limits::ENGINE_OPTIONS_BYTES_MAX
+    pub options: Bytes,
+}
+
+/// What closures are measured by: those of one task at one depth are expected to be alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClosureKind {
+    /// The task.
+    pub task: TaskId,
+    /// How many closures are above it in the job.
+    pub depth: u32,
+}
+
+/// A task with its arguments: the unit of work that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closure {
+    /// Which task, how deep.
+    pub kind: ClosureKind,
+    /// The encoded arguments.
+    pub args: Bytes,
+    /// The work that its lender expects in it and all that descends from it; zero if unknown.
+    pub expected: Duration,
+}
+
+/// How a closure ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The encoded result.
+    Value(Bytes),
+    /// The encoded panic: task, path, message.
+    Panic(Bytes),
+}
+
+/// A finished closure: what came out, and how much work went in, descendants included, wherever they ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// What came out.
+    pub outcome: Outcome,
+    /// The processor time that it took on all machines together.
+    pub work: Duration,
+}

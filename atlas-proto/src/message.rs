@@ -1,0 +1,319 @@
+//! Everything that nodes say to each other.
+//!
+//! A message is named for what its sender does. `docs/protocol.md` lists them all with sender, receiver,
+//! purpose and owning test; a test holds the two together.
+//!
+//! A message travels in a [`Packet`]. Sequenced ones arrive once and in order within a session, or
+//! the session ends; the others may be lost, and say by their place in the protocol why that is harmless.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Domain, DomainPattern};
+use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
+use crate::job::{Closure, Finished, JobSpec};
+
+/// One message with what a session needs to deliver it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packet {
+    /// The sender's epoch in the domain of the two; between child and manager, the child's.
+    pub from: Epoch,
+    /// The receiver's epoch as the sender knows it; between child and manager, the child's.
+    pub to: Epoch,
+    /// Counts the sequenced messages of a session from 1; 0 is a message that may be lost.
+    pub seq: u32,
+    /// All sequenced messages up to this one have arrived.
+    pub ack: u32,
+    /// What is said.
+    pub message: Message,
+}
+
+/// All that is said between nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// A child asks the manager of a domain to take it in. Repeated until answered.
+    JoinDomain {
+        /// Tells this attempt from earlier ones.
+        nonce: u64,
+        /// Who asks.
+        child: ChildInfo,
+    },
+    /// The manager takes a child in: from now on both use this epoch.
+    WelcomeChild {
+        /// The attempt that is answered.
+        nonce: u64,
+        /// The child's membership.
+        epoch: Epoch,
+    },
+    /// The manager does not take a child in.
+    RefuseChild {
+        /// The attempt that is answered.
+        nonce: u64,
+        /// Why.
+        reason: RefuseChildReason,
+    },
+    /// The manager has ended a membership that the child believes in: it must join again.
+    ExpelChild,
+    /// A child has given everything back and goes.
+    LeaveDomain,
+    /// Says that the sender is there, when it has said nothing else for a while; carries acknowledgements.
+    KeepAlive,
+    /// A child tells its manager how much work there is below it. It is also the child's keep-alive.
+    ReportLoad(Load),
+    /// The manager names siblings with surplus to a hungry server.
+    HintPeers {
+        /// Richest first.
+        peers: Vec<PeerHint>,
+    },
+    /// The manager says that a sibling's membership is over: leases with it are lost.
+    ForgetPeer {
+        /// Who.
+        peer: NodeId,
+        /// Its last membership.
+        epoch: Epoch,
+    },
+    /// A thief, or a manager for a hungry child, asks for closures.
+    RequestSteal {
+        /// The asker's number for it.
+        request: RequestId,
+        /// How much, and what is worth moving.
+        terms: StealTerms,
+    },
+    /// A steal is over, though nothing (more) was granted.
+    EndSteal {
+        /// Which.
+        request: RequestId,
+        /// Why.
+        reason: EndStealReason,
+        /// How much surplus the victim has left, in closures.
+        left: u32,
+    },
+    /// A lender lends closures of one job.
+    GrantClosures {
+        /// The steal that this answers; none for closures that nobody asked for.
+        request: Option<RequestId>,
+        /// Another answer to the same steal follows.
+        more: bool,
+        /// How much surplus the lender has left, in closures.
+        left: u32,
+        /// What job they belong to.
+        job: JobHeader,
+        /// Oldest first.
+        closures: Vec<LeasedClosure>,
+    },
+    /// A borrower gives leases back undone.
+    ReturnClosures {
+        /// Which.
+        leases: Vec<LeaseId>,
+        /// Why.
+        reason: ReturnReason,
+    },
+    /// A borrower delivers results.
+    ReturnResults {
+        /// Each with its lease.
+        results: Vec<LeaseResult>,
+    },
+    /// A lender no longer wants the results of some leases.
+    AbortLeases {
+        /// Which.
+        leases: Vec<LeaseId>,
+    },
+    /// The job is over.
+    EndJob {
+        /// Which.
+        job: JobAlias,
+    },
+}
+
+/// Who a child is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChildInfo {
+    /// A machine that computes.
+    Server {
+        /// How many workers it has.
+        workers: u32,
+    },
+    /// The manager of a sub-domain.
+    Manager {
+        /// The sub-domain.
+        domain: Domain,
+        /// Whose work may run there.
+        inflow: Vec<DomainPattern>,
+    },
+}
+
+/// What is below a child.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Counts the reports of a membership, so that an old one arriving late is known.
+    pub version: u32,
+    /// Workers that may be used; zero while its owner wants the machine.
+    pub workers: u32,
+    /// Those of them that have nothing to run, or will not have by the time that work could come.
+    pub hungry: u32,
+    /// Ready closures beyond what its own idle workers will take.
+    pub surplus: u32,
+    /// The work expected in the surplus.
+    pub surplus_work: Duration,
+    /// How far its hungry workers are from the child itself, one way.
+    pub reach: Duration,
+}
+
+/// A sibling with surplus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerHint {
+    /// Who.
+    pub peer: NodeId,
+    /// Its membership.
+    pub epoch: Epoch,
+    /// Its surplus, in closures, as last reported.
+    pub surplus: u32,
+}
+
+/// What a thief wants and what makes the move worth while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StealTerms {
+    /// The part of the victim's surplus that is the thief's share.
+    pub share: Share,
+    /// The thief has idle workers now; otherwise it asks ahead of need.
+    pub idle: bool,
+    /// Refuse if all that would be granted is expected to be less work than this.
+    pub work_min: Duration,
+    /// Leave behind closures expected to be less work than this for each KiB of theirs.
+    pub work_min_per_kib: Duration,
+    /// The domain that they go to, if they leave the victim's.
+    pub destination: Option<Domain>,
+}
+
+/// A part of a whole, in 1/1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Share(pub u16);
+
+/// Tells the borrower what job closures belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobHeader {
+    /// The job, as the link of the two knows it.
+    pub alias: JobAlias,
+    /// What is needed to run it.
+    pub spec: Arc<JobSpec>,
+}
+
+/// A closure with the lease under which it is lent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasedClosure {
+    /// The lender's number.
+    pub lease: LeaseId,
+    /// What is lent.
+    pub closure: Closure,
+}
+
+/// A result with the lease that it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseResult {
+    /// The lender's number.
+    pub lease: LeaseId,
+    /// How it ended.
+    pub finished: Finished,
+}
+
+/// Why a manager does not take a child in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefuseChildReason {
+    /// It has as many children as it can serve.
+    Full,
+    /// The child's domain is not directly below the manager's.
+    NotBelow,
+}
+
+/// Why nothing (more) is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndStealReason {
+    /// All was granted that could be.
+    Done,
+    /// There is no surplus.
+    NoSurplus,
+    /// What there is would not repay its move.
+    NotWorthMoving,
+    /// The outflow of a domain on the way, or the inflow of the destination, does not allow it.
+    Policy,
+    /// The victim is leaving.
+    Leaving,
+}
+
+/// Why leases come back undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReturnReason {
+    /// The owner wants the machine.
+    Retreat,
+    /// The borrower's inflow does not allow the job.
+    Inflow,
+    /// The borrower holds as much as it can.
+    NoRoom,
+    /// The borrower could not run it.
+    EngineFailed,
+}
+
+impl Message {
+    /// The message must arrive, once and in order, or the session must end.
+    #[must_use]
+    pub fn is_sequenced(&self) -> bool {
+        match self {
+            Self::JoinDomain { .. }
+            | Self::WelcomeChild { .. }
+            | Self::RefuseChild { .. }
+            | Self::ExpelChild
+            | Self::KeepAlive
+            | Self::ReportLoad(_) => false,
+            Self::LeaveDomain
+            | Self::HintPeers { .. }
+            | Self::ForgetPeer { .. }
+            | Self::RequestSteal { .. }
+            | Self::EndSteal { .. }
+            | Self::GrantClosures { .. }
+            | Self::ReturnClosures { .. }
+            | Self::ReturnResults { .. }
+            | Self::AbortLeases { .. }
+            | Self::EndJob { .. } => true,
+        }
+    }
+
+    /// The message makes or ends a session, so that it needs none.
+    #[must_use]
+    pub fn is_sessionless(&self) -> bool {
+        matches!(
+            self,
+            Self::JoinDomain { .. } | Self::WelcomeChild { .. } | Self::RefuseChild { .. } | Self::ExpelChild
+        )
+    }
+}
+
+impl Share {
+    /// All of it.
+    pub const WHOLE: Self = Self(1024);
+
+    /// The share of `part` beside `rest`, at least 1/1024 if `part` is not zero.
+    #[must_use]
+    pub fn of(part: u32, rest: u32) -> Self {
+        let whole = u64::from(part) + u64::from(rest);
+        if part == 0 || whole == 0 {
+            return Self(0);
+        }
+        let share = (u64::from(part) * 1024 / whole).max(1);
+        Self(u16::try_from(share).unwrap_or(1024))
+    }
+
+    /// This share of `work`.
+    #[must_use]
+    pub fn of_work(self, work: Duration) -> Duration {
+        work.saturating_mul(u32::from(self.0)) / 1024
+    }
+
+    /// This share of `count`, rounded up.
+    #[must_use]
+    pub fn of_count(self, count: u32) -> u32 {
+        let share = (u64::from(count) * u64::from(self.0)).div_ceil(1024);
+        u32::try_from(share).unwrap_or(u32::MAX)
+    }
+}

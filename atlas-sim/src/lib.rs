@@ -1,0 +1,2 @@
+//! **Pure crate, with a binary.** A simulated world that drives the machines of `atlas-proto`.
+#![forbid(unsafe_code)]
