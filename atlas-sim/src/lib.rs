@@ -1,2 +1,6 @@
 //! **Pure crate, with a binary.** A simulated world that drives the machines of `atlas-proto`.
 #![forbid(unsafe_code)]
+
+pub mod network;
+pub mod queue;
+pub mod topology;
