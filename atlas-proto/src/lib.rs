@@ -7,7 +7,11 @@ pub mod engine;
 pub mod ids;
 pub mod job;
 pub mod limits;
+mod link;
 pub mod message;
 pub mod path;
 pub mod rng;
+mod sessions;
 pub mod time;
+
+pub use sessions::Transmit;
