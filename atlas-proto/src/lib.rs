@@ -2,14 +2,18 @@
 //! randomness.
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod domain;
 pub mod engine;
 pub mod ids;
 pub mod job;
+pub mod ledger;
 pub mod limits;
 mod link;
 pub mod message;
 pub mod path;
+mod report;
+mod results;
 pub mod rng;
 mod sessions;
 pub mod time;
