@@ -127,6 +127,12 @@ impl Ledger {
         self.ready.get(&job).into_iter().flatten().copied()
     }
 
+    /// How many closures of a job are in the queue.
+    #[must_use]
+    pub fn ready_of(&self, job: JobAlias) -> usize {
+        self.ready.get(&job).map_or(0, BTreeSet::len)
+    }
+
     /// The jobs with a closure in the queue.
     pub fn ready_jobs(&self) -> impl Iterator<Item = JobAlias> {
         self.ready.keys().copied()

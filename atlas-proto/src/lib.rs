@@ -15,7 +15,11 @@ pub mod path;
 mod report;
 mod results;
 pub mod rng;
+pub mod server;
 mod sessions;
+pub mod stats;
 pub mod time;
+mod uplink;
 
+pub use server::{Server, ServerConfig};
 pub use sessions::Transmit;

@@ -301,6 +301,14 @@ impl Message {
     }
 }
 
+impl Destination {
+    /// Whether work of `origin` may go there. Its own is always welcome.
+    #[must_use]
+    pub fn admits(&self, origin: &Domain) -> bool {
+        origin.is_within(&self.domain) || self.inflow.iter().any(|pattern| pattern.matches(origin))
+    }
+}
+
 impl Share {
     /// All of it.
     pub const WHOLE: Self = Self(1024);
