@@ -9,5 +9,6 @@ pub mod job;
 pub mod limits;
 pub mod message;
 pub mod path;
+pub mod policy;
 pub mod rng;
 pub mod time;
