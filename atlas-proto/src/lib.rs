@@ -2,6 +2,7 @@
 //! randomness.
 #![forbid(unsafe_code)]
 
+pub mod codec;
 pub mod domain;
 pub mod engine;
 pub mod ids;
