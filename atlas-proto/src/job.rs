@@ -71,3 +71,13 @@ pub struct Finished {
     /// The processor time that it took on all machines together.
     pub work: Duration,
 }
+
+impl Outcome {
+    /// The encoded result or panic.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Value(bytes) | Self::Panic(bytes) => bytes,
+        }
+    }
+}

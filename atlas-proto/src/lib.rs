@@ -3,13 +3,21 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod cost;
 pub mod domain;
 pub mod engine;
 pub mod ids;
 pub mod job;
+pub mod ledger;
 pub mod limits;
+mod link;
 pub mod message;
 pub mod path;
 pub mod policy;
+mod report;
+mod results;
 pub mod rng;
+mod sessions;
 pub mod time;
+
+pub use sessions::Transmit;

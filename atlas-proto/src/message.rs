@@ -190,8 +190,17 @@ pub struct StealTerms {
     pub work_min: Duration,
     /// Leave behind closures expected to be less work than this for each KiB of theirs.
     pub work_min_per_kib: Duration,
-    /// The domain that they go to, if they leave the victim's.
-    pub destination: Option<Domain>,
+    /// Where they go, if they leave the victim's domain.
+    pub destination: Option<Destination>,
+}
+
+/// The domain that closures go to, and whose work may run there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// The domain; the outflow of the domains that they leave is asked.
+    pub domain: Domain,
+    /// Its inflow: closures of other origins are not sent.
+    pub inflow: Vec<DomainPattern>,
 }
 
 /// A part of a whole, in 1/1024.
