@@ -200,6 +200,7 @@ pub struct Destination {
     /// The domain; the outflow of the domains that they leave is asked.
     pub domain: Domain,
     /// Its inflow: closures of other origins are not sent.
+    #[serde(with = "bounded::patterns")]
     pub inflow: Vec<DomainPattern>,
 }
 
