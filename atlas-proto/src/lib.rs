@@ -2,6 +2,7 @@
 //! randomness.
 #![forbid(unsafe_code)]
 
+pub mod codec;
 pub mod cost;
 pub mod domain;
 pub mod engine;
@@ -12,6 +13,7 @@ pub mod limits;
 mod link;
 pub mod message;
 pub mod path;
+pub mod policy;
 mod report;
 mod results;
 pub mod rng;

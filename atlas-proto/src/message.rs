@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::bounded;
 use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
@@ -65,6 +66,7 @@ pub enum Message {
     /// The manager names siblings with surplus to a hungry server.
     HintPeers {
         /// Richest first.
+        #[serde(with = "bounded::hints")]
         peers: Vec<PeerHint>,
     },
     /// The manager says that a sibling's membership is over: leases with it are lost.
@@ -101,11 +103,13 @@ pub enum Message {
         /// What job they belong to.
         job: JobHeader,
         /// Oldest first.
+        #[serde(with = "bounded::grant")]
         closures: Vec<LeasedClosure>,
     },
     /// A borrower gives leases back undone.
     ReturnClosures {
         /// Which.
+        #[serde(with = "bounded::leases")]
         leases: Vec<LeaseId>,
         /// Why.
         reason: ReturnReason,
@@ -113,11 +117,13 @@ pub enum Message {
     /// A borrower delivers results.
     ReturnResults {
         /// Each with its lease.
+        #[serde(with = "bounded::leases")]
         results: Vec<LeaseResult>,
     },
     /// A lender no longer wants the results of some leases.
     AbortLeases {
         /// Which.
+        #[serde(with = "bounded::leases")]
         leases: Vec<LeaseId>,
     },
     /// The job is over.
@@ -140,6 +146,7 @@ pub enum ChildInfo {
         /// The sub-domain.
         domain: Domain,
         /// Whose work may run there.
+        #[serde(with = "bounded::patterns")]
         inflow: Vec<DomainPattern>,
     },
 }
@@ -193,12 +200,13 @@ pub struct Destination {
     /// The domain; the outflow of the domains that they leave is asked.
     pub domain: Domain,
     /// Its inflow: closures of other origins are not sent.
+    #[serde(with = "bounded::patterns")]
     pub inflow: Vec<DomainPattern>,
 }
 
 /// A part of a whole, in 1/1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Share(pub u16);
+pub struct Share(#[serde(with = "bounded::share")] pub u16);
 
 /// Tells the borrower what job closures belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
