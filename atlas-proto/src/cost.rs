@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::Measured;
-use crate::ids::TaskId;
 use crate::job::{Closure, ClosureKind};
 use crate::limits::KINDS_MAX;
 use crate::message::StealTerms;
@@ -74,12 +73,6 @@ impl CostModel {
         }
         Some(self.kinds.entry(kind).or_default())
     }
-
-    /// Tasks that anything is known of.
-    #[cfg(test)]
-    fn tasks(&self) -> std::collections::BTreeSet<TaskId> {
-        self.kinds.keys().map(|kind| kind.task).collect()
-    }
 }
 
 impl Seen {
@@ -109,6 +102,7 @@ pub(crate) fn repays(terms: &StealTerms, bytes: usize, expected: Duration) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::TaskId;
 
     const S: Duration = Duration::from_secs(1);
 
@@ -147,7 +141,6 @@ mod tests {
         let model = model(&[(2, S * 8, 0), (9, S, 0)]);
         assert_eq!(model.expected(kind(5)), S * 4);
         assert_eq!(model.expected(kind(1)), Duration::ZERO);
-        assert_eq!(model.tasks().len(), 1);
     }
 
     #[test]

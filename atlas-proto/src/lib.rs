@@ -11,6 +11,7 @@ pub mod job;
 pub mod ledger;
 pub mod limits;
 mod link;
+pub mod manager;
 pub mod message;
 pub mod path;
 pub mod policy;
@@ -23,5 +24,6 @@ pub mod stats;
 pub mod time;
 mod uplink;
 
+pub use manager::{Manager, ManagerConfig, ManagerEvent};
 pub use server::{Server, ServerConfig};
 pub use sessions::Transmit;

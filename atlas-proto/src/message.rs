@@ -89,8 +89,8 @@ pub enum Message {
         request: RequestId,
         /// Why.
         reason: EndStealReason,
-        /// How much surplus the victim has left, in closures.
-        left: u32,
+        /// What the victim has left.
+        load: Load,
     },
     /// A lender lends closures of one job.
     GrantClosures {
@@ -98,8 +98,8 @@ pub enum Message {
         request: Option<RequestId>,
         /// Another answer to the same steal follows.
         more: bool,
-        /// How much surplus the lender has left, in closures.
-        left: u32,
+        /// What the lender has left; a manager tells its children nothing.
+        load: Load,
         /// What job they belong to.
         job: JobHeader,
         /// Oldest first.

@@ -14,8 +14,6 @@ use crate::time::Time;
 pub(crate) struct Reporter {
     told: Load,
     told_at: Option<Time>,
-    /// The hints that the last report brought are used up.
-    again: bool,
     due: Option<Time>,
 }
 
@@ -23,7 +21,7 @@ impl Reporter {
     /// The present load; what is given back is to be sent now.
     pub(crate) fn update(&mut self, now: Time, path: Path, load: Load) -> Option<Load> {
         self.due = None;
-        if !self.again && !is_news(&self.told, &load) {
+        if !is_news(&self.told, &load) {
             return None;
         }
         let gap = (path.round_trip()).max(GAP_MIN);
@@ -38,7 +36,6 @@ impl Reporter {
 
     /// The present load, to be sent in any case.
     pub(crate) fn tell(&mut self, now: Time, load: Load) -> Load {
-        self.again = false;
         self.told_at = Some(now);
         self.due = None;
         self.told = Load {
@@ -48,9 +45,11 @@ impl Reporter {
         self.told
     }
 
-    /// The manager's answer did not help: the same is to be told again.
-    pub(crate) fn tell_again(&mut self) {
-        self.again = true;
+    /// The manager has answered hunger with so many closures, or with hints: it takes this child for as much less
+    /// hungry.
+    pub(crate) fn note_fed(&mut self, closures: usize) {
+        let closures = u32::try_from(closures).unwrap_or(u32::MAX);
+        self.told.hungry = self.told.hungry.saturating_sub(closures);
     }
 
     /// When a change that is held back is due.

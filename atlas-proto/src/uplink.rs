@@ -39,7 +39,15 @@ impl Uplink {
     /// Begins to join. `incarnation` must be larger than that of any earlier life of this node.
     pub(crate) fn new(now: Time, manager: NodeId, info: ChildInfo, incarnation: u64) -> Self {
         let nonce = incarnation << ATTEMPT_BITS;
-        Self { manager, info, nonce, phase: Phase::Joining { tries: 0, retry_at: now } }
+        Self {
+            manager,
+            info,
+            nonce,
+            phase: Phase::Joining {
+                tries: 0,
+                retry_at: now,
+            },
+        }
     }
 
     pub(crate) fn manager(&self) -> NodeId {
@@ -54,7 +62,13 @@ impl Uplink {
     }
 
     /// The manager has answered. True if the membership begins with it.
-    pub(crate) fn handle_welcome(&mut self, now: Time, nonce: u64, epoch: Epoch, sessions: &mut Sessions) -> bool {
+    pub(crate) fn handle_welcome(
+        &mut self,
+        now: Time,
+        nonce: u64,
+        epoch: Epoch,
+        sessions: &mut Sessions,
+    ) -> bool {
         let joining = matches!(self.phase, Phase::Joining { .. });
         if !joining || nonce != self.nonce || epoch == Epoch::NONE {
             return false;
@@ -69,7 +83,10 @@ impl Uplink {
         if nonce == self.nonce
             && let Phase::Joining { tries, .. } = self.phase
         {
-            self.phase = Phase::Joining { tries, retry_at: now + RETRY_MAX };
+            self.phase = Phase::Joining {
+                tries,
+                retry_at: now + RETRY_MAX,
+            };
         }
     }
 
@@ -86,7 +103,10 @@ impl Uplink {
     /// Joins anew; the caller has closed the session.
     pub(crate) fn rejoin(&mut self, now: Time) {
         self.nonce += 1;
-        self.phase = Phase::Joining { tries: 0, retry_at: now };
+        self.phase = Phase::Joining {
+            tries: 0,
+            retry_at: now,
+        };
     }
 
     /// Leaves for good.
@@ -98,10 +118,6 @@ impl Uplink {
         self.phase == Phase::Left
     }
 
-    pub(crate) fn set_info(&mut self, info: ChildInfo) {
-        self.info = info;
-    }
-
     /// Asks again if it is time.
     pub(crate) fn handle_timeout(&mut self, now: Time, sessions: &mut Sessions, rng: &mut Rng) {
         if let Phase::Joining { tries, retry_at } = &mut self.phase
@@ -111,7 +127,10 @@ impl Uplink {
             let jitter = u32::try_from(rng.below(1024)).unwrap_or(0);
             *retry_at = now + wait / 2 + wait / 2 * jitter / 1024;
             *tries += 1;
-            let join = Message::JoinDomain { nonce: self.nonce, child: self.info.clone() };
+            let join = Message::JoinDomain {
+                nonce: self.nonce,
+                child: self.info.clone(),
+            };
             sessions.send_sessionless(self.manager, Epoch::NONE, join);
         }
     }
@@ -119,7 +138,9 @@ impl Uplink {
     /// The child has said nothing for so long that a keep-alive is due.
     pub(crate) fn keep_alive_at(&self, sessions: &Sessions) -> Option<Time> {
         self.epoch()?;
-        sessions.link(self.manager).map(|link| link.last_sent + SPEAK_EVERY)
+        sessions
+            .link(self.manager)
+            .map(|link| link.last_sent + SPEAK_EVERY)
     }
 
     pub(crate) fn poll_timeout(&self, sessions: &Sessions) -> Option<Time> {
@@ -132,7 +153,9 @@ impl Uplink {
 
     fn lost_at(&self, sessions: &Sessions) -> Option<Time> {
         self.epoch()?;
-        sessions.link(self.manager).map(|link| link.last_heard + LOST_AFTER)
+        sessions
+            .link(self.manager)
+            .map(|link| link.last_heard + LOST_AFTER)
     }
 }
 

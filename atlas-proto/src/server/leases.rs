@@ -18,7 +18,13 @@ use crate::time::Time;
 pub(crate) type LeasesByPeer = BTreeMap<NodeId, Vec<LeaseId>>;
 
 impl Server {
-    pub(super) fn handle_grant(&mut self, now: Time, lender: NodeId, job: JobHeader, closures: Vec<LeasedClosure>) {
+    pub(super) fn handle_grant(
+        &mut self,
+        now: Time,
+        lender: NodeId,
+        job: JobHeader,
+        closures: Vec<LeasedClosure>,
+    ) {
         if self.ended.contains(job.alias) {
             return;
         }
@@ -36,7 +42,8 @@ impl Server {
                 if let Some(state) = self.jobs.get_mut(&alias) {
                     state.note_closure(&closure);
                 }
-                self.ledger.insert(alias, Source::Peer { lender, lease }, closure);
+                self.ledger
+                    .insert(alias, Source::Peer { lender, lease }, closure);
             }
         }
     }
@@ -51,7 +58,11 @@ impl Server {
 
     pub(super) fn handle_return_results(&mut self, borrower: NodeId, results: Vec<LeaseResult>) {
         for LeaseResult { lease, finished } in results {
-            match self.ledger.lent_to(borrower, lease).and_then(|id| self.ledger.remove(id)) {
+            match self
+                .ledger
+                .lent_to(borrower, lease)
+                .and_then(|id| self.ledger.remove(id))
+            {
                 Some(entry) => self.deliver_result(&entry, finished),
                 None => self.stats.results_late += 1,
             }
@@ -59,14 +70,21 @@ impl Server {
     }
 
     pub(super) fn handle_abort_leases(&mut self, now: Time, lender: NodeId, leases: &[LeaseId]) {
-        let entries = leases.iter().filter_map(|&lease| self.ledger.borrowed(lender, lease)).collect();
+        let entries = leases
+            .iter()
+            .filter_map(|&lease| self.ledger.borrowed(lender, lease))
+            .collect();
         self.abort(now, entries);
     }
 
     pub(super) fn handle_forget_peer(&mut self, now: Time, peer: NodeId, epoch: Epoch) {
         let known = self.forgotten.entry(peer).or_insert(epoch);
         *known = epoch.max(*known);
-        if self.sessions.link(peer).is_some_and(|link| link.theirs() <= epoch) {
+        if self
+            .sessions
+            .link(peer)
+            .is_some_and(|link| link.theirs() <= epoch)
+        {
             self.lose_peer(now, peer);
         }
     }
@@ -74,8 +92,14 @@ impl Server {
     pub(super) fn dispatch_engine(&mut self, now: Time, event: EngineEvent) {
         match event {
             EngineEvent::Load { job, load } => self.handle_load(job, load),
-            EngineEvent::Lent { job, request, closures } => self.handle_lent(now, job, request, closures),
-            EngineEvent::Finished { ticket, finished, .. } => self.handle_finished(ticket, finished),
+            EngineEvent::Lent {
+                job,
+                request,
+                closures,
+            } => self.handle_lent(now, job, request, closures),
+            EngineEvent::Finished {
+                ticket, finished, ..
+            } => self.handle_finished(ticket, finished),
             EngineEvent::Unwanted { job, lease } => {
                 let entry = self.ledger.from_engine(job, lease);
                 self.abort(now, entry.into_iter().collect());
@@ -158,7 +182,9 @@ impl Server {
         let mut returned = LeasesByPeer::new();
         let mut unwanted = Vec::new();
         for id in self.ledger.of_job(job) {
-            let Some(entry) = self.ledger.entry(id) else { continue };
+            let Some(entry) = self.ledger.entry(id) else {
+                continue;
+            };
             match (entry.source, entry.state) {
                 (Source::Peer { lender, lease }, State::Running) => {
                     returned.entry(lender).or_default().push(lease);
@@ -177,9 +203,15 @@ impl Server {
 
     fn deliver_result(&mut self, entry: &Entry, finished: Finished) {
         match entry.source {
-            Source::Peer { lender, lease } => self.results.push(lender, LeaseResult { lease, finished }),
+            Source::Peer { lender, lease } => {
+                self.results.push(lender, LeaseResult { lease, finished })
+            }
             Source::Engine { lease } => {
-                self.commands.push_back(EngineCommand::ReturnResult { job: entry.job, lease, finished });
+                self.commands.push_back(EngineCommand::ReturnResult {
+                    job: entry.job,
+                    lease,
+                    finished,
+                });
             }
             Source::Root => {}
         }
@@ -187,10 +219,15 @@ impl Server {
 
     /// A closure that was lent is undone: it is ready again, here or in the engine that it came from.
     fn take_back(&mut self, id: EntryId) {
-        let Some(entry) = self.ledger.entry(id) else { return };
+        let Some(entry) = self.ledger.entry(id) else {
+            return;
+        };
         self.stats.closures_requeued += 1;
         if let Source::Engine { lease } = entry.source {
-            self.commands.push_back(EngineCommand::Reclaim { job: entry.job, lease });
+            self.commands.push_back(EngineCommand::Reclaim {
+                job: entry.job,
+                lease,
+            });
             self.ledger.remove(id);
         } else {
             self.ledger.requeue(id);
@@ -201,11 +238,16 @@ impl Server {
     pub(super) fn abort(&mut self, now: Time, entries: Vec<EntryId>) {
         let mut aborted = LeasesByPeer::new();
         for id in entries {
-            let Some(entry) = self.ledger.remove(id) else { continue };
+            let Some(entry) = self.ledger.remove(id) else {
+                continue;
+            };
             match entry.state {
                 State::Ready => {}
                 State::Running => {
-                    self.commands.push_back(EngineCommand::Abort { job: entry.job, ticket: Ticket(id.0) });
+                    self.commands.push_back(EngineCommand::Abort {
+                        job: entry.job,
+                        ticket: Ticket(id.0),
+                    });
                 }
                 State::Lent { borrower, lease } => aborted.entry(borrower).or_default().push(lease),
             }
@@ -216,14 +258,27 @@ impl Server {
     fn send_aborts(&mut self, now: Time, aborted: LeasesByPeer) {
         for (borrower, leases) in aborted {
             for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
-                self.sessions.send(now, borrower, Message::AbortLeases { leases: leases.to_vec() });
+                self.sessions.send(
+                    now,
+                    borrower,
+                    Message::AbortLeases {
+                        leases: leases.to_vec(),
+                    },
+                );
             }
         }
     }
 
     fn give_back(&mut self, now: Time, lender: NodeId, leases: Vec<LeaseId>, reason: ReturnReason) {
         for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
-            self.sessions.send(now, lender, Message::ReturnClosures { leases: leases.to_vec(), reason });
+            self.sessions.send(
+                now,
+                lender,
+                Message::ReturnClosures {
+                    leases: leases.to_vec(),
+                    reason,
+                },
+            );
         }
     }
 }

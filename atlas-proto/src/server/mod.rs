@@ -29,6 +29,8 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::Uplink;
 
+pub(crate) use leases::LeasesByPeer;
+
 use thief::Hints;
 use victim::Lending;
 use work::{EndedJobs, ServerJob};
@@ -89,7 +91,9 @@ impl Server {
     /// A server that begins to join its domain.
     #[must_use]
     pub fn new(config: ServerConfig, seed: u64, now: Time) -> Self {
-        let info = ChildInfo::Server { workers: config.workers };
+        let info = ChildInfo::Server {
+            workers: config.workers,
+        };
         let uplink = Uplink::new(now, config.manager, info, config.incarnation);
         Self {
             rng: Rng::new(seed),
@@ -138,7 +142,8 @@ impl Server {
         if self.uplink.is_lost(now, &self.sessions) {
             self.start_over(now);
         }
-        self.uplink.handle_timeout(now, &mut self.sessions, &mut self.rng);
+        self.uplink
+            .handle_timeout(now, &mut self.sessions, &mut self.rng);
         self.sessions.handle_timeout(now);
         self.settle(now);
     }
@@ -165,7 +170,8 @@ impl Server {
         if self.phase != Phase::Leaving {
             self.phase = Phase::Leaving;
             self.give_all_back(now);
-            self.sessions.send(now, self.uplink.manager(), Message::LeaveDomain);
+            self.sessions
+                .send(now, self.uplink.manager(), Message::LeaveDomain);
             self.settle(now);
         }
     }
@@ -173,7 +179,10 @@ impl Server {
     /// The manager knows that this server has left, or has none to tell.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        let told = self.sessions.link(self.uplink.manager()).is_none_or(crate::link::Link::is_flushed);
+        let told = self
+            .sessions
+            .link(self.uplink.manager())
+            .is_none_or(crate::link::Link::is_flushed);
         self.phase == Phase::Leaving && (self.uplink.is_left() || told)
     }
 
@@ -237,30 +246,49 @@ impl Server {
         Load {
             version: 0,
             workers: self.config.workers,
-            hungry: idle.saturating_sub(ready) + soon,
+            hungry: if self.is_served() {
+                0
+            } else {
+                idle.saturating_sub(ready) + soon
+            },
             surplus,
-            surplus_work: if surplus == 0 { std::time::Duration::ZERO } else { self.ready_work() },
+            surplus_work: if surplus == 0 {
+                std::time::Duration::ZERO
+            } else {
+                self.ready_work()
+            },
             reach: std::time::Duration::ZERO,
         }
     }
 
     fn handle_manager_packet(&mut self, now: Time, packet: Packet) {
-        match packet.message {
-            Message::WelcomeChild { nonce, epoch } => {
-                if self.uplink.handle_welcome(now, nonce, epoch, &mut self.sessions) {
-                    self.report_anyway(now);
-                }
+        if let Message::WelcomeChild { nonce, epoch } = packet.message {
+            if self
+                .uplink
+                .handle_welcome(now, nonce, epoch, &mut self.sessions)
+            {
+                self.report_anyway(now);
             }
-            Message::RefuseChild { nonce, .. } => self.uplink.handle_refusal(now, nonce),
-            Message::ExpelChild if self.uplink.is_expelled(packet.from) => self.start_over(now),
-            _ => self.deliver(now, self.uplink.manager(), packet),
+        } else if let Message::RefuseChild { nonce, .. } = packet.message {
+            self.uplink.handle_refusal(now, nonce);
+        } else if packet.message == Message::ExpelChild {
+            if self.uplink.is_expelled(packet.from) {
+                self.start_over(now);
+            }
+        } else {
+            self.deliver(now, self.uplink.manager(), packet);
         }
     }
 
     /// A sibling may speak if it knows this membership and its own is not known to be over.
     fn admits(&mut self, now: Time, from: NodeId, packet: &Packet) -> bool {
-        let Some(mine) = self.uplink.epoch() else { return false };
-        let over = self.forgotten.get(&from).is_some_and(|&epoch| packet.from <= epoch);
+        let Some(mine) = self.uplink.epoch() else {
+            return false;
+        };
+        let over = self
+            .forgotten
+            .get(&from)
+            .is_some_and(|&epoch| packet.from <= epoch);
         if packet.to != mine || packet.from == Epoch::NONE || over {
             return false;
         }
@@ -288,17 +316,30 @@ impl Server {
     fn dispatch(&mut self, now: Time, from: NodeId, message: Message) {
         let from_manager = from == self.uplink.manager();
         match message {
-            Message::RequestSteal { request, terms } => self.handle_request_steal(now, from, request, &terms),
-            Message::EndSteal { request, left, .. } => self.handle_end_steal(from, request, left),
-            Message::GrantClosures { request, more, left, job, closures } => {
-                self.note_answer(from, request, more, left);
+            Message::RequestSteal { request, terms } => {
+                self.handle_request_steal(now, from, request, &terms)
+            }
+            Message::EndSteal { request, .. } => self.handle_end_steal(from, request),
+            Message::GrantClosures {
+                request,
+                more,
+                load,
+                job,
+                closures,
+            } => {
+                self.note_answer(from, request, more, load.surplus);
+                if from_manager {
+                    self.reporter.note_fed(closures.len());
+                }
                 self.handle_grant(now, from, job, closures);
             }
             Message::ReturnClosures { leases, .. } => self.handle_return_closures(from, &leases),
             Message::ReturnResults { results } => self.handle_return_results(from, results),
             Message::AbortLeases { leases } => self.handle_abort_leases(now, from, &leases),
             Message::HintPeers { peers } if from_manager => self.handle_hint_peers(peers),
-            Message::ForgetPeer { peer, epoch } if from_manager => self.handle_forget_peer(now, peer, epoch),
+            Message::ForgetPeer { peer, epoch } if from_manager => {
+                self.handle_forget_peer(now, peer, epoch)
+            }
             Message::EndJob { job } if from_manager => self.end_job(job),
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
@@ -327,8 +368,10 @@ impl Server {
             self.share_workers();
             self.feed_engines();
         }
-        while let Some((lender, results)) = self.results.poll(now, |peer| self.sessions.path(peer)) {
-            self.sessions.send(now, lender, Message::ReturnResults { results });
+        while let Some((lender, results)) = self.results.poll(now, |peer| self.sessions.path(peer))
+        {
+            self.sessions
+                .send(now, lender, Message::ReturnResults { results });
         }
         if self.phase == Phase::Serving && self.uplink.epoch().is_some() {
             self.seek(now);
@@ -341,7 +384,10 @@ impl Server {
         if self.uplink.epoch().is_none() {
             return;
         }
-        let quiet = self.uplink.keep_alive_at(&self.sessions).is_some_and(|at| at <= now);
+        let quiet = self
+            .uplink
+            .keep_alive_at(&self.sessions)
+            .is_some_and(|at| at <= now);
         if quiet {
             return self.report_anyway(now);
         }
@@ -351,9 +397,20 @@ impl Server {
         }
     }
 
+    /// The load to go with an answer: to the manager it is a report.
+    fn load_for(&mut self, now: Time, peer: NodeId) -> Load {
+        let load = self.load();
+        if peer == self.uplink.manager() {
+            self.reporter.tell(now, load)
+        } else {
+            load
+        }
+    }
+
     fn report_anyway(&mut self, now: Time) {
         let load = self.reporter.tell(now, self.load());
-        self.sessions.send(now, self.uplink.manager(), Message::ReportLoad(load));
+        self.sessions
+            .send(now, self.uplink.manager(), Message::ReportLoad(load));
     }
 
     fn next_request(&mut self) -> RequestId {

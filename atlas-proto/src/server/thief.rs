@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Server, Steal};
 use crate::cost::{work_min, work_min_per_kib};
-use crate::ids::{NodeId, RequestId};
+use crate::ids::{Epoch, NodeId, RequestId};
 use crate::limits::HINT_PEERS_MAX;
 use crate::message::{Message, PeerHint, Share, StealTerms};
 use crate::time::Time;
@@ -45,22 +45,24 @@ impl Hints {
 impl Server {
     pub(super) fn handle_hint_peers(&mut self, peers: Vec<PeerHint>) {
         self.hints.set(peers, self.config.node);
+        self.reporter.note_fed(usize::MAX);
     }
 
-    pub(super) fn handle_end_steal(&mut self, from: NodeId, request: RequestId, left: u32) {
+    pub(super) fn handle_end_steal(&mut self, from: NodeId, request: RequestId) {
         if self.is_outstanding(from, request) {
             self.steal = None;
-            // It may have surplus, but none for this server.
-            let _ = left;
             self.hints.forget(from);
-            if self.hints.0.is_empty() {
-                self.reporter.tell_again();
-            }
         }
     }
 
     /// A grant has come: it ends the steal that it answers, unless more follows.
-    pub(super) fn note_answer(&mut self, from: NodeId, request: Option<RequestId>, more: bool, left: u32) {
+    pub(super) fn note_answer(
+        &mut self,
+        from: NodeId,
+        request: Option<RequestId>,
+        more: bool,
+        left: u32,
+    ) {
         self.hints.update(from, left);
         if !more && request.is_some_and(|request| self.is_outstanding(from, request)) {
             self.steal = None;
@@ -74,9 +76,13 @@ impl Server {
         if self.steal.is_some() || wanted == 0 || (idle == 0 && ready > 0) {
             return;
         }
-        let Some((victim, epoch)) = self.choose_victim() else { return };
+        let Some((victim, epoch)) = self.choose_victim() else {
+            return;
+        };
         if !self.sessions.is_open(victim) {
-            let Some(mine) = self.uplink.epoch() else { return };
+            let Some(mine) = self.uplink.epoch() else {
+                return;
+            };
             self.sessions.open(now, victim, mine, epoch);
         }
         let path = self.sessions.path(victim);
@@ -90,29 +96,43 @@ impl Server {
         let request = self.next_request();
         self.steal = Some(Steal { victim, request });
         self.stats.steals_asked += 1;
-        self.sessions.send(now, victim, Message::RequestSteal { request, terms });
+        self.sessions
+            .send(now, victim, Message::RequestSteal { request, terms });
     }
 
     pub(super) fn is_outstanding(&self, victim: NodeId, request: RequestId) -> bool {
-        self.steal.is_some_and(|steal| steal.victim == victim && steal.request == request)
+        self.steal
+            .is_some_and(|steal| steal.victim == victim && steal.request == request)
+    }
+
+    /// Work is on its way, or there is somebody to ask for it.
+    pub(super) fn is_served(&self) -> bool {
+        self.steal.is_some() || !self.hints.0.is_empty()
     }
 
     /// The richer of two hinted siblings picked at random.
-    fn choose_victim(&mut self) -> Option<(NodeId, crate::ids::Epoch)> {
-        let count = self.hints.0.len();
-        if count == 0 {
-            return None;
-        }
-        let first = self.hints.0[self.rng.below(count)];
-        let second = self.hints.0[self.rng.below(count)];
-        let chosen = if second.surplus > first.surplus { second } else { first };
-        let stale = self.sessions.link(chosen.peer).is_some_and(|link| link.theirs() != chosen.epoch);
-        let over = self.forgotten.get(&chosen.peer).is_some_and(|&epoch| chosen.epoch <= epoch);
-        if stale || over {
+    fn choose_victim(&mut self) -> Option<(NodeId, Epoch)> {
+        while !self.hints.0.is_empty() {
+            let count = self.hints.0.len();
+            let first = self.hints.0[self.rng.below(count)];
+            let second = self.hints.0[self.rng.below(count)];
+            let chosen = if second.surplus > first.surplus {
+                second
+            } else {
+                first
+            };
+            let link = self.sessions.link(chosen.peer);
+            let stale = link.is_some_and(|link| link.theirs() != chosen.epoch);
+            let over = self
+                .forgotten
+                .get(&chosen.peer)
+                .is_some_and(|&epoch| chosen.epoch <= epoch);
+            if !stale && !over {
+                return Some((chosen.peer, chosen.epoch));
+            }
             self.hints.forget(chosen.peer);
-            return None;
         }
-        Some((chosen.peer, chosen.epoch))
+        None
     }
 }
 

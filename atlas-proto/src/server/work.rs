@@ -49,7 +49,14 @@ impl EndedJobs {
 impl ServerJob {
     fn new(spec: Arc<JobSpec>) -> Self {
         let load = EngineLoad::default();
-        Self { spec, model: CostModel::default(), load, closure_bytes: 0, workers: 0, started: false }
+        Self {
+            spec,
+            model: CostModel::default(),
+            load,
+            closure_bytes: 0,
+            workers: 0,
+            started: false,
+        }
     }
 
     pub(super) fn note_closure(&mut self, closure: &Closure) {
@@ -71,7 +78,8 @@ impl ServerJob {
     /// How many workers it could keep busy.
     fn demand(&self, queued: usize) -> u32 {
         let busy = self.workers.saturating_sub(self.load.idle);
-        busy.saturating_add(self.load.ready).saturating_add(u32::try_from(queued).unwrap_or(u32::MAX))
+        busy.saturating_add(self.load.ready)
+            .saturating_add(u32::try_from(queued).unwrap_or(u32::MAX))
     }
 }
 
@@ -117,20 +125,29 @@ impl Server {
 
     pub(super) fn handle_measured(&mut self, job: JobAlias, samples: Vec<Measured>) {
         if let Some(state) = self.jobs.get_mut(&job) {
-            samples.into_iter().for_each(|sample| state.model.learn(sample));
+            samples
+                .into_iter()
+                .for_each(|sample| state.model.learn(sample));
         }
     }
 
     /// Workers with nothing to run, in an engine or in none.
     pub(super) fn idle_workers(&self) -> u32 {
         let assigned: u32 = self.jobs.values().map(|job| job.workers).sum();
-        let idle: u32 = self.jobs.values().map(|job| job.load.idle.min(job.workers)).sum();
+        let idle: u32 = self
+            .jobs
+            .values()
+            .map(|job| job.load.idle.min(job.workers))
+            .sum();
         self.config.workers.saturating_sub(assigned) + idle
     }
 
     /// Closures in the queue and in the engines that nobody runs yet.
     pub(super) fn ready_closures(&self) -> u32 {
-        self.jobs.keys().map(|&job| self.ready_of(job)).fold(0, u32::saturating_add)
+        self.jobs
+            .keys()
+            .map(|&job| self.ready_of(job))
+            .fold(0, u32::saturating_add)
     }
 
     pub(super) fn ready_of(&self, job: JobAlias) -> u32 {
@@ -140,21 +157,34 @@ impl Server {
 
     /// Gives each job its share of the workers, where that has changed.
     pub(super) fn share_workers(&mut self) {
-        let demands = self.jobs.iter().map(|(&job, state)| (job, state.demand(self.ledger.ready_of(job))));
+        let demands = self
+            .jobs
+            .iter()
+            .map(|(&job, state)| (job, state.demand(self.ledger.ready_of(job))));
         let shares = equal_shares(self.config.workers, demands.collect());
         for (job, share) in shares {
-            let Some(state) = self.jobs.get_mut(&job) else { continue };
+            let Some(state) = self.jobs.get_mut(&job) else {
+                continue;
+            };
             if state.workers == share {
                 continue;
             }
             if !state.started {
                 state.started = true;
-                self.commands.push_back(EngineCommand::Start { job, spec: state.spec.clone() });
+                self.commands.push_back(EngineCommand::Start {
+                    job,
+                    spec: state.spec.clone(),
+                });
             }
             // New workers are idle until the engine says otherwise; of those that leave, the idle go first.
-            state.load.idle = (state.load.idle + share).saturating_sub(state.workers).min(share);
+            state.load.idle = (state.load.idle + share)
+                .saturating_sub(state.workers)
+                .min(share);
             state.workers = share;
-            self.commands.push_back(EngineCommand::SetWorkers { job, workers: share });
+            self.commands.push_back(EngineCommand::SetWorkers {
+                job,
+                workers: share,
+            });
         }
     }
 
@@ -163,10 +193,16 @@ impl Server {
         let jobs: Vec<JobAlias> = self.ledger.ready_jobs().collect();
         for job in jobs {
             while let Some(id) = self.next_to_feed(job) {
-                let Some(entry) = self.ledger.entry(id) else { break };
+                let Some(entry) = self.ledger.entry(id) else {
+                    break;
+                };
                 let closure = entry.closure.clone();
                 self.ledger.run(id);
-                self.commands.push_back(EngineCommand::Accept { job, ticket: Ticket(id.0), closure });
+                self.commands.push_back(EngineCommand::Accept {
+                    job,
+                    ticket: Ticket(id.0),
+                    closure,
+                });
             }
         }
     }
@@ -191,13 +227,17 @@ impl Server {
 /// lacks. What nobody demands goes to those that demand most; a job with no demand keeps none.
 fn equal_shares(workers: u32, demands: BTreeMap<JobAlias, u32>) -> BTreeMap<JobAlias, u32> {
     let mut shares: BTreeMap<JobAlias, u32> = demands.keys().map(|&job| (job, 0)).collect();
-    if let [only] = *demands.keys().collect::<Vec<_>>() {
+    if let [only] = demands.keys().collect::<Vec<_>>()[..] {
         shares.insert(*only, workers);
         return shares;
     }
     for _ in 0..workers {
-        let lacking = demands.iter().filter(|(job, demand)| shares[job] < **demand);
-        let Some((&job, _)) = lacking.min_by_key(|(job, _)| shares[job]) else { break };
+        let lacking = demands
+            .iter()
+            .filter(|(job, demand)| shares[job] < **demand);
+        let Some((&job, _)) = lacking.min_by_key(|(job, _)| shares[job]) else {
+            break;
+        };
         shares.entry(job).and_modify(|share| *share += 1);
     }
     shares
@@ -211,7 +251,11 @@ mod tests {
     use super::*;
 
     fn shares(workers: u32, demands: &[u32]) -> Vec<u32> {
-        let demands = demands.iter().zip(0..).map(|(&demand, job)| (JobAlias(job), demand)).collect();
+        let demands = demands
+            .iter()
+            .zip(0..)
+            .map(|(&demand, job)| (JobAlias(job), demand))
+            .collect();
         equal_shares(workers, demands).into_values().collect()
     }
 
