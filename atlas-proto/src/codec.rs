@@ -8,7 +8,7 @@
 //! [`limits`](crate::limits) is refused before memory is taken for it, and a length that promises more than
 //! has arrived is refused, too: decoding takes at most the size of the packet and one list at its limit.
 //! Encoding keeps the same limits, so that a node which breaks one hears of it itself and does not lose
-//! its peer: whatever [`encode`] gives, [`decode`] takes.
+//! its peer: whatever [`encode`] gives, [`decode`] takes, and the other way round, at the same length.
 
 pub(crate) mod bounded;
 
@@ -66,14 +66,18 @@ pub fn decode(encoded: &[u8]) -> Result<Packet, DecodeError> {
     let mut deserializer = postcard::Deserializer::from_bytes(body);
     let packet = serde::Deserialize::deserialize(&mut deserializer);
     let rest = deserializer.finalize().unwrap_or_default().len();
-    match packet {
-        Ok(_) if rest > 0 => Err(DecodeError::Trailing { bytes: rest }),
-        Ok(packet) => Ok(packet),
-        Err(source) => Err(DecodeError::Malformed {
-            at: encoded.len() - rest,
-            source,
-        }),
+    let packet = packet.map_err(|source| DecodeError::Malformed {
+        at: encoded.len() - rest,
+        source,
+    })?;
+    if rest > 0 {
+        return Err(DecodeError::Trailing { bytes: rest });
     }
+    // Numbers may be padded with zeros; then what is taken in could be too large to be sent on.
+    if encoded_len(&packet) != encoded.len() {
+        return Err(DecodeError::Padded);
+    }
+    Ok(packet)
 }
 
 /// Why a packet cannot be encoded. Each is a mistake of this node, not of its peer.
@@ -129,6 +133,9 @@ pub enum DecodeError {
         /// How much.
         bytes: usize,
     },
+    /// A number is not in its shortest form.
+    #[error("a number in the packet is longer than it need be")]
+    Padded,
 }
 
 /// The version byte and the body; an error if a part of the packet is over its limit.
@@ -178,5 +185,11 @@ mod tests {
             matches!(shorter, DecodeError::Malformed { at: 5, .. }),
             "{shorter:?}"
         );
+    }
+
+    #[test]
+    fn numbers_are_as_short_as_can_be() {
+        let padded = [PROTOCOL_VERSION, 0x81, 0, 2, 0, 3, 5];
+        assert_eq!(decode(&padded), Err(DecodeError::Padded));
     }
 }
