@@ -244,7 +244,7 @@ fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
     Message::GrantClosures {
         request: None,
         more: false,
-        left: 5,
+        load: atlas_proto::message::Load::default(),
         job: JobHeader {
             alias: JobAlias(6),
             spec: Arc::new(spec),

@@ -139,20 +139,20 @@ fn end_steal() -> impl Strategy<Value = Message> {
         EndStealReason::Policy,
         EndStealReason::Leaving,
     ]);
-    (number(), reasons, any::<u32>()).prop_map(|(request, reason, left)| Message::EndSteal {
+    (number(), reasons, load()).prop_map(|(request, reason, load)| Message::EndSteal {
         request: RequestId(request),
         reason,
-        left,
+        load,
     })
 }
 
 fn grant() -> impl Strategy<Value = Message> {
-    let answer = (option::of(number()), any::<bool>(), any::<u32>());
+    let answer = (option::of(number()), any::<bool>(), load());
     (answer, job(), collection::vec(leased_closure(), 0..9)).prop_map(
-        |((request, more, left), job, closures)| Message::GrantClosures {
+        |((request, more, load), job, closures)| Message::GrantClosures {
             request: request.map(RequestId),
             more,
-            left,
+            load,
             job,
             closures,
         },

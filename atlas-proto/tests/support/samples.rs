@@ -56,14 +56,7 @@ fn membership() -> Vec<Message> {
 
 fn load() -> Vec<Message> {
     vec![
-        Message::ReportLoad(Load {
-            version: 70_000,
-            workers: 16,
-            hungry: 3,
-            surplus: 500,
-            surplus_work: Duration::new(12, 345_678_901),
-            reach: Duration::from_micros(250),
-        }),
+        Message::ReportLoad(sample_load()),
         Message::HintPeers {
             peers: vec![
                 PeerHint {
@@ -85,6 +78,17 @@ fn load() -> Vec<Message> {
     ]
 }
 
+fn sample_load() -> Load {
+    Load {
+        version: 70_000,
+        workers: 16,
+        hungry: 3,
+        surplus: 500,
+        surplus_work: Duration::new(12, 345_678_901),
+        reach: Duration::from_micros(250),
+    }
+}
+
 fn steals() -> Vec<Message> {
     let request = RequestId(21);
     let ask = |idle, destination| Message::RequestSteal {
@@ -104,7 +108,7 @@ fn steals() -> Vec<Message> {
     let end = |reason| Message::EndSteal {
         request,
         reason,
-        left: 17,
+        load: sample_load(),
     };
     vec![
         ask(true, None),
@@ -131,7 +135,7 @@ fn grant(request: Option<RequestId>, more: bool) -> Message {
     Message::GrantClosures {
         request,
         more,
-        left: 40,
+        load: sample_load(),
         job: JobHeader {
             alias: JobAlias(0x77),
             spec: Arc::new(JobSpec {
