@@ -226,7 +226,8 @@ fn raw_grant(closures: usize, args: usize, engine: &str, options: usize) -> Vec<
     let bytes = |len| Bytes::from(vec![7; len]);
     let job = (6_u8, ("a", engine, [8_u8; 32], bytes(options)));
     let closure = (9_u8, (10_u8, 11_u8), bytes(args), ZERO);
-    raw(&(11_u8, None::<()>, false, 5_u8, job, vec![closure; closures]))
+    let load = (0_u8, 0_u8, 0_u8, 0_u8, ZERO, ZERO);
+    raw(&(11_u8, None::<()>, false, load, job, vec![closure; closures]))
 }
 
 fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
