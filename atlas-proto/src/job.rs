@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::bounded;
 use crate::domain::Domain;
 use crate::ids::TaskId;
 
@@ -21,12 +22,14 @@ pub struct JobSpec {
     /// Which engine runs it: `native`, and later others. At most [`ENGINE_NAME_BYTES_MAX`] bytes.
     ///
     /// [`ENGINE_NAME_BYTES_MAX`]: crate::limits::ENGINE_NAME_BYTES_MAX
+    #[serde(with = "bounded::engine_name")]
     pub engine: String,
     /// The BLAKE3 name of what the engine runs.
     pub artifact: [u8; 32],
     /// Whatever else the engine needs. At most [`ENGINE_OPTIONS_BYTES_MAX`] bytes.
     ///
     /// [`ENGINE_OPTIONS_BYTES_MAX`]: crate::limits::ENGINE_OPTIONS_BYTES_MAX
+    #[serde(with = "bounded::engine_options")]
     pub options: Bytes,
 }
 
@@ -45,6 +48,7 @@ pub struct Closure {
     /// Which task, how deep.
     pub kind: ClosureKind,
     /// The encoded arguments.
+    #[serde(with = "bounded::closure_bytes")]
     pub args: Bytes,
     /// The work that its lender expects in it and all that descends from it; zero if unknown.
     pub expected: Duration,
@@ -54,9 +58,9 @@ pub struct Closure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The encoded result.
-    Value(Bytes),
+    Value(#[serde(with = "bounded::closure_bytes")] Bytes),
     /// The encoded panic: task, path, message.
-    Panic(Bytes),
+    Panic(#[serde(with = "bounded::closure_bytes")] Bytes),
 }
 
 /// A finished closure: what came out, and how much work went in, descendants included, wherever they ran.
@@ -66,4 +70,14 @@ pub struct Finished {
     pub outcome: Outcome,
     /// The processor time that it took on all machines together.
     pub work: Duration,
+}
+
+impl Outcome {
+    /// The encoded result or panic.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Value(bytes) | Self::Panic(bytes) => bytes,
+        }
+    }
 }

@@ -2,12 +2,28 @@
 //! randomness.
 #![forbid(unsafe_code)]
 
+pub mod codec;
+pub mod cost;
 pub mod domain;
 pub mod engine;
 pub mod ids;
 pub mod job;
+pub mod ledger;
 pub mod limits;
+mod link;
+pub mod manager;
 pub mod message;
 pub mod path;
+pub mod policy;
+mod report;
+mod results;
 pub mod rng;
+pub mod server;
+mod sessions;
+pub mod stats;
 pub mod time;
+mod uplink;
+
+pub use manager::{Manager, ManagerConfig, ManagerEvent};
+pub use server::{Server, ServerConfig};
+pub use sessions::Transmit;

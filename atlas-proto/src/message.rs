@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::bounded;
 use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
@@ -65,6 +66,7 @@ pub enum Message {
     /// The manager names siblings with surplus to a hungry server.
     HintPeers {
         /// Richest first.
+        #[serde(with = "bounded::hints")]
         peers: Vec<PeerHint>,
     },
     /// The manager says that a sibling's membership is over: leases with it are lost.
@@ -87,8 +89,8 @@ pub enum Message {
         request: RequestId,
         /// Why.
         reason: EndStealReason,
-        /// How much surplus the victim has left, in closures.
-        left: u32,
+        /// What the victim has left.
+        load: Load,
     },
     /// A lender lends closures of one job.
     GrantClosures {
@@ -96,16 +98,18 @@ pub enum Message {
         request: Option<RequestId>,
         /// Another answer to the same steal follows.
         more: bool,
-        /// How much surplus the lender has left, in closures.
-        left: u32,
+        /// What the lender has left; a manager tells its children nothing.
+        load: Load,
         /// What job they belong to.
         job: JobHeader,
         /// Oldest first.
+        #[serde(with = "bounded::grant")]
         closures: Vec<LeasedClosure>,
     },
     /// A borrower gives leases back undone.
     ReturnClosures {
         /// Which.
+        #[serde(with = "bounded::leases")]
         leases: Vec<LeaseId>,
         /// Why.
         reason: ReturnReason,
@@ -113,11 +117,13 @@ pub enum Message {
     /// A borrower delivers results.
     ReturnResults {
         /// Each with its lease.
+        #[serde(with = "bounded::leases")]
         results: Vec<LeaseResult>,
     },
     /// A lender no longer wants the results of some leases.
     AbortLeases {
         /// Which.
+        #[serde(with = "bounded::leases")]
         leases: Vec<LeaseId>,
     },
     /// The job is over.
@@ -140,6 +146,7 @@ pub enum ChildInfo {
         /// The sub-domain.
         domain: Domain,
         /// Whose work may run there.
+        #[serde(with = "bounded::patterns")]
         inflow: Vec<DomainPattern>,
     },
 }
@@ -183,13 +190,23 @@ pub struct StealTerms {
     pub work_min: Duration,
     /// Leave behind closures expected to be less work than this for each KiB of theirs.
     pub work_min_per_kib: Duration,
-    /// The domain that they go to, if they leave the victim's.
-    pub destination: Option<Domain>,
+    /// Where they go, if they leave the victim's domain.
+    pub destination: Option<Destination>,
+}
+
+/// The domain that closures go to, and whose work may run there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// The domain; the outflow of the domains that they leave is asked.
+    pub domain: Domain,
+    /// Its inflow: closures of other origins are not sent.
+    #[serde(with = "bounded::patterns")]
+    pub inflow: Vec<DomainPattern>,
 }
 
 /// A part of a whole, in 1/1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Share(pub u16);
+pub struct Share(#[serde(with = "bounded::share")] pub u16);
 
 /// Tells the borrower what job closures belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,8 +301,19 @@ impl Message {
     pub fn is_sessionless(&self) -> bool {
         matches!(
             self,
-            Self::JoinDomain { .. } | Self::WelcomeChild { .. } | Self::RefuseChild { .. } | Self::ExpelChild
+            Self::JoinDomain { .. }
+                | Self::WelcomeChild { .. }
+                | Self::RefuseChild { .. }
+                | Self::ExpelChild
         )
+    }
+}
+
+impl Destination {
+    /// Whether work of `origin` may go there. Its own is always welcome.
+    #[must_use]
+    pub fn admits(&self, origin: &Domain) -> bool {
+        origin.is_within(&self.domain) || self.inflow.iter().any(|pattern| pattern.matches(origin))
     }
 }
 

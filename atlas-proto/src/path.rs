@@ -15,7 +15,10 @@ pub struct Path {
 
 impl Path {
     /// What is assumed of a neighbour until the driver has measured: a local network.
-    pub const ASSUMED: Self = Self { latency: Duration::from_micros(500), bytes_per_s: 100_000_000 };
+    pub const ASSUMED: Self = Self {
+        latency: Duration::from_micros(500),
+        bytes_per_s: 100_000_000,
+    };
 
     /// The way over both, one after the other: latencies add, the slower one counts.
     #[must_use]

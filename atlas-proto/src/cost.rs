@@ -1,0 +1,174 @@
+//! How much work a closure is expected to hold, and what makes its move worth while.
+//!
+//! Work is measured by kind: task and depth. For closures whose life ends at an unknown point the
+//! estimate is the *total time on test*: all work seen inside closures of the kind, finished or not, over the number
+//! that finished. It is the maximum-likelihood mean of an exponential life with censoring (Epstein
+//! and Sobel, 1953). What has run long without an end is so expected to run as long again; the small ones,
+//! which finish first, do not drag the estimate down. The estimate that came with a borrowed closure counts
+//! as one more that finished. A kind never seen is expected to hold half of what the next
+//! shallower one of its task does.
+//!
+//! Moving costs the latency of the way once for all that moves together, and the wire's time for each
+//! byte. A move is worth while if the work is [`WORTH`] times that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::engine::Measured;
+use crate::job::{Closure, ClosureKind};
+use crate::limits::KINDS_MAX;
+use crate::message::StealTerms;
+use crate::path::Path;
+
+/// Work must be this many times what moving it costs.
+pub const WORTH: u32 = 100;
+
+/// What was measured of one job's closures.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CostModel {
+    kinds: BTreeMap<ClosureKind, Seen>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    work: Duration,
+    finished: u32,
+    told: Duration,
+}
+
+impl CostModel {
+    /// Learns what an engine measured.
+    pub(crate) fn learn(&mut self, sample: Measured) {
+        if let Some(seen) = self.seen(sample.kind) {
+            seen.work = seen.work.saturating_add(sample.work);
+            seen.finished = seen.finished.saturating_add(sample.finished);
+        }
+    }
+
+    /// Learns what a lender expects.
+    pub(crate) fn hear(&mut self, closure: &Closure) {
+        if closure.expected > Duration::ZERO
+            && let Some(seen) = self.seen(closure.kind)
+        {
+            seen.told = closure.expected;
+        }
+    }
+
+    /// The work expected in a closure and all that descends from it; zero if nothing is known.
+    pub(crate) fn expected(&self, kind: ClosureKind) -> Duration {
+        if let Some(seen) = self.kinds.get(&kind) {
+            return seen.mean();
+        }
+        let shallowest = ClosureKind {
+            task: kind.task,
+            depth: 0,
+        };
+        let shallower = self.kinds.range(shallowest..kind).next_back();
+        shallower.map_or(Duration::ZERO, |(_, seen)| seen.mean() / 2)
+    }
+
+    fn seen(&mut self, kind: ClosureKind) -> Option<&mut Seen> {
+        if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&kind) {
+            return None;
+        }
+        Some(self.kinds.entry(kind).or_default())
+    }
+}
+
+impl Seen {
+    fn mean(self) -> Duration {
+        (self.work.saturating_add(self.told)) / self.finished.saturating_add(1)
+    }
+}
+
+/// The least work that is worth moving over `path`, for all that moves together.
+#[must_use]
+pub fn work_min(path: Path) -> Duration {
+    path.latency.saturating_mul(WORTH)
+}
+
+/// The least work that a closure must hold for each KiB of it, over `path`.
+#[must_use]
+pub fn work_min_per_kib(path: Path) -> Duration {
+    path.wire_time(1024).saturating_mul(WORTH)
+}
+
+/// The closure repays its own bytes.
+pub(crate) fn repays(terms: &StealTerms, bytes: usize, expected: Duration) -> bool {
+    let bytes = u128::try_from(bytes).unwrap_or(u128::MAX);
+    terms.work_min_per_kib.as_nanos().saturating_mul(bytes) / 1024 <= expected.as_nanos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TaskId;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn kind(depth: u32) -> ClosureKind {
+        ClosureKind {
+            task: TaskId(1),
+            depth,
+        }
+    }
+
+    fn model(samples: &[(u32, Duration, u32)]) -> CostModel {
+        let mut model = CostModel::default();
+        for &(depth, work, finished) in samples {
+            model.learn(Measured {
+                kind: kind(depth),
+                work,
+                finished,
+            });
+        }
+        model
+    }
+
+    #[test]
+    fn what_has_run_long_without_an_end_is_expected_to_run_as_long_again() {
+        assert_eq!(model(&[(3, S * 8, 0)]).expected(kind(3)), S * 8);
+    }
+
+    #[test]
+    fn unfinished_work_counts_so_that_the_small_ones_do_not_mislead() {
+        // Nine of a second each have finished; one has run for 91 and goes on.
+        assert_eq!(model(&[(3, S * 100, 9)]).expected(kind(3)), S * 10);
+    }
+
+    #[test]
+    fn a_kind_never_seen_holds_half_of_the_next_shallower() {
+        let model = model(&[(2, S * 8, 0), (9, S, 0)]);
+        assert_eq!(model.expected(kind(5)), S * 4);
+        assert_eq!(model.expected(kind(1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_the_lender_expects_counts_until_something_is_seen() {
+        let mut model = CostModel::default();
+        let args = bytes::Bytes::new();
+        model.hear(&Closure {
+            kind: kind(4),
+            args,
+            expected: S * 30,
+        });
+        assert_eq!(model.expected(kind(4)), S * 30);
+        model.learn(Measured {
+            kind: kind(4),
+            work: S * 270,
+            finished: 99,
+        });
+        assert_eq!(model.expected(kind(4)), S * 3);
+    }
+
+    #[test]
+    fn moving_over_a_slow_way_needs_more_work() {
+        let wan = Path {
+            latency: Duration::from_millis(50),
+            bytes_per_s: 12_500_000,
+        };
+        assert_eq!(work_min(wan), S * 5);
+        // A KiB occupies 100 Mbit/s for 82 us.
+        assert_eq!(work_min_per_kib(wan).as_micros(), 8192);
+    }
+}

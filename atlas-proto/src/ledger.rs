@@ -1,0 +1,368 @@
+//! What a node holds of others' closures, and what others hold of its: the leases.
+//!
+//! An *entry* is one closure at this node, with where it came from (its *source*) and where it is now (its
+//! *state*). What comes back for an entry goes to its source; what becomes of its borrower decides
+//! about its state:
+//!
+//! ```text
+//!            lend to a peer            result: to the source, the entry is gone
+//!   Ready ------------------> Lent ---------------------------------------------->
+//!     ^  \                     |
+//!     |   \ give to the engine | returned, or the borrower is lost
+//!     |    `-> Running         |
+//!     |           `------------+
+//!     `---------------------------
+//! ```
+//!
+//! So the leases of a job form a forest: each entry has one source, and a source is asked for one result.
+//! Invariants: a `Ready` entry is in its job's queue and no other is; each lease number is used once;
+//! an entry that an engine lent is always `Lent` (it goes back to the engine, not into the queue).
+//!
+//! Room for what comes later: a *rival* is a second lease in `State::Lent`; a *checkpoint* is a list of
+//! results kept beside the closure, which `GrantClosures` carries to the next borrower; a *standby manager*
+//! holds a copy of the entries, fed by the same calls that change them here: they are the only ones that do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{EngineLease, JobAlias, LeaseId, NodeId};
+use crate::job::Closure;
+
+/// An entry's number: later ones are larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryId(pub u64);
+
+/// A closure at this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The job, as this node calls it.
+    pub job: JobAlias,
+    /// Who gets its result.
+    pub source: Source,
+    /// Where it is.
+    pub state: State,
+    /// The closure itself, kept until its result is there.
+    pub closure: Closure,
+}
+
+/// Where a closure came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It is the root of a job that was submitted here.
+    Root,
+    /// A peer lent it.
+    Peer {
+        /// The lender.
+        lender: NodeId,
+        /// The lender's number for it.
+        lease: LeaseId,
+    },
+    /// An engine of this machine lent it.
+    Engine {
+        /// The engine's number for it.
+        lease: EngineLease,
+    },
+}
+
+/// Where a closure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// In this node's queue.
+    Ready,
+    /// In an engine of this machine.
+    Running,
+    /// At a peer.
+    Lent {
+        /// Who has it.
+        borrower: NodeId,
+        /// This node's number for it.
+        lease: LeaseId,
+    },
+}
+
+/// All entries of a node.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    entries: BTreeMap<EntryId, Entry>,
+    ready: BTreeMap<JobAlias, BTreeSet<EntryId>>,
+    lent: BTreeMap<LeaseId, EntryId>,
+    borrowed: BTreeMap<(NodeId, LeaseId), EntryId>,
+    from_engine: BTreeMap<(JobAlias, EngineLease), EntryId>,
+    ready_count: usize,
+    last_id: u64,
+    last_lease: u64,
+}
+
+impl Ledger {
+    /// All entries, oldest first.
+    pub fn entries(&self) -> impl Iterator<Item = (EntryId, &Entry)> {
+        self.entries.iter().map(|(&id, entry)| (id, entry))
+    }
+
+    /// How many closures are here.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Nothing is here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry of a number, if it is still here.
+    #[must_use]
+    pub fn entry(&self, id: EntryId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    /// How many closures are in the queue.
+    #[must_use]
+    pub fn ready_count(&self) -> usize {
+        self.ready_count
+    }
+
+    /// The queue of a job, oldest first.
+    pub fn ready(&self, job: JobAlias) -> impl DoubleEndedIterator<Item = EntryId> {
+        self.ready.get(&job).into_iter().flatten().copied()
+    }
+
+    /// How many closures of a job are in the queue.
+    #[must_use]
+    pub fn ready_of(&self, job: JobAlias) -> usize {
+        self.ready.get(&job).map_or(0, BTreeSet::len)
+    }
+
+    /// The jobs with a closure in the queue.
+    pub fn ready_jobs(&self) -> impl Iterator<Item = JobAlias> {
+        self.ready.keys().copied()
+    }
+
+    /// The entry that a peer lent under `lease`.
+    #[must_use]
+    pub fn borrowed(&self, lender: NodeId, lease: LeaseId) -> Option<EntryId> {
+        self.borrowed.get(&(lender, lease)).copied()
+    }
+
+    /// The entry that an engine lent under `lease`.
+    #[must_use]
+    pub fn from_engine(&self, job: JobAlias, lease: EngineLease) -> Option<EntryId> {
+        self.from_engine.get(&(job, lease)).copied()
+    }
+
+    /// The entry that `borrower` holds under `lease`; none if the lease is over or somebody else's.
+    #[must_use]
+    pub fn lent_to(&self, borrower: NodeId, lease: LeaseId) -> Option<EntryId> {
+        let id = *self.lent.get(&lease)?;
+        let entry = self.entries.get(&id)?;
+        (entry.state == State::Lent { borrower, lease }).then_some(id)
+    }
+
+    /// Takes a closure in; it is ready.
+    pub(crate) fn insert(&mut self, job: JobAlias, source: Source, closure: Closure) -> EntryId {
+        self.last_id += 1;
+        let id = EntryId(self.last_id);
+        match source {
+            Source::Root => {}
+            Source::Peer { lender, lease } => {
+                self.borrowed.insert((lender, lease), id);
+            }
+            Source::Engine { lease } => {
+                self.from_engine.insert((job, lease), id);
+            }
+        }
+        self.entries.insert(
+            id,
+            Entry {
+                job,
+                source,
+                state: State::Ready,
+                closure,
+            },
+        );
+        self.enqueue(job, id);
+        id
+    }
+
+    /// Lends an entry that is ready, under a new lease.
+    pub(crate) fn lend(&mut self, id: EntryId, borrower: NodeId) -> LeaseId {
+        self.last_lease += 1;
+        let lease = LeaseId(self.last_lease);
+        self.change(id, State::Lent { borrower, lease });
+        lease
+    }
+
+    /// An entry that is ready goes to the engine.
+    pub(crate) fn run(&mut self, id: EntryId) {
+        self.change(id, State::Running);
+    }
+
+    /// An entry is ready again.
+    pub(crate) fn requeue(&mut self, id: EntryId) {
+        self.change(id, State::Ready);
+    }
+
+    /// The entry is done with.
+    pub(crate) fn remove(&mut self, id: EntryId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        self.leave_state(id, entry.job, entry.state);
+        match entry.source {
+            Source::Root => {}
+            Source::Peer { lender, lease } => {
+                self.borrowed.remove(&(lender, lease));
+            }
+            Source::Engine { lease } => {
+                self.from_engine.remove(&(entry.job, lease));
+            }
+        }
+        Some(entry)
+    }
+
+    /// The entries that a peer has of this node.
+    pub(crate) fn lent_to_peer(&self, peer: NodeId) -> Vec<EntryId> {
+        self.select(|entry| matches!(entry.state, State::Lent { borrower, .. } if borrower == peer))
+    }
+
+    /// The entries that this node has of a peer.
+    pub(crate) fn borrowed_from_peer(&self, peer: NodeId) -> Vec<EntryId> {
+        let first = (peer, LeaseId(0));
+        let last = (peer, LeaseId(u64::MAX));
+        self.borrowed
+            .range(first..=last)
+            .map(|(_, &id)| id)
+            .collect()
+    }
+
+    /// The entries of a job.
+    pub(crate) fn of_job(&self, job: JobAlias) -> Vec<EntryId> {
+        self.select(|entry| entry.job == job)
+    }
+
+    fn select(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<EntryId> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| wanted(entry))
+            .map(|(&id, _)| id)
+            .collect()
+    }
+
+    fn change(&mut self, id: EntryId, state: State) {
+        let entry = self
+            .entries
+            .get_mut(&id)
+            .expect("an entry changes only while it is here");
+        let (job, before) = (entry.job, std::mem::replace(&mut entry.state, state));
+        self.leave_state(id, job, before);
+        match state {
+            State::Ready => self.enqueue(job, id),
+            State::Running => {}
+            State::Lent { lease, .. } => {
+                self.lent.insert(lease, id);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, job: JobAlias, id: EntryId) {
+        self.ready_count += 1;
+        self.ready.entry(job).or_default().insert(id);
+    }
+
+    fn leave_state(&mut self, id: EntryId, job: JobAlias, before: State) {
+        match before {
+            State::Ready => {
+                self.ready_count -= 1;
+                let queue = self
+                    .ready
+                    .get_mut(&job)
+                    .expect("a ready entry is in its job's queue");
+                queue.remove(&id);
+                if queue.is_empty() {
+                    self.ready.remove(&job);
+                }
+            }
+            State::Running => {}
+            State::Lent { lease, .. } => {
+                self.lent.remove(&lease);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ids::TaskId;
+    use crate::job::ClosureKind;
+
+    const JOB: JobAlias = JobAlias(1);
+
+    fn closure() -> Closure {
+        let kind = ClosureKind {
+            task: TaskId(1),
+            depth: 0,
+        };
+        Closure {
+            kind,
+            args: Bytes::new(),
+            expected: Duration::ZERO,
+        }
+    }
+
+    fn peer(n: u64) -> Source {
+        Source::Peer {
+            lender: NodeId(n),
+            lease: LeaseId(n),
+        }
+    }
+
+    #[test]
+    fn a_lease_is_known_by_its_borrower_alone() {
+        let mut ledger = Ledger::default();
+        let id = ledger.insert(JOB, peer(1), closure());
+        let lease = ledger.lend(id, NodeId(2));
+        assert_eq!(ledger.lent_to(NodeId(2), lease), Some(id));
+        assert_eq!(ledger.lent_to(NodeId(3), lease), None);
+        ledger.requeue(id);
+        assert_eq!(ledger.lent_to(NodeId(2), lease), None);
+        let again = ledger.lend(id, NodeId(2));
+        assert_ne!(again, lease, "a number is used once");
+    }
+
+    #[test]
+    fn what_was_requeued_is_older_than_what_came_later() {
+        let mut ledger = Ledger::default();
+        let first = ledger.insert(JOB, peer(1), closure());
+        ledger.lend(first, NodeId(9));
+        let second = ledger.insert(JOB, peer(2), closure());
+        ledger.requeue(first);
+        assert_eq!(ledger.ready(JOB).collect::<Vec<_>>(), [first, second]);
+        assert_eq!(ledger.ready_count(), 2);
+    }
+
+    #[test]
+    fn a_removed_entry_leaves_no_trace() {
+        let mut ledger = Ledger::default();
+        let borrowed = ledger.insert(JOB, peer(1), closure());
+        let lent = ledger.insert(
+            JOB,
+            Source::Engine {
+                lease: EngineLease(4),
+            },
+            closure(),
+        );
+        let lease = ledger.lend(lent, NodeId(2));
+        ledger.run(borrowed);
+        assert!(ledger.remove(borrowed).is_some());
+        assert!(ledger.remove(lent).is_some());
+        assert!(ledger.remove(lent).is_none());
+        assert!(ledger.is_empty());
+        assert_eq!(ledger.borrowed(NodeId(1), LeaseId(1)), None);
+        assert_eq!(ledger.from_engine(JOB, EngineLease(4)), None);
+        assert_eq!(ledger.lent_to(NodeId(2), lease), None);
+        assert_eq!(ledger.ready_jobs().count(), 0);
+    }
+}

@@ -1,0 +1,247 @@
+//! Who gets work from whom, decided anew after every input.
+//!
+//! 1. Closures that are at the manager itself (roots of jobs, and what is crossing it) go to hungry children, in
+//!    proportion to their hunger; if none is hungry, on to the poorest, or back to where they came from.
+//! 2. A hungry server is told of siblings with surplus, once for each piece of news, and steals from them directly.
+//! 3. For a hungry sub-domain, and for a hungry server if only a sub-domain has surplus, the manager asks the child
+//!    whose surplus promises most, if that repays the way. One such steal is outstanding for each hungry child.
+//! 4. What then is still hungry is told to the parent in the next report (a lifeline: Saraswat et al.,
+//!    2011): nobody asks again; surplus is pushed to whoever is registered as soon as it appears.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Manager;
+use super::steals::Purpose;
+use crate::cost::{work_min, work_min_per_kib};
+use crate::ids::{JobAlias, NodeId};
+use crate::ledger::{EntryId, Source};
+use crate::limits::HINT_PEERS_MAX;
+use crate::message::{Destination, Message, PeerHint, ReturnReason, Share, StealTerms};
+use crate::path::Path;
+use crate::time::Time;
+
+impl Manager {
+    pub(super) fn balance(&mut self, now: Time) {
+        if self.ledger.ready_count() > 0 {
+            let jobs: Vec<JobAlias> = self.ledger.ready_jobs().collect();
+            for job in jobs {
+                self.place(now, job);
+            }
+        }
+        let hungry = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.load.hungry > 0 && child.is_usable());
+        let hungry: Vec<NodeId> = hungry.map(|(&node, _)| node).collect();
+        let any_surplus = self.children.values().any(|child| child.load.surplus > 0);
+        if !any_surplus {
+            return;
+        }
+        for node in hungry {
+            if !self.hint(now, node) {
+                self.steal_for(now, node);
+            }
+        }
+    }
+
+    /// Closures that were asked for a child go to it, if it is still there.
+    pub(super) fn feed(&mut self, now: Time, child: NodeId, entries: &[EntryId]) {
+        let Some(job) = entries
+            .first()
+            .and_then(|&id| self.ledger.entry(id))
+            .map(|entry| entry.job)
+        else {
+            return;
+        };
+        let Some(spec) = self.jobs.spec(job) else {
+            return;
+        };
+        if self
+            .children
+            .get(&child)
+            .is_some_and(|child| child.is_usable() && child.admits(spec))
+        {
+            self.note_fed(child, entries.len());
+            self.lend(now, child, entries, None, false);
+        }
+    }
+
+    /// Finds a place for the closures of a job that are at the manager.
+    fn place(&mut self, now: Time, job: JobAlias) {
+        let Some(spec) = self.jobs.spec(job).cloned() else {
+            return;
+        };
+        let fits = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.is_usable() && child.admits(&spec));
+        let hunger: BTreeMap<NodeId, u32> = fits
+            .map(|(&node, child)| (node, child.load.hungry))
+            .collect();
+        let mut given: BTreeMap<NodeId, Vec<EntryId>> = BTreeMap::new();
+        let mut undone = Vec::new();
+        let entries: Vec<EntryId> = self.ledger.ready(job).collect();
+        for id in entries {
+            let Some(entry) = self.ledger.entry(id) else {
+                continue;
+            };
+            let lender = match entry.source {
+                Source::Peer { lender, .. } => Some(lender),
+                Source::Root | Source::Engine { .. } => None,
+            };
+            let candidates = hunger.iter().filter(|(node, _)| Some(**node) != lender);
+            let from_child = lender.is_some_and(|lender| self.children.contains_key(&lender));
+            let part = |node: &NodeId, hungry: u32| {
+                (given.get(node).map_or(0, Vec::len) as u64 * 1024) / u64::from(hungry)
+            };
+            let hungriest = candidates.clone().filter(|(_, hungry)| **hungry > 0);
+            let chosen =
+                hungriest.min_by_key(|(node, hungry)| (part(node, **hungry), u32::MAX - **hungry));
+            let chosen = chosen.map(|(&node, _)| node);
+            // Nobody is hungry: what a child gave goes back; what came from above goes to the poorest.
+            let chosen = chosen.or_else(|| {
+                if from_child {
+                    None
+                } else {
+                    self.poorest(candidates.map(|(node, _)| *node))
+                }
+            });
+            match chosen {
+                Some(node) => given.entry(node).or_default().push(id),
+                None if lender.is_some() => undone.push(id),
+                // A root waits for a server.
+                None => {}
+            }
+        }
+        for (node, entries) in given {
+            self.note_fed(node, entries.len());
+            self.lend(now, node, &entries, None, false);
+        }
+        self.undo(now, &undone, ReturnReason::NoRoom);
+    }
+
+    fn poorest(&self, candidates: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+        let wealth = |node: &NodeId| {
+            let load = self
+                .children
+                .get(node)
+                .map(|child| child.load)
+                .unwrap_or_default();
+            load.surplus_work / load.workers.max(1)
+        };
+        candidates.min_by_key(wealth)
+    }
+
+    /// Until it reports, a child is thought to be as much less hungry as it was given closures.
+    fn note_fed(&mut self, node: NodeId, closures: usize) {
+        if let Some(child) = self.children.get_mut(&node) {
+            let fed = u32::try_from(closures).unwrap_or(u32::MAX);
+            child.load.hungry = child.load.hungry.saturating_sub(fed);
+        }
+    }
+
+    /// Tells a hungry server of siblings with surplus, if there is news for it.
+    fn hint(&mut self, now: Time, thief: NodeId) -> bool {
+        let Some(child) = self.children.get(&thief).filter(|child| child.is_server()) else {
+            return false;
+        };
+        let hinted = child.hinted;
+        let rich = self.children.iter().filter(|(node, child)| {
+            **node != thief && child.is_server() && child.is_usable() && child.load.surplus > 0
+        });
+        let mut peers: Vec<(PeerHint, u64)> = rich
+            .map(|(&peer, child)| {
+                (
+                    PeerHint {
+                        peer,
+                        epoch: child.epoch,
+                        surplus: child.load.surplus,
+                    },
+                    child.stamp,
+                )
+            })
+            .collect();
+        if peers.iter().all(|(_, stamp)| *stamp <= hinted) {
+            return false;
+        }
+        peers.sort_by_key(|(hint, _)| u32::MAX - hint.surplus);
+        let peers: Vec<PeerHint> = peers
+            .into_iter()
+            .map(|(hint, _)| hint)
+            .take(HINT_PEERS_MAX)
+            .collect();
+        // The next thief is sent elsewhere when this one has taken what there is.
+        if let Some(richest) = peers
+            .first()
+            .and_then(|hint| self.children.get_mut(&hint.peer))
+        {
+            richest.load.surplus -= 1;
+        }
+        if let Some(child) = self.children.get_mut(&thief) {
+            child.hinted = self.surplus_stamp;
+            child.load.hungry = 0;
+        }
+        self.sessions.send(now, thief, Message::HintPeers { peers });
+        true
+    }
+
+    /// Asks the child whose surplus promises most on behalf of a hungry one.
+    fn steal_for(&mut self, now: Time, thief: NodeId) {
+        let Some(child) = self
+            .children
+            .get(&thief)
+            .filter(|child| child.asking.is_none())
+        else {
+            return;
+        };
+        let reach = Path {
+            latency: child.load.reach,
+            bytes_per_s: u64::MAX,
+        };
+        let to_thief = self.sessions.path(thief).then(reach);
+        let mut best: Option<(Duration, NodeId, StealTerms)> = None;
+        for (&victim, other) in &self.children {
+            let direct = other.is_server() && child.is_server();
+            let refused = child
+                .refused_by
+                .get(&victim)
+                .is_some_and(|&version| version >= other.load.version);
+            if victim == thief || direct || refused || !other.is_usable() || other.load.surplus == 0
+            {
+                continue;
+            }
+            let share = Share::of(child.load.hungry, other.load.workers);
+            let gain = share.of_work(other.load.surplus_work);
+            let way = self.sessions.path(victim).then(to_thief);
+            if gain >= work_min(way) && best.as_ref().is_none_or(|(most, ..)| gain > *most) {
+                let terms = StealTerms {
+                    share,
+                    idle: true,
+                    work_min: work_min(way),
+                    work_min_per_kib: work_min_per_kib(way),
+                    destination: Some(self.destination_of(thief)),
+                };
+                best = Some((gain, victim, terms));
+            }
+        }
+        if let Some((_, victim, terms)) = best {
+            let request = self.ask(now, victim, terms, Purpose::Feed(thief));
+            if let Some(child) = self.children.get_mut(&thief) {
+                child.asking = Some(request);
+            }
+        }
+    }
+
+    /// Where closures for a child go: its own domain, or this one.
+    fn destination_of(&self, child: NodeId) -> Destination {
+        let own = self
+            .children
+            .get(&child)
+            .and_then(super::Child::destination);
+        own.cloned().unwrap_or_else(|| Destination {
+            domain: self.config.domain.clone(),
+            inflow: self.config.policy.inflow().to_vec(),
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! The manager's children: who they are, how much work they have, and when they are gone.
+//!
+//! A child that was silent for a while is *suspected*: it gets no new work. A child that is silent for longer is
+//! given up: its membership ends, its siblings are told, what it had of this domain is ready again. If it
+//! was alive after all it learns from the answer to its next packet that it must join anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Manager;
+use super::steals::Purpose;
+use crate::ids::{Epoch, NodeId, RequestId};
+use crate::job::JobSpec;
+use crate::limits::CHILDREN_MAX;
+use crate::link::Link;
+use crate::message::{ChildInfo, Destination, EndStealReason, Load, Message, RefuseChildReason};
+use crate::time::Time;
+use crate::uplink::{LOST_AFTER, SPEAK_EVERY, SUSPECT_AFTER};
+
+/// A child with what is known of it.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) epoch: Epoch,
+    pub(super) load: Load,
+    /// The steal that is outstanding on its behalf.
+    pub(super) asking: Option<RequestId>,
+    /// Victims that had nothing for this child, with the version of their load then.
+    pub(super) refused_by: BTreeMap<NodeId, u32>,
+    /// The number of the last report of surplus when it was last given hints.
+    pub(super) hinted: u64,
+    /// The number of its own last report of surplus.
+    pub(super) stamp: u64,
+    domain: Option<Destination>,
+    nonce: u64,
+    suspected: bool,
+}
+
+impl Child {
+    fn new(info: ChildInfo, nonce: u64, epoch: Epoch) -> Self {
+        let (workers, domain) = match info {
+            ChildInfo::Server { .. } => (0, None),
+            ChildInfo::Manager { domain, inflow } => (0, Some(Destination { domain, inflow })),
+        };
+        Self {
+            epoch,
+            load: Load {
+                workers,
+                ..Load::default()
+            },
+            asking: None,
+            refused_by: BTreeMap::new(),
+            hinted: 0,
+            stamp: 0,
+            domain,
+            nonce,
+            suspected: false,
+        }
+    }
+
+    pub(super) fn is_server(&self) -> bool {
+        self.domain.is_none()
+    }
+
+    /// New work may be sent to it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.load.workers > 0 && !self.suspected
+    }
+
+    pub(super) fn admits(&self, spec: &JobSpec) -> bool {
+        self.domain
+            .as_ref()
+            .is_none_or(|domain| domain.admits(&spec.origin))
+    }
+
+    pub(super) fn destination(&self) -> Option<&Destination> {
+        self.domain.as_ref()
+    }
+
+    /// What it has left after so much of its surplus was asked for or given.
+    pub(super) fn reduce_surplus(&mut self, closures: u32, work: Duration) {
+        self.load.surplus = self.load.surplus.saturating_sub(closures);
+        self.load.surplus_work = self.load.surplus_work.saturating_sub(work);
+        if self.load.surplus == 0 {
+            self.load.surplus_work = Duration::ZERO;
+        }
+    }
+}
+
+impl Manager {
+    pub(super) fn handle_join(&mut self, now: Time, node: NodeId, nonce: u64, info: ChildInfo) {
+        if let Some(child) = self.children.get(&node)
+            && child.nonce == nonce
+        {
+            // The answer was lost.
+            let epoch = child.epoch;
+            return self.sessions.send_sessionless(
+                node,
+                epoch,
+                Message::WelcomeChild { nonce, epoch },
+            );
+        }
+        if self.nonces.get(&node).is_some_and(|&known| nonce < known) {
+            return;
+        }
+        self.lose_child(now, node);
+        if let Err(reason) = self.may_join(&info) {
+            return self.sessions.send_sessionless(
+                node,
+                Epoch::NONE,
+                Message::RefuseChild { nonce, reason },
+            );
+        }
+        self.last_epoch += 1;
+        let epoch = Epoch(self.last_epoch);
+        self.remember_nonce(node, nonce);
+        self.children.insert(node, Child::new(info, nonce, epoch));
+        self.sessions.open(now, node, epoch, epoch);
+        self.sessions
+            .send_sessionless(node, epoch, Message::WelcomeChild { nonce, epoch });
+    }
+
+    pub(super) fn handle_report_load(&mut self, node: NodeId, load: Load) {
+        let Some(child) = self.children.get_mut(&node) else {
+            return;
+        };
+        child.suspected = false;
+        if load.version > child.load.version {
+            child.load = load;
+            if load.surplus > 0 {
+                self.surplus_stamp += 1;
+                child.stamp = self.surplus_stamp;
+            }
+        }
+    }
+
+    /// The membership of a child is over: it left, died, or joined anew.
+    pub(super) fn lose_child(&mut self, now: Time, node: NodeId) {
+        let Some(child) = self.children.remove(&node) else {
+            return;
+        };
+        self.stats.peers_lost += 1;
+        self.sessions.close(node);
+        self.results.forget(node);
+        self.jobs.forget_link(node);
+        if child.is_server() {
+            self.tell_servers(
+                now,
+                &Message::ForgetPeer {
+                    peer: node,
+                    epoch: child.epoch,
+                },
+            );
+        }
+        for sibling in self.children.values_mut() {
+            sibling.refused_by.remove(&node);
+        }
+        let asked: Vec<RequestId> = self
+            .asks
+            .iter()
+            .filter(|(_, ask)| ask.victim == node)
+            .map(|(&request, _)| request)
+            .collect();
+        for request in asked {
+            self.handle_end_steal(now, node, request, EndStealReason::Leaving);
+        }
+        for id in self.ledger.lent_to_peer(node) {
+            self.stats.closures_requeued += 1;
+            self.ledger.requeue(id);
+        }
+        self.abort(now, self.ledger.borrowed_from_peer(node));
+        for job in self.jobs.originating_at(node) {
+            self.end_job(now, job);
+        }
+    }
+
+    /// Looks who is silent, and speaks to whom it has been silent itself.
+    pub(super) fn watch_children(&mut self, now: Time) {
+        let mut lost = Vec::new();
+        let mut due = Vec::new();
+        for (&node, child) in &mut self.children {
+            let Some(link) = self.sessions.link(node) else {
+                continue;
+            };
+            child.suspected = link.last_heard + SUSPECT_AFTER <= now;
+            if link.last_heard + LOST_AFTER <= now {
+                lost.push(node);
+            } else if link.last_sent + SPEAK_EVERY <= now {
+                due.push(node);
+            }
+        }
+        for node in due {
+            self.sessions.send(now, node, Message::KeepAlive);
+        }
+        for node in lost {
+            self.lose_child(now, node);
+        }
+    }
+
+    pub(super) fn children_timeout(&self) -> Option<Time> {
+        let links = self
+            .children
+            .keys()
+            .filter_map(|&node| self.sessions.link(node));
+        let next = |link: &Link| (link.last_sent + SPEAK_EVERY).min(link.last_heard + LOST_AFTER);
+        links.map(next).min()
+    }
+
+    /// The membership in the parent's domain is over: what the two had of each other is void.
+    pub(super) fn lose_parent(&mut self, now: Time) {
+        let Some(uplink) = &mut self.uplink else {
+            return;
+        };
+        let parent = uplink.manager();
+        uplink.rejoin(now);
+        self.stats.peers_lost += 1;
+        self.sessions.close(parent);
+        self.results.forget(parent);
+        self.jobs.forget_link(parent);
+        self.relays.clear();
+        for id in self.ledger.lent_to_peer(parent) {
+            self.stats.closures_requeued += 1;
+            self.ledger.requeue(id);
+        }
+        self.abort(now, self.ledger.borrowed_from_peer(parent));
+        for job in self.jobs.originating_at(parent) {
+            self.end_job(now, job);
+        }
+        for ask in self.asks.values_mut() {
+            if matches!(ask.purpose, Purpose::Relay(_)) {
+                ask.purpose = Purpose::Keep;
+            }
+        }
+    }
+
+    /// What is below this manager, as its parent needs to know it.
+    ///
+    /// A child that has been told of surplus, or for which a steal is outstanding, is not hungry for now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let mut sum = Load::default();
+        for (&node, child) in &self.children {
+            let load = child.load;
+            sum.workers = sum.workers.saturating_add(load.workers);
+            sum.surplus = sum.surplus.saturating_add(load.surplus);
+            sum.surplus_work = sum.surplus_work.saturating_add(load.surplus_work);
+            if load.hungry > 0 && child.asking.is_none() {
+                sum.hungry = sum.hungry.saturating_add(load.hungry);
+                sum.reach = sum.reach.max(self.sessions.path(node).latency + load.reach);
+            }
+        }
+        sum
+    }
+
+    /// Tells all servers of this domain.
+    pub(super) fn tell_servers(&mut self, now: Time, message: &Message) {
+        let servers = self.children.iter().filter(|(_, child)| child.is_server());
+        let servers: Vec<NodeId> = servers.map(|(&node, _)| node).collect();
+        for node in servers {
+            self.sessions.send(now, node, message.clone());
+        }
+    }
+
+    /// The jobs that come from below `node` or through it.
+    fn may_join(&self, info: &ChildInfo) -> Result<(), RefuseChildReason> {
+        if self.children.len() >= CHILDREN_MAX {
+            return Err(RefuseChildReason::Full);
+        }
+        match info {
+            ChildInfo::Server { .. } => Ok(()),
+            ChildInfo::Manager { domain, .. } if domain.is_below(&self.config.domain) => Ok(()),
+            ChildInfo::Manager { .. } => Err(RefuseChildReason::NotBelow),
+        }
+    }
+
+    fn remember_nonce(&mut self, node: NodeId, nonce: u64) {
+        if self.nonces.len() >= NONCES_MAX {
+            let children = &self.children;
+            self.nonces.retain(|node, _| children.contains_key(node));
+        }
+        self.nonces.insert(node, nonce);
+    }
+}
+
+/// Nodes that were children once are remembered up to so many.
+const NONCES_MAX: usize = 4 * CHILDREN_MAX;

@@ -1,0 +1,228 @@
+//! The jobs that a manager knows, and under which alias each of its links knows them.
+//!
+//! Within its domain a job goes by an alias that the manager drew. Towards its parent it draws another, so that
+//! nothing that leaves the domain can be matched with what is said inside. A link on whose other side
+//! the job was known first keeps the alias that came from there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{Manager, ManagerEvent};
+use crate::ids::{JobAlias, NodeId};
+use crate::job::{Finished, JobSpec};
+use crate::limits::JOBS_MAX;
+use crate::message::{JobHeader, Message};
+use crate::rng::Rng;
+use crate::time::Time;
+
+/// Why a job was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// Every place is taken.
+    #[error("the manager holds {JOBS_MAX} jobs already: wait until one is done, or kill one")]
+    TooManyJobs,
+}
+
+/// A job as a manager knows it.
+#[derive(Debug)]
+struct Job {
+    spec: Arc<JobSpec>,
+    /// The neighbour that it came from; none if it was submitted here.
+    origin: Option<NodeId>,
+    links: BTreeMap<NodeId, JobAlias>,
+}
+
+/// All jobs, by this domain's alias.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    jobs: BTreeMap<JobAlias, Job>,
+    by_link: BTreeMap<(NodeId, JobAlias), JobAlias>,
+}
+
+impl Jobs {
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(super) fn submit(&mut self, spec: JobSpec, rng: &mut Rng) -> Result<JobAlias, SubmitError> {
+        self.insert(Arc::new(spec), None, rng)
+            .ok_or(SubmitError::TooManyJobs)
+    }
+
+    /// It was submitted here.
+    pub(super) fn is_own(&self, job: JobAlias) -> bool {
+        self.jobs.get(&job).is_some_and(|job| job.origin.is_none())
+    }
+
+    pub(super) fn spec(&self, job: JobAlias) -> Option<&Arc<JobSpec>> {
+        self.jobs.get(&job).map(|job| &job.spec)
+    }
+
+    /// This domain's alias for what a neighbour calls `alias`.
+    pub(super) fn resolve(&self, peer: NodeId, alias: JobAlias) -> Option<JobAlias> {
+        self.by_link.get(&(peer, alias)).copied()
+    }
+
+    /// This domain's alias for a job of a neighbour, drawn now if it is new. None if there are too many.
+    pub(super) fn intern(
+        &mut self,
+        peer: NodeId,
+        header: JobHeader,
+        rng: &mut Rng,
+    ) -> Option<JobAlias> {
+        if let Some(known) = self.resolve(peer, header.alias) {
+            return Some(known);
+        }
+        let local = self.insert(header.spec, Some(peer), rng)?;
+        self.link(local, peer, header.alias);
+        Some(local)
+    }
+
+    /// How to name a job to a neighbour: a child is told this domain's alias, the parent one drawn for it.
+    pub(super) fn header_for(
+        &mut self,
+        job: JobAlias,
+        peer: NodeId,
+        is_parent: bool,
+        rng: &mut Rng,
+    ) -> Option<JobHeader> {
+        let state = self.jobs.get(&job)?;
+        let spec = state.spec.clone();
+        let alias = match state.links.get(&peer) {
+            Some(&alias) => alias,
+            None => {
+                let alias = if is_parent {
+                    JobAlias(rng.next_u64())
+                } else {
+                    job
+                };
+                self.link(job, peer, alias);
+                alias
+            }
+        };
+        Some(JobHeader { alias, spec })
+    }
+
+    /// The neighbours that know the job, with their names for it.
+    pub(super) fn links(&self, job: JobAlias) -> Vec<(NodeId, JobAlias)> {
+        let links = self.jobs.get(&job).map(|job| &job.links);
+        links
+            .into_iter()
+            .flatten()
+            .map(|(&peer, &alias)| (peer, alias))
+            .collect()
+    }
+
+    /// The jobs that came from a neighbour.
+    pub(super) fn originating_at(&self, peer: NodeId) -> Vec<JobAlias> {
+        self.jobs
+            .iter()
+            .filter(|(_, job)| job.origin == Some(peer))
+            .map(|(&alias, _)| alias)
+            .collect()
+    }
+
+    pub(super) fn came_from(&self, job: JobAlias, peer: NodeId) -> bool {
+        self.jobs
+            .get(&job)
+            .is_some_and(|job| job.origin == Some(peer))
+    }
+
+    pub(super) fn remove(&mut self, job: JobAlias) {
+        if let Some(state) = self.jobs.remove(&job) {
+            for link in state.links {
+                self.by_link.remove(&link);
+            }
+        }
+    }
+
+    /// The session with a neighbour is over, and with it its names.
+    pub(super) fn forget_link(&mut self, peer: NodeId) {
+        for job in self.jobs.values_mut() {
+            if let Some(alias) = job.links.remove(&peer) {
+                self.by_link.remove(&(peer, alias));
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        spec: Arc<JobSpec>,
+        origin: Option<NodeId>,
+        rng: &mut Rng,
+    ) -> Option<JobAlias> {
+        if self.jobs.len() >= JOBS_MAX {
+            return None;
+        }
+        let alias = JobAlias(rng.next_u64());
+        self.jobs.insert(
+            alias,
+            Job {
+                spec,
+                origin,
+                links: BTreeMap::new(),
+            },
+        );
+        Some(alias)
+    }
+
+    fn link(&mut self, job: JobAlias, peer: NodeId, alias: JobAlias) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.links.insert(peer, alias);
+            self.by_link.insert((peer, alias), job);
+        }
+    }
+}
+
+impl Manager {
+    /// This domain's alias for what a neighbour calls `alias`. Servers use it themselves.
+    pub(super) fn resolve_job(&self, peer: NodeId, alias: JobAlias) -> Option<JobAlias> {
+        let is_server = self
+            .children
+            .get(&peer)
+            .is_some_and(super::Child::is_server);
+        if is_server {
+            self.jobs.spec(alias).map(|_| alias)
+        } else {
+            self.jobs.resolve(peer, alias)
+        }
+    }
+
+    /// Where the job came from says that it is over.
+    pub(super) fn handle_end_job(&mut self, now: Time, from: NodeId, alias: JobAlias) {
+        if let Some(job) = self.jobs.resolve(from, alias)
+            && self.jobs.came_from(job, from)
+        {
+            self.end_job(now, job);
+        }
+    }
+
+    pub(super) fn finish_job(&mut self, now: Time, job: JobAlias, finished: Finished) {
+        self.events
+            .push_back(ManagerEvent::JobFinished { job, finished });
+        self.end_job(now, job);
+    }
+
+    /// Forgets a job, and tells all who may know it but the one that it came from.
+    pub(super) fn end_job(&mut self, now: Time, job: JobAlias) {
+        for id in self.ledger.of_job(job) {
+            self.ledger.remove(id);
+        }
+        for (peer, alias) in self.jobs.links(job) {
+            let is_server = self
+                .children
+                .get(&peer)
+                .is_some_and(super::Child::is_server);
+            if !is_server && !self.jobs.came_from(job, peer) {
+                self.sessions
+                    .send(now, peer, Message::EndJob { job: alias });
+            }
+        }
+        // Servers hear of jobs from each other.
+        self.tell_servers(now, &Message::EndJob { job });
+        self.jobs.remove(job);
+    }
+}

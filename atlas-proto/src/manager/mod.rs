@@ -1,0 +1,411 @@
+//! The manager machine: one domain's coordinator, and its children's way to the rest of the world.
+//!
+//! **Calling contract.** After each input (`handle_*`, [`Manager::submit`], [`Manager::kill`]) drain
+//! [`Manager::poll_transmit`] and [`Manager::poll_event`], then arm a timer for [`Manager::poll_timeout`] and
+//! call [`Manager::handle_timeout`] when it is due. Time never goes back.
+//!
+//! What it decides: who is a child (`children`), who gets work from whom (`balance`, `steals`), what becomes of leases
+//! that cross it (`leases`), under which alias a job is known where (`jobs`). It must never know what is in a
+//! closure, and nothing of its children's children but the sums that they report.
+
+mod balance;
+mod children;
+mod jobs;
+mod leases;
+mod steals;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::domain::Domain;
+use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
+use crate::job::{Closure, Finished, JobSpec};
+use crate::ledger::{Ledger, Source};
+use crate::link::Link;
+use crate::message::{ChildInfo, Load, Message, Packet};
+use crate::path::Path;
+use crate::policy::Policy;
+use crate::report::Reporter;
+use crate::results::ResultQueues;
+use crate::rng::Rng;
+use crate::sessions::{Sessions, Transmit};
+use crate::stats::Stats;
+use crate::time::Time;
+use crate::uplink::Uplink;
+
+pub use jobs::SubmitError;
+
+use children::Child;
+use jobs::Jobs;
+use steals::{Ask, Relay};
+
+/// What a manager is.
+#[derive(Clone, Debug)]
+pub struct ManagerConfig {
+    /// Its own name.
+    pub node: NodeId,
+    /// Its domain.
+    pub domain: Domain,
+    /// The manager of the enclosing domain.
+    pub parent: Option<NodeId>,
+    /// Whose work may come, where ours may go.
+    pub policy: Policy,
+    /// Larger than that of any earlier life of this node: the time of its start will do.
+    pub incarnation: u64,
+}
+
+/// What a manager tells its driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManagerEvent {
+    /// A job that was submitted here is done.
+    JobFinished {
+        /// Which.
+        job: JobAlias,
+        /// How it ended.
+        finished: Finished,
+    },
+}
+
+/// The machine. Its module says how it is called.
+#[derive(Debug)]
+pub struct Manager {
+    config: ManagerConfig,
+    rng: Rng,
+    uplink: Option<Uplink>,
+    sessions: Sessions,
+    reporter: Reporter,
+    children: BTreeMap<NodeId, Child>,
+    /// The last attempt to join of each node that ever was a child: late copies of earlier ones are ignored.
+    nonces: BTreeMap<NodeId, u64>,
+    last_epoch: u64,
+    ledger: Ledger,
+    jobs: Jobs,
+    results: ResultQueues,
+    /// Steals that this manager has asked its children for.
+    asks: BTreeMap<RequestId, Ask>,
+    /// Steals that its parent has asked for, by this manager's number.
+    relays: BTreeMap<RequestId, Relay>,
+    last_request: u64,
+    /// Counts reports of surplus, so that what is newer than a hint is known.
+    surplus_stamp: u64,
+    events: VecDeque<ManagerEvent>,
+    stats: Stats,
+}
+
+impl Manager {
+    /// A manager that begins to join its parent, if it has one, and waits for children.
+    #[must_use]
+    pub fn new(config: ManagerConfig, seed: u64, now: Time) -> Self {
+        let info = ChildInfo::Manager {
+            domain: config.domain.clone(),
+            inflow: config.policy.inflow().to_vec(),
+        };
+        let uplink = config
+            .parent
+            .map(|parent| Uplink::new(now, parent, info, config.incarnation));
+        Self {
+            rng: Rng::new(seed),
+            uplink,
+            sessions: Sessions::default(),
+            reporter: Reporter::default(),
+            children: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            last_epoch: config.incarnation << EPOCH_BITS,
+            ledger: Ledger::default(),
+            jobs: Jobs::default(),
+            results: ResultQueues::default(),
+            asks: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            last_request: 0,
+            surplus_stamp: 0,
+            events: VecDeque::new(),
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// A packet has come from `from`, whom the driver has authenticated.
+    pub fn handle_packet(&mut self, now: Time, from: NodeId, packet: Packet) {
+        if self.parent() == Some(from) {
+            self.handle_parent_packet(now, from, packet);
+        } else if let Message::JoinDomain { nonce, child } = packet.message {
+            self.handle_join(now, from, nonce, child);
+        } else if self
+            .children
+            .get(&from)
+            .is_some_and(|child| child.epoch == packet.from)
+        {
+            self.deliver(now, from, packet);
+        } else if packet.from != Epoch::NONE {
+            self.sessions
+                .send_sessionless(from, packet.from, Message::ExpelChild);
+        }
+        self.settle(now);
+    }
+
+    /// The driver has measured the way to a neighbour.
+    pub fn handle_path(&mut self, _now: Time, peer: NodeId, path: Path) {
+        self.sessions.set_path(peer, path);
+    }
+
+    /// It is time for something.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self
+            .uplink
+            .as_ref()
+            .is_some_and(|uplink| uplink.is_lost(now, &self.sessions))
+        {
+            self.lose_parent(now);
+        }
+        if let Some(uplink) = &mut self.uplink {
+            uplink.handle_timeout(now, &mut self.sessions, &mut self.rng);
+        }
+        self.sessions.handle_timeout(now);
+        self.watch_children(now);
+        self.settle(now);
+    }
+
+    /// Takes a job in: its root closure goes to a server of this domain, or waits for one.
+    ///
+    /// # Errors
+    ///
+    /// If the manager has as many jobs as it can hold.
+    pub fn submit(
+        &mut self,
+        now: Time,
+        spec: JobSpec,
+        root: Closure,
+    ) -> Result<JobAlias, SubmitError> {
+        let job = self.jobs.submit(
+            JobSpec {
+                origin: self.config.domain.clone(),
+                ..spec
+            },
+            &mut self.rng,
+        )?;
+        self.ledger.insert(job, Source::Root, root);
+        self.settle(now);
+        Ok(job)
+    }
+
+    /// Ends a job that was submitted here, whatever has become of it.
+    pub fn kill(&mut self, now: Time, job: JobAlias) {
+        if self.jobs.is_own(job) {
+            self.end_job(now, job);
+            self.settle(now);
+        }
+    }
+
+    /// The next packet to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.sessions.poll_transmit()
+    }
+
+    /// The next thing to tell the driver.
+    pub fn poll_event(&mut self) -> Option<ManagerEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`Manager::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let uplink = self
+            .uplink
+            .as_ref()
+            .and_then(|uplink| uplink.poll_timeout(&self.sessions));
+        let member = self
+            .uplink
+            .as_ref()
+            .is_some_and(|uplink| uplink.epoch().is_some());
+        let timers = [
+            self.sessions.poll_timeout(),
+            uplink,
+            self.results.poll_timeout(),
+            self.reporter.poll_timeout().filter(|_| member),
+            self.children_timeout(),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    /// What this node holds and has lent.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Its domain.
+    #[must_use]
+    pub fn domain(&self) -> &Domain {
+        &self.config.domain
+    }
+
+    /// How many jobs it knows.
+    #[must_use]
+    pub fn job_count(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Its present children, with what they reported last.
+    pub fn children(&self) -> impl Iterator<Item = (NodeId, &Load)> {
+        self.children
+            .iter()
+            .map(|(&node, child)| (node, &child.load))
+    }
+
+    /// The epoch of the session with `peer`, as `peer` counts it, while there is one.
+    #[must_use]
+    pub fn session(&self, peer: NodeId) -> Option<Epoch> {
+        self.sessions.link(peer).map(Link::theirs)
+    }
+
+    fn handle_parent_packet(&mut self, now: Time, parent: NodeId, packet: Packet) {
+        let Some(uplink) = &mut self.uplink else {
+            return;
+        };
+        if let Message::WelcomeChild { nonce, epoch } = packet.message {
+            if uplink.handle_welcome(now, nonce, epoch, &mut self.sessions) {
+                self.report_anyway(now, parent);
+            }
+        } else if let Message::RefuseChild { nonce, .. } = packet.message {
+            uplink.handle_refusal(now, nonce);
+        } else if packet.message == Message::ExpelChild {
+            if uplink.is_expelled(packet.from) {
+                self.lose_parent(now);
+            }
+        } else {
+            self.deliver(now, parent, packet);
+        }
+    }
+
+    fn deliver(&mut self, now: Time, from: NodeId, packet: Packet) {
+        for message in self.sessions.receive(now, from, packet) {
+            self.dispatch(now, from, message);
+        }
+    }
+
+    fn dispatch(&mut self, now: Time, from: NodeId, message: Message) {
+        let from_parent = self.parent() == Some(from);
+        match message {
+            Message::ReportLoad(load) if !from_parent => self.handle_report_load(from, load),
+            Message::LeaveDomain if !from_parent => self.lose_child(now, from),
+            Message::RequestSteal { request, terms } if from_parent => {
+                self.handle_request_steal(now, from, request, &terms);
+            }
+            Message::EndSteal {
+                request,
+                reason,
+                load,
+            } => {
+                self.handle_report_load(from, load);
+                self.handle_end_steal(now, from, request, reason);
+            }
+            Message::GrantClosures {
+                request,
+                more,
+                load,
+                job,
+                closures,
+            } => {
+                if from_parent {
+                    self.reporter.note_fed(closures.len());
+                } else {
+                    self.handle_report_load(from, load);
+                }
+                self.handle_grant(now, from, request, job, closures);
+                if let Some(request) = request
+                    && !more
+                {
+                    self.close_ask(now, from, request);
+                }
+            }
+            Message::ReturnClosures { leases, reason } => {
+                self.handle_return_closures(now, from, &leases, reason)
+            }
+            Message::ReturnResults { results } => self.handle_return_results(now, from, results),
+            Message::AbortLeases { leases } => self.handle_abort_leases(now, from, &leases),
+            Message::EndJob { job } => self.handle_end_job(now, from, job),
+            // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
+            Message::ReportLoad(_)
+            | Message::LeaveDomain
+            | Message::RequestSteal { .. }
+            | Message::JoinDomain { .. }
+            | Message::WelcomeChild { .. }
+            | Message::RefuseChild { .. }
+            | Message::ExpelChild
+            | Message::KeepAlive
+            | Message::HintPeers { .. }
+            | Message::ForgetPeer { .. } => {}
+        }
+    }
+
+    /// Does what follows from the present state: after every input.
+    fn settle(&mut self, now: Time) {
+        while let Some(peer) = self.sessions.poll_overflow() {
+            if self.parent() == Some(peer) {
+                self.lose_parent(now);
+            } else {
+                self.lose_child(now, peer);
+            }
+        }
+        self.balance(now);
+        while let Some((lender, results)) = self.results.poll(now, |peer| self.sessions.path(peer))
+        {
+            self.sessions
+                .send(now, lender, Message::ReturnResults { results });
+        }
+        self.report(now);
+    }
+
+    fn report(&mut self, now: Time) {
+        let Some(uplink) = self
+            .uplink
+            .as_ref()
+            .filter(|uplink| uplink.epoch().is_some())
+        else {
+            return;
+        };
+        let parent = uplink.manager();
+        if uplink
+            .keep_alive_at(&self.sessions)
+            .is_some_and(|at| at <= now)
+        {
+            return self.report_anyway(now, parent);
+        }
+        let path = self.sessions.path(parent);
+        if let Some(load) = self.reporter.update(now, path, self.load()) {
+            self.sessions.send(now, parent, Message::ReportLoad(load));
+        }
+    }
+
+    /// The load to go with an answer: to the parent it is a report.
+    fn load_for(&mut self, now: Time, peer: NodeId) -> Load {
+        if self.parent() == Some(peer) {
+            self.reporter.tell(now, self.load())
+        } else {
+            Load::default()
+        }
+    }
+
+    fn report_anyway(&mut self, now: Time, parent: NodeId) {
+        let load = self.reporter.tell(now, self.load());
+        self.sessions.send(now, parent, Message::ReportLoad(load));
+    }
+
+    fn parent(&self) -> Option<NodeId> {
+        self.config.parent
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+}
+
+/// A life of a manager sees fewer memberships than this before its epochs reach those of a later one, if lives
+/// are numbered by the second of their start.
+const EPOCH_BITS: u32 = 24;

@@ -1,0 +1,250 @@
+//! Steals that go through a manager: those that it asks for on behalf of a hungry child, and those that its
+//! parent asks for, which it passes on to its children with surplus.
+//!
+//! A steal that is passed on keeps its share: each child gives that part of its own surplus. The work that makes
+//! the move worth while is divided among them.
+
+use std::collections::BTreeSet;
+
+use super::Manager;
+use crate::cost::work_min;
+use crate::ids::{NodeId, RequestId};
+use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, StealTerms};
+use crate::time::Time;
+
+/// A steal that this manager has asked a child for.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) victim: NodeId,
+    pub(super) purpose: Purpose,
+}
+
+/// What closures are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For a hungry child.
+    Feed(NodeId),
+    /// For the parent's steal of this number.
+    Relay(RequestId),
+    /// Whoever it was for is gone: for whoever is hungry then.
+    Keep,
+}
+
+/// A steal of the parent's.
+#[derive(Debug)]
+pub(super) struct Relay {
+    /// The parent's number.
+    request: RequestId,
+    waiting: BTreeSet<RequestId>,
+    granted: bool,
+}
+
+impl Manager {
+    /// The parent wants closures for somebody else.
+    pub(super) fn handle_request_steal(
+        &mut self,
+        now: Time,
+        parent: NodeId,
+        request: RequestId,
+        terms: &StealTerms,
+    ) {
+        let allowed =
+            |to: &crate::message::Destination| self.config.policy.allows_outflow(&to.domain);
+        let victims = match terms.destination.as_ref().is_none_or(allowed) {
+            true => self.victims_for(terms),
+            false => Err(EndStealReason::Policy),
+        };
+        let victims = match victims {
+            Ok(victims) => victims,
+            Err(reason) => return self.end_steal(now, parent, request, reason),
+        };
+        let number = self.next_request();
+        let mut waiting = BTreeSet::new();
+        for (victim, terms) in victims {
+            waiting.insert(self.ask(now, victim, terms, Purpose::Relay(number)));
+        }
+        self.relays.insert(
+            number,
+            Relay {
+                request,
+                waiting,
+                granted: false,
+            },
+        );
+    }
+
+    /// Asks a child for closures.
+    pub(super) fn ask(
+        &mut self,
+        now: Time,
+        victim: NodeId,
+        terms: StealTerms,
+        purpose: Purpose,
+    ) -> RequestId {
+        let request = self.next_request();
+        if let Some(child) = self.children.get_mut(&victim) {
+            let (closures, work) = (
+                terms.share.of_count(child.load.surplus),
+                child.load.surplus_work,
+            );
+            child.reduce_surplus(closures, terms.share.of_work(work));
+        }
+        self.stats.steals_asked += 1;
+        self.asks.insert(request, Ask { victim, purpose });
+        self.sessions
+            .send(now, victim, Message::RequestSteal { request, terms });
+        request
+    }
+
+    pub(super) fn handle_grant(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        request: Option<RequestId>,
+        job: JobHeader,
+        closures: Vec<LeasedClosure>,
+    ) {
+        let entries = self.take_in(now, from, job, closures);
+        let ask = request
+            .and_then(|request| self.asks.get(&request))
+            .filter(|ask| ask.victim == from);
+        match ask.map(|ask| ask.purpose) {
+            Some(Purpose::Feed(child)) => self.feed(now, child, &entries),
+            Some(Purpose::Relay(number)) => {
+                if let (Some(parent), Some(relay)) = (self.parent(), self.relays.get_mut(&number)) {
+                    relay.granted |= !entries.is_empty();
+                    let request = relay.request;
+                    // The end is told apart from the grants: which answer is the last is not known yet.
+                    self.lend(now, parent, &entries, Some(request), true);
+                }
+            }
+            Some(Purpose::Keep) | None => {}
+        }
+    }
+
+    pub(super) fn handle_end_steal(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        request: RequestId,
+        reason: EndStealReason,
+    ) {
+        let Some(ask) = self.asks.get(&request).filter(|ask| ask.victim == from) else {
+            return;
+        };
+        // A policy does not change with the load.
+        let version = match reason {
+            EndStealReason::Policy => u32::MAX,
+            EndStealReason::Done
+            | EndStealReason::NoSurplus
+            | EndStealReason::NotWorthMoving
+            | EndStealReason::Leaving => self
+                .children
+                .get(&from)
+                .map_or(0, |victim| victim.load.version),
+        };
+        if let Purpose::Feed(child) = ask.purpose
+            && reason != EndStealReason::Done
+            && let Some(child) = self.children.get_mut(&child)
+        {
+            child.refused_by.insert(from, version);
+        }
+        self.close_ask(now, from, request);
+    }
+
+    pub(super) fn close_ask(&mut self, now: Time, victim: NodeId, request: RequestId) {
+        if self
+            .asks
+            .get(&request)
+            .is_none_or(|ask| ask.victim != victim)
+        {
+            return;
+        }
+        let Some(ask) = self.asks.remove(&request) else {
+            return;
+        };
+        match ask.purpose {
+            Purpose::Feed(child) => {
+                if let Some(child) = self.children.get_mut(&child)
+                    && child.asking == Some(request)
+                {
+                    child.asking = None;
+                }
+            }
+            Purpose::Relay(number) => self.close_relay(now, number, request),
+            Purpose::Keep => {}
+        }
+    }
+
+    fn close_relay(&mut self, now: Time, number: RequestId, request: RequestId) {
+        let Some(relay) = self.relays.get_mut(&number) else {
+            return;
+        };
+        relay.waiting.remove(&request);
+        if relay.waiting.is_empty()
+            && let (Some(relay), Some(parent)) = (self.relays.remove(&number), self.parent())
+        {
+            let reason = if relay.granted {
+                EndStealReason::Done
+            } else {
+                EndStealReason::NoSurplus
+            };
+            self.end_steal(now, parent, relay.request, reason);
+        }
+    }
+
+    fn end_steal(&mut self, now: Time, parent: NodeId, request: RequestId, reason: EndStealReason) {
+        self.stats.steals_refused += u64::from(reason != EndStealReason::Done);
+        let load = self.load_for(now, parent);
+        self.sessions.send(
+            now,
+            parent,
+            Message::EndSteal {
+                request,
+                reason,
+                load,
+            },
+        );
+    }
+
+    /// The children to ask, each with its part of the terms.
+    fn victims_for(&self, terms: &StealTerms) -> Result<Vec<(NodeId, StealTerms)>, EndStealReason> {
+        let rich = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.is_usable() && child.load.surplus > 0);
+        let rich: Vec<_> = rich
+            .map(|(&node, child)| (node, child.load.surplus_work))
+            .collect();
+        let total: std::time::Duration = rich.iter().map(|(_, work)| *work).sum();
+        if rich.is_empty() {
+            return Err(EndStealReason::NoSurplus);
+        }
+        let farthest = rich
+            .iter()
+            .map(|(node, _)| work_min(self.sessions.path(*node)))
+            .max()
+            .unwrap_or_default();
+        let needed = terms.work_min.saturating_add(farthest);
+        if terms.share.of_work(total) < needed {
+            return Err(EndStealReason::NotWorthMoving);
+        }
+        let least = total / u32::try_from(rich.len()).unwrap_or(u32::MAX) / SMALL_PART;
+        let part = |work: std::time::Duration| {
+            let part = work.as_secs_f64() / total.as_secs_f64() / f64::from(STALENESS);
+            StealTerms {
+                work_min: needed.mul_f64(part.min(1.0)),
+                ..terms.clone()
+            }
+        };
+        let worthy = rich
+            .into_iter()
+            .filter(|(_, work)| *work >= least && !work.is_zero());
+        Ok(worthy.map(|(node, work)| (node, part(work))).collect())
+    }
+}
+
+/// A child with less than this part of the average surplus is not asked.
+const SMALL_PART: u32 = 4;
+/// What a child has now may be this many times less than what it reported.
+const STALENESS: u32 = 2;

@@ -1,0 +1,138 @@
+//! When a child tells its manager that its load has changed.
+//!
+//! A change is told if it could change what the manager does: between none and some, or by a factor. It is
+//! told at once, but not more often than the way allows to make use of; then it is told late.
+
+use std::time::Duration;
+
+use crate::message::Load;
+use crate::path::Path;
+use crate::time::Time;
+
+/// What was told last, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Reporter {
+    told: Load,
+    told_at: Option<Time>,
+    due: Option<Time>,
+}
+
+impl Reporter {
+    /// The present load; what is given back is to be sent now.
+    pub(crate) fn update(&mut self, now: Time, path: Path, load: Load) -> Option<Load> {
+        self.due = None;
+        if !is_news(&self.told, &load) {
+            return None;
+        }
+        let gap = (path.round_trip()).max(GAP_MIN);
+        match self.told_at.map(|at| at + gap) {
+            Some(at) if at > now => {
+                self.due = Some(at);
+                None
+            }
+            _ => Some(self.tell(now, load)),
+        }
+    }
+
+    /// The present load, to be sent in any case.
+    pub(crate) fn tell(&mut self, now: Time, load: Load) -> Load {
+        self.told_at = Some(now);
+        self.due = None;
+        self.told = Load {
+            version: self.told.version + 1,
+            ..load
+        };
+        self.told
+    }
+
+    /// The manager has answered hunger with so many closures, or with hints: it takes this child for as much less
+    /// hungry.
+    pub(crate) fn note_fed(&mut self, closures: usize) {
+        let closures = u32::try_from(closures).unwrap_or(u32::MAX);
+        self.told.hungry = self.told.hungry.saturating_sub(closures);
+    }
+
+    /// When a change that is held back is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.due
+    }
+}
+
+fn is_news(told: &Load, load: &Load) -> bool {
+    told.workers != load.workers
+        || differs(told.hungry.into(), load.hungry.into())
+        || differs(told.surplus.into(), load.surplus.into())
+        || differs(told.surplus_work.as_nanos(), load.surplus_work.as_nanos())
+}
+
+/// From none to some, from some to none, or by half.
+fn differs(told: u128, now: u128) -> bool {
+    (told == 0) != (now == 0) || now > told * 2 || now * 2 < told
+}
+
+/// A local manager hears of one server at most 50 times a second.
+const GAP_MIN: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hungry(hungry: u32) -> Load {
+        Load {
+            workers: 4,
+            hungry,
+            ..Load::default()
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_at_once_and_the_next_when_the_gap_is_over() {
+        let mut reporter = Reporter::default();
+        let told = reporter
+            .update(Time::ZERO, Path::ASSUMED, hungry(0))
+            .expect("workers are news");
+        assert_eq!(told.version, 1);
+        assert_eq!(reporter.update(Time::ZERO, Path::ASSUMED, hungry(1)), None);
+        let due = reporter.poll_timeout().expect("it is held back");
+        let told = reporter
+            .update(due, Path::ASSUMED, hungry(1))
+            .expect("it is due");
+        assert_eq!((told.version, told.hungry), (2, 1));
+    }
+
+    #[test]
+    fn a_change_that_was_undone_in_time_is_not_told() {
+        let mut reporter = Reporter::default();
+        reporter
+            .update(Time::ZERO, Path::ASSUMED, hungry(0))
+            .expect("workers are news");
+        reporter.update(Time::ZERO, Path::ASSUMED, hungry(1));
+        reporter.update(Time::ZERO, Path::ASSUMED, hungry(0));
+        assert_eq!(reporter.poll_timeout(), None);
+    }
+
+    #[test]
+    fn small_changes_are_no_news() {
+        let told = Load {
+            surplus: 10,
+            surplus_work: Duration::from_secs(10),
+            ..hungry(10)
+        };
+        assert!(!is_news(
+            &told,
+            &Load {
+                surplus: 14,
+                surplus_work: Duration::from_secs(6),
+                ..hungry(7)
+            }
+        ));
+        assert!(is_news(
+            &told,
+            &Load {
+                surplus: 21,
+                ..told
+            }
+        ));
+        assert!(is_news(&told, &Load { hungry: 0, ..told }));
+    }
+}

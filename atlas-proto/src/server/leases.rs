@@ -1,0 +1,284 @@
+//! The server's leases: what becomes of closures that it was lent and of those that it has lent on.
+//!
+//! Whatever ends a session ends its leases: closures that the peer had of this server are ready again, closures
+//! that this server had of the peer are not wanted any more.
+
+use std::collections::BTreeMap;
+
+use super::{Phase, Server};
+use crate::engine::{EngineCommand, EngineEvent};
+use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
+use crate::job::Finished;
+use crate::ledger::{Entry, EntryId, Source, State};
+use crate::limits::{HELD_MAX, LEASES_PER_MESSAGE_MAX};
+use crate::message::{JobHeader, LeaseResult, LeasedClosure, Message, ReturnReason};
+use crate::time::Time;
+
+/// Leases to be named to their other side, by peer.
+pub(crate) type LeasesByPeer = BTreeMap<NodeId, Vec<LeaseId>>;
+
+impl Server {
+    pub(super) fn handle_grant(
+        &mut self,
+        now: Time,
+        lender: NodeId,
+        job: JobHeader,
+        closures: Vec<LeasedClosure>,
+    ) {
+        if self.ended.contains(job.alias) {
+            return;
+        }
+        let leases = || closures.iter().map(|leased| leased.lease).collect();
+        if self.phase != Phase::Serving {
+            return self.give_back(now, lender, leases(), ReturnReason::Retreat);
+        }
+        let alias = job.alias;
+        if self.ledger.len() + closures.len() > HELD_MAX || !self.begin_job(job) {
+            return self.give_back(now, lender, leases(), ReturnReason::NoRoom);
+        }
+        for LeasedClosure { lease, closure } in closures {
+            if self.ledger.borrowed(lender, lease).is_none() {
+                self.stats.closures_borrowed += 1;
+                if let Some(state) = self.jobs.get_mut(&alias) {
+                    state.note_closure(&closure);
+                }
+                self.ledger
+                    .insert(alias, Source::Peer { lender, lease }, closure);
+            }
+        }
+    }
+
+    pub(super) fn handle_return_closures(&mut self, borrower: NodeId, leases: &[LeaseId]) {
+        for &lease in leases {
+            if let Some(id) = self.ledger.lent_to(borrower, lease) {
+                self.take_back(id);
+            }
+        }
+    }
+
+    pub(super) fn handle_return_results(&mut self, borrower: NodeId, results: Vec<LeaseResult>) {
+        for LeaseResult { lease, finished } in results {
+            match self
+                .ledger
+                .lent_to(borrower, lease)
+                .and_then(|id| self.ledger.remove(id))
+            {
+                Some(entry) => self.deliver_result(&entry, finished),
+                None => self.stats.results_late += 1,
+            }
+        }
+    }
+
+    pub(super) fn handle_abort_leases(&mut self, now: Time, lender: NodeId, leases: &[LeaseId]) {
+        let entries = leases
+            .iter()
+            .filter_map(|&lease| self.ledger.borrowed(lender, lease))
+            .collect();
+        self.abort(now, entries);
+    }
+
+    pub(super) fn handle_forget_peer(&mut self, now: Time, peer: NodeId, epoch: Epoch) {
+        let known = self.forgotten.entry(peer).or_insert(epoch);
+        *known = epoch.max(*known);
+        if self
+            .sessions
+            .link(peer)
+            .is_some_and(|link| link.theirs() <= epoch)
+        {
+            self.lose_peer(now, peer);
+        }
+    }
+
+    pub(super) fn dispatch_engine(&mut self, now: Time, event: EngineEvent) {
+        match event {
+            EngineEvent::Load { job, load } => self.handle_load(job, load),
+            EngineEvent::Lent {
+                job,
+                request,
+                closures,
+            } => self.handle_lent(now, job, request, closures),
+            EngineEvent::Finished {
+                ticket, finished, ..
+            } => self.handle_finished(ticket, finished),
+            EngineEvent::Unwanted { job, lease } => {
+                let entry = self.ledger.from_engine(job, lease);
+                self.abort(now, entry.into_iter().collect());
+            }
+            EngineEvent::Measured { job, samples } => self.handle_measured(job, samples),
+            EngineEvent::Crashed { job } => self.handle_crash(now, job),
+        }
+    }
+
+    /// The session with a sibling is over.
+    pub(super) fn lose_peer(&mut self, now: Time, peer: NodeId) {
+        self.stats.peers_lost += 1;
+        self.sessions.close(peer);
+        self.hints.forget(peer);
+        self.results.forget(peer);
+        if self.steal.is_some_and(|steal| steal.victim == peer) {
+            self.steal = None;
+        }
+        for id in self.ledger.lent_to_peer(peer) {
+            self.take_back(id);
+        }
+        self.abort(now, self.ledger.borrowed_from_peer(peer));
+    }
+
+    /// The membership is over: nothing that was agreed in it holds. This node joins anew.
+    pub(super) fn start_over(&mut self, now: Time) {
+        self.stats.peers_lost += 1;
+        for peer in self.sessions.peers() {
+            self.sessions.close(peer);
+            self.results.forget(peer);
+        }
+        let jobs: Vec<JobAlias> = self.jobs.keys().copied().collect();
+        for job in jobs {
+            self.drop_job(job);
+        }
+        self.hints.clear();
+        self.steal = None;
+        self.lending.clear();
+        self.forgotten.clear();
+        if self.phase == Phase::Leaving {
+            self.uplink.leave();
+        } else {
+            self.uplink.rejoin(now);
+        }
+    }
+
+    /// Gives all closures of others back to them, and stops what descends from them.
+    pub(super) fn give_all_back(&mut self, now: Time) {
+        let mut returned = LeasesByPeer::new();
+        let mut aborted = LeasesByPeer::new();
+        for (_, entry) in self.ledger.entries() {
+            if let Source::Peer { lender, lease } = entry.source {
+                returned.entry(lender).or_default().push(lease);
+            }
+            if let State::Lent { borrower, lease } = entry.state {
+                aborted.entry(borrower).or_default().push(lease);
+            }
+        }
+        self.send_aborts(now, aborted);
+        let jobs: Vec<JobAlias> = self.jobs.keys().copied().collect();
+        for job in jobs {
+            self.drop_job(job);
+        }
+        for (lender, leases) in returned {
+            self.give_back(now, lender, leases, ReturnReason::Retreat);
+        }
+        self.hints.clear();
+        self.steal = None;
+    }
+
+    fn handle_finished(&mut self, ticket: Ticket, finished: Finished) {
+        match self.ledger.remove(EntryId(ticket.0)) {
+            Some(entry) => self.deliver_result(&entry, finished),
+            None => self.stats.results_late += 1,
+        }
+    }
+
+    /// An engine died with all that it held: its closures go back, what it lent is unwanted.
+    fn handle_crash(&mut self, now: Time, job: JobAlias) {
+        let mut returned = LeasesByPeer::new();
+        let mut unwanted = Vec::new();
+        for id in self.ledger.of_job(job) {
+            let Some(entry) = self.ledger.entry(id) else {
+                continue;
+            };
+            match (entry.source, entry.state) {
+                (Source::Peer { lender, lease }, State::Running) => {
+                    returned.entry(lender).or_default().push(lease);
+                    self.ledger.remove(id);
+                }
+                (Source::Engine { .. }, _) => unwanted.push(id),
+                (Source::Peer { .. } | Source::Root, _) => {}
+            }
+        }
+        self.abort(now, unwanted);
+        for (lender, leases) in returned {
+            self.give_back(now, lender, leases, ReturnReason::EngineFailed);
+        }
+        self.forget_engine(job);
+    }
+
+    fn deliver_result(&mut self, entry: &Entry, finished: Finished) {
+        match entry.source {
+            Source::Peer { lender, lease } => {
+                self.results.push(lender, LeaseResult { lease, finished })
+            }
+            Source::Engine { lease } => {
+                self.commands.push_back(EngineCommand::ReturnResult {
+                    job: entry.job,
+                    lease,
+                    finished,
+                });
+            }
+            Source::Root => {}
+        }
+    }
+
+    /// A closure that was lent is undone: it is ready again, here or in the engine that it came from.
+    fn take_back(&mut self, id: EntryId) {
+        let Some(entry) = self.ledger.entry(id) else {
+            return;
+        };
+        self.stats.closures_requeued += 1;
+        if let Source::Engine { lease } = entry.source {
+            self.commands.push_back(EngineCommand::Reclaim {
+                job: entry.job,
+                lease,
+            });
+            self.ledger.remove(id);
+        } else {
+            self.ledger.requeue(id);
+        }
+    }
+
+    /// Nobody wants the results of these entries.
+    pub(super) fn abort(&mut self, now: Time, entries: Vec<EntryId>) {
+        let mut aborted = LeasesByPeer::new();
+        for id in entries {
+            let Some(entry) = self.ledger.remove(id) else {
+                continue;
+            };
+            match entry.state {
+                State::Ready => {}
+                State::Running => {
+                    self.commands.push_back(EngineCommand::Abort {
+                        job: entry.job,
+                        ticket: Ticket(id.0),
+                    });
+                }
+                State::Lent { borrower, lease } => aborted.entry(borrower).or_default().push(lease),
+            }
+        }
+        self.send_aborts(now, aborted);
+    }
+
+    fn send_aborts(&mut self, now: Time, aborted: LeasesByPeer) {
+        for (borrower, leases) in aborted {
+            for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
+                self.sessions.send(
+                    now,
+                    borrower,
+                    Message::AbortLeases {
+                        leases: leases.to_vec(),
+                    },
+                );
+            }
+        }
+    }
+
+    fn give_back(&mut self, now: Time, lender: NodeId, leases: Vec<LeaseId>, reason: ReturnReason) {
+        for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
+            self.sessions.send(
+                now,
+                lender,
+                Message::ReturnClosures {
+                    leases: leases.to_vec(),
+                    reason,
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The server machine: one machine that computes, as a child of one domain.
+//!
+//! **Calling contract.** After each input (`handle_*`, [`Server::retreat`], [`Server::resume`],
+//! [`Server::leave`]) drain [`Server::poll_transmit`] and [`Server::poll_engine`], then arm a timer for
+//! [`Server::poll_timeout`] and call [`Server::handle_timeout`] when it is due. Time never goes back.
+//!
+//! What it decides: whom to ask for work and when (`thief`), what to give to whom (`victim`), what becomes of
+//! leases (`leases`), which engine gets how many workers and which closures (`work`). It must never know what is in a
+//! closure, nor where a job came from.
+
+mod leases;
+mod thief;
+mod victim;
+mod work;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::engine::{EngineCommand, EngineEvent};
+use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
+use crate::ledger::Ledger;
+use crate::limits::CHILDREN_MAX;
+use crate::message::{ChildInfo, Load, Message, Packet};
+use crate::path::Path;
+use crate::report::Reporter;
+use crate::results::ResultQueues;
+use crate::rng::Rng;
+use crate::sessions::{Sessions, Transmit};
+use crate::stats::Stats;
+use crate::time::Time;
+use crate::uplink::Uplink;
+
+pub(crate) use leases::LeasesByPeer;
+
+use thief::Hints;
+use victim::Lending;
+use work::{EndedJobs, ServerJob};
+
+/// What a server is.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Its own name.
+    pub node: NodeId,
+    /// The manager of its domain.
+    pub manager: NodeId,
+    /// Its workers, at least one.
+    pub workers: u32,
+    /// Larger than that of any earlier life of this node: the time of its start will do.
+    pub incarnation: u64,
+}
+
+/// The machine. Its module says how it is called.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    rng: Rng,
+    phase: Phase,
+    uplink: Uplink,
+    sessions: Sessions,
+    reporter: Reporter,
+    ledger: Ledger,
+    jobs: BTreeMap<JobAlias, ServerJob>,
+    ended: EndedJobs,
+    results: ResultQueues,
+    hints: Hints,
+    steal: Option<Steal>,
+    /// Questions to engines, by their number.
+    lending: BTreeMap<RequestId, Lending>,
+    /// The last membership of each sibling that is known to be over.
+    forgotten: BTreeMap<NodeId, Epoch>,
+    last_request: u64,
+    commands: VecDeque<EngineCommand>,
+    stats: Stats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// The owner has the machine; the membership goes on.
+    Retreated,
+    Leaving,
+}
+
+/// The one steal that is outstanding.
+#[derive(Clone, Copy, Debug)]
+struct Steal {
+    victim: NodeId,
+    request: RequestId,
+}
+
+impl Server {
+    /// A server that begins to join its domain.
+    #[must_use]
+    pub fn new(config: ServerConfig, seed: u64, now: Time) -> Self {
+        let info = ChildInfo::Server {
+            workers: config.workers,
+        };
+        let uplink = Uplink::new(now, config.manager, info, config.incarnation);
+        Self {
+            rng: Rng::new(seed),
+            phase: Phase::Serving,
+            uplink,
+            sessions: Sessions::default(),
+            reporter: Reporter::default(),
+            ledger: Ledger::default(),
+            jobs: BTreeMap::new(),
+            ended: EndedJobs::default(),
+            results: ResultQueues::default(),
+            hints: Hints::default(),
+            steal: None,
+            lending: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
+            last_request: 0,
+            commands: VecDeque::new(),
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// A packet has come from `from`, whom the driver has authenticated.
+    pub fn handle_packet(&mut self, now: Time, from: NodeId, packet: Packet) {
+        if from == self.uplink.manager() {
+            self.handle_manager_packet(now, packet);
+        } else if self.admits(now, from, &packet) {
+            self.deliver(now, from, packet);
+        }
+        self.settle(now);
+    }
+
+    /// The driver has measured the way to a neighbour.
+    pub fn handle_path(&mut self, _now: Time, peer: NodeId, path: Path) {
+        self.sessions.set_path(peer, path);
+    }
+
+    /// An engine of this machine has something to say.
+    pub fn handle_engine(&mut self, now: Time, event: EngineEvent) {
+        self.dispatch_engine(now, event);
+        self.settle(now);
+    }
+
+    /// It is time for something.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.uplink.is_lost(now, &self.sessions) {
+            self.start_over(now);
+        }
+        self.uplink
+            .handle_timeout(now, &mut self.sessions, &mut self.rng);
+        self.sessions.handle_timeout(now);
+        self.settle(now);
+    }
+
+    /// The owner wants the machine: everything goes back, nothing is taken in.
+    pub fn retreat(&mut self, now: Time) {
+        if self.phase == Phase::Serving {
+            self.phase = Phase::Retreated;
+            self.give_all_back(now);
+            self.settle(now);
+        }
+    }
+
+    /// The owner is gone again.
+    pub fn resume(&mut self, now: Time) {
+        if self.phase == Phase::Retreated {
+            self.phase = Phase::Serving;
+            self.settle(now);
+        }
+    }
+
+    /// Gives everything back and leaves the domain; [`Server::has_left`] says when that is done.
+    pub fn leave(&mut self, now: Time) {
+        if self.phase != Phase::Leaving {
+            self.phase = Phase::Leaving;
+            self.give_all_back(now);
+            self.sessions
+                .send(now, self.uplink.manager(), Message::LeaveDomain);
+            self.settle(now);
+        }
+    }
+
+    /// The manager knows that this server has left, or has none to tell.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        let told = self
+            .sessions
+            .link(self.uplink.manager())
+            .is_none_or(crate::link::Link::is_flushed);
+        self.phase == Phase::Leaving && (self.uplink.is_left() || told)
+    }
+
+    /// The next packet to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.sessions.poll_transmit()
+    }
+
+    /// The next command for an engine.
+    pub fn poll_engine(&mut self) -> Option<EngineCommand> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Server::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let member = self.uplink.epoch().is_some();
+        let timers = [
+            self.sessions.poll_timeout(),
+            self.uplink.poll_timeout(&self.sessions),
+            self.results.poll_timeout(),
+            self.reporter.poll_timeout().filter(|_| member),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    /// What this node holds and has lent.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The membership, while there is one.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.uplink.epoch()
+    }
+
+    /// The epoch of the session with `peer`, as `peer` counts it, while there is one.
+    #[must_use]
+    pub fn session(&self, peer: NodeId) -> Option<Epoch> {
+        self.sessions.link(peer).map(crate::link::Link::theirs)
+    }
+
+    /// The load as it would be reported now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        if self.phase != Phase::Serving {
+            return Load::default();
+        }
+        let (idle, ready) = (self.idle_workers(), self.ready_closures());
+        // With nothing ready, the closure that runs may be the last: the next is asked for ahead of need.
+        let soon = u32::from(idle == 0 && ready == 0);
+        let surplus = ready.saturating_sub(idle);
+        Load {
+            version: 0,
+            workers: self.config.workers,
+            hungry: if self.is_served() {
+                0
+            } else {
+                idle.saturating_sub(ready) + soon
+            },
+            surplus,
+            surplus_work: if surplus == 0 {
+                std::time::Duration::ZERO
+            } else {
+                self.ready_work()
+            },
+            reach: std::time::Duration::ZERO,
+        }
+    }
+
+    fn handle_manager_packet(&mut self, now: Time, packet: Packet) {
+        if let Message::WelcomeChild { nonce, epoch } = packet.message {
+            if self
+                .uplink
+                .handle_welcome(now, nonce, epoch, &mut self.sessions)
+            {
+                self.report_anyway(now);
+            }
+        } else if let Message::RefuseChild { nonce, .. } = packet.message {
+            self.uplink.handle_refusal(now, nonce);
+        } else if packet.message == Message::ExpelChild {
+            if self.uplink.is_expelled(packet.from) {
+                self.start_over(now);
+            }
+        } else {
+            self.deliver(now, self.uplink.manager(), packet);
+        }
+    }
+
+    /// A sibling may speak if it knows this membership and its own is not known to be over.
+    fn admits(&mut self, now: Time, from: NodeId, packet: &Packet) -> bool {
+        let Some(mine) = self.uplink.epoch() else {
+            return false;
+        };
+        let over = self
+            .forgotten
+            .get(&from)
+            .is_some_and(|&epoch| packet.from <= epoch);
+        if packet.to != mine || packet.from == Epoch::NONE || over {
+            return false;
+        }
+        match self.sessions.link(from).map(crate::link::Link::theirs) {
+            Some(known) if known >= packet.from => known == packet.from,
+            Some(_) => {
+                self.lose_peer(now, from);
+                self.sessions.open(now, from, mine, packet.from);
+                true
+            }
+            None if self.sessions.peers().len() >= CHILDREN_MAX => false,
+            None => {
+                self.sessions.open(now, from, mine, packet.from);
+                true
+            }
+        }
+    }
+
+    fn deliver(&mut self, now: Time, from: NodeId, packet: Packet) {
+        for message in self.sessions.receive(now, from, packet) {
+            self.dispatch(now, from, message);
+        }
+    }
+
+    fn dispatch(&mut self, now: Time, from: NodeId, message: Message) {
+        let from_manager = from == self.uplink.manager();
+        match message {
+            Message::RequestSteal { request, terms } => {
+                self.handle_request_steal(now, from, request, &terms)
+            }
+            Message::EndSteal { request, .. } => self.handle_end_steal(from, request),
+            Message::GrantClosures {
+                request,
+                more,
+                load,
+                job,
+                closures,
+            } => {
+                self.note_answer(from, request, more, load.surplus);
+                if from_manager {
+                    self.reporter.note_fed(closures.len());
+                }
+                self.handle_grant(now, from, job, closures);
+            }
+            Message::ReturnClosures { leases, .. } => self.handle_return_closures(from, &leases),
+            Message::ReturnResults { results } => self.handle_return_results(from, results),
+            Message::AbortLeases { leases } => self.handle_abort_leases(now, from, &leases),
+            Message::HintPeers { peers } if from_manager => self.handle_hint_peers(peers),
+            Message::ForgetPeer { peer, epoch } if from_manager => {
+                self.handle_forget_peer(now, peer, epoch)
+            }
+            Message::EndJob { job } if from_manager => self.end_job(job),
+            // Nothing that a server is told by this peer: a later version's, or a hostile one's.
+            Message::HintPeers { .. }
+            | Message::ForgetPeer { .. }
+            | Message::EndJob { .. }
+            | Message::JoinDomain { .. }
+            | Message::WelcomeChild { .. }
+            | Message::RefuseChild { .. }
+            | Message::ExpelChild
+            | Message::LeaveDomain
+            | Message::KeepAlive
+            | Message::ReportLoad(_) => {}
+        }
+    }
+
+    /// Does what follows from the present state: after every input.
+    fn settle(&mut self, now: Time) {
+        while let Some(peer) = self.sessions.poll_overflow() {
+            if peer == self.uplink.manager() {
+                self.start_over(now);
+            } else {
+                self.lose_peer(now, peer);
+            }
+        }
+        if self.phase == Phase::Serving {
+            self.share_workers();
+            self.feed_engines();
+        }
+        while let Some((lender, results)) = self.results.poll(now, |peer| self.sessions.path(peer))
+        {
+            self.sessions
+                .send(now, lender, Message::ReturnResults { results });
+        }
+        if self.phase == Phase::Serving && self.uplink.epoch().is_some() {
+            self.seek(now);
+        }
+        self.report(now);
+    }
+
+    fn report(&mut self, now: Time) {
+        let manager = self.uplink.manager();
+        if self.uplink.epoch().is_none() {
+            return;
+        }
+        let quiet = self
+            .uplink
+            .keep_alive_at(&self.sessions)
+            .is_some_and(|at| at <= now);
+        if quiet {
+            return self.report_anyway(now);
+        }
+        let path = self.sessions.path(manager);
+        if let Some(load) = self.reporter.update(now, path, self.load()) {
+            self.sessions.send(now, manager, Message::ReportLoad(load));
+        }
+    }
+
+    /// The load to go with an answer: to the manager it is a report.
+    fn load_for(&mut self, now: Time, peer: NodeId) -> Load {
+        let load = self.load();
+        if peer == self.uplink.manager() {
+            self.reporter.tell(now, load)
+        } else {
+            load
+        }
+    }
+
+    fn report_anyway(&mut self, now: Time) {
+        let load = self.reporter.tell(now, self.load());
+        self.sessions
+            .send(now, self.uplink.manager(), Message::ReportLoad(load));
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+}

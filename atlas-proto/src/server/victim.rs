@@ -1,0 +1,315 @@
+//! The server as a victim: what it gives to whom.
+//!
+//! It gives closures of the job with the most expected work, those expected to hold the most first (in a
+//! tree these are the oldest), until the thief's share of the work is reached. What its own
+//! idle workers will take is not given; to a thief that only asks ahead of need, neither is what its busy ones will
+//! take next. If what could be given would not repay its move, nothing is.
+
+use std::time::Duration;
+
+use super::thief::times;
+use super::{Phase, Server};
+use crate::cost::repays;
+use crate::engine::{EngineCommand, ReadyRun};
+use crate::ids::{EngineLease, JobAlias, NodeId, RequestId};
+use crate::job::Closure;
+use crate::ledger::{EntryId, Source};
+use crate::limits::GRANT_CLOSURES_MAX;
+use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, StealTerms};
+use crate::time::Time;
+
+/// A question to an engine: for whom it is asked.
+#[derive(Debug)]
+pub(super) struct Lending {
+    thief: NodeId,
+    request: RequestId,
+    /// Something was granted from the queue already.
+    granted: bool,
+}
+
+/// What is to be given.
+#[derive(Debug, Default)]
+struct Plan {
+    queued: Vec<EntryId>,
+    from_engine: u32,
+    work: Duration,
+    bytes: usize,
+}
+
+impl Plan {
+    fn closures(&self) -> usize {
+        self.queued.len() + self.from_engine as usize
+    }
+}
+
+impl Server {
+    pub(super) fn handle_request_steal(
+        &mut self,
+        now: Time,
+        thief: NodeId,
+        request: RequestId,
+        terms: &StealTerms,
+    ) {
+        match self.plan_grant(terms) {
+            Ok((job, plan)) => self.grant(now, thief, request, job, plan),
+            Err(reason) => self.end_steal(now, thief, request, reason),
+        }
+    }
+
+    /// The engine has answered: what it gave goes to the thief, or back if the thief is gone.
+    pub(super) fn handle_lent(
+        &mut self,
+        now: Time,
+        job: JobAlias,
+        request: RequestId,
+        closures: Vec<(EngineLease, Closure)>,
+    ) {
+        let lending = self.lending.remove(&request);
+        let lending = lending
+            .filter(|lending| self.sessions.is_open(lending.thief) && self.phase == Phase::Serving);
+        let Some(lending) = lending else {
+            self.commands.extend(
+                closures
+                    .into_iter()
+                    .map(|(lease, _)| EngineCommand::Reclaim { job, lease }),
+            );
+            return;
+        };
+        if closures.is_empty() {
+            let reason = if lending.granted {
+                EndStealReason::Done
+            } else {
+                EndStealReason::NoSurplus
+            };
+            return self.end_steal(now, lending.thief, lending.request, reason);
+        }
+        let entry = |(lease, closure)| self.ledger.insert(job, Source::Engine { lease }, closure);
+        let entries: Vec<EntryId> = closures.into_iter().map(entry).collect();
+        self.send_grant(
+            now,
+            lending.thief,
+            Some(lending.request),
+            job,
+            &entries,
+            false,
+        );
+    }
+
+    fn plan_grant(&self, terms: &StealTerms) -> Result<(JobAlias, Plan), EndStealReason> {
+        if self.phase != Phase::Serving {
+            return Err(EndStealReason::Leaving);
+        }
+        let reserve = if terms.idle { 0 } else { self.config.workers };
+        let spare = self
+            .ready_closures()
+            .saturating_sub(self.idle_workers())
+            .saturating_sub(reserve);
+        if spare == 0 {
+            return Err(EndStealReason::NoSurplus);
+        }
+        let allowed = |job: &JobAlias| match &terms.destination {
+            None => true,
+            Some(to) => self
+                .jobs
+                .get(job)
+                .is_some_and(|job| to.admits(&job.spec.origin)),
+        };
+        let richest = self
+            .jobs
+            .keys()
+            .filter(|job| allowed(job))
+            .max_by_key(|&&job| self.ready_work_of(job));
+        let job = *richest.ok_or(EndStealReason::Policy)?;
+        let plan = self.choose(job, spare, terms);
+        if plan.closures() == 0 {
+            let any = self.ready_of(job) > 0;
+            return Err(if any {
+                EndStealReason::NotWorthMoving
+            } else {
+                EndStealReason::NoSurplus
+            });
+        }
+        if plan.work < terms.work_min {
+            return Err(EndStealReason::NotWorthMoving);
+        }
+        Ok((job, plan))
+    }
+
+    /// Picks from the queue and from the engine, what is expected to hold the most first.
+    fn choose(&self, job: JobAlias, spare: u32, terms: &StealTerms) -> Plan {
+        let Some(state) = self.jobs.get(&job) else {
+            return Plan::default();
+        };
+        let target = terms.share.of_work(self.ready_work_of(job));
+        let most = (spare as usize).min(GRANT_CLOSURES_MAX);
+        let most = if target.is_zero() {
+            most.min(terms.share.of_count(spare) as usize)
+        } else {
+            most
+        };
+        let mut plan = Plan::default();
+        let mut queued = self.ledger.ready(job).peekable();
+        let mut runs = state.load.oldest.iter().copied().peekable();
+        let mut in_run = runs.peek().map_or(0, |run| run.closures);
+        while plan.closures() < most
+            && (plan.work < target || plan.closures() == 0 || target.is_zero())
+        {
+            let engine = runs
+                .peek()
+                .map(|run: &ReadyRun| state.model.expected(run.kind));
+            let queue = queued.peek().map(|&id| self.expected_of(id));
+            if queue.is_some() && queue.map(|(work, _)| work) >= engine {
+                let Some((id, (work, bytes))) = queued.next().zip(queue) else {
+                    break;
+                };
+                if repays(terms, bytes, work) && plan.bytes + bytes <= GRANT_BYTES {
+                    plan.queued.push(id);
+                    plan.work += work;
+                    plan.bytes += bytes;
+                }
+            } else if let Some(work) = engine {
+                if !repays(terms, state.closure_bytes, work) {
+                    break;
+                }
+                plan.from_engine += 1;
+                plan.work += work;
+                in_run -= 1;
+                if in_run == 0 {
+                    runs.next();
+                    in_run = runs.peek().map_or(0, |run| run.closures);
+                }
+            } else {
+                break;
+            }
+        }
+        plan
+    }
+
+    fn grant(&mut self, now: Time, thief: NodeId, request: RequestId, job: JobAlias, plan: Plan) {
+        let ask_engine = plan.from_engine > 0;
+        let granted = !plan.queued.is_empty();
+        if granted {
+            self.send_grant(now, thief, Some(request), job, &plan.queued, ask_engine);
+        }
+        if ask_engine {
+            let question = self.next_request();
+            self.lending.insert(
+                question,
+                Lending {
+                    thief,
+                    request,
+                    granted,
+                },
+            );
+            if let Some(state) = self.jobs.get_mut(&job) {
+                state.note_lent(plan.from_engine);
+            }
+            self.commands.push_back(EngineCommand::Lend {
+                job,
+                request: question,
+                closures_max: plan.from_engine,
+            });
+        }
+    }
+
+    fn send_grant(
+        &mut self,
+        now: Time,
+        thief: NodeId,
+        request: Option<RequestId>,
+        job: JobAlias,
+        entries: &[EntryId],
+        more: bool,
+    ) {
+        let Some(state) = self.jobs.get(&job) else {
+            return;
+        };
+        let spec = state.spec.clone();
+        let mut closures = Vec::with_capacity(entries.len());
+        for &id in entries {
+            let (expected, _) = self.expected_of(id);
+            let lease = self.ledger.lend(id, thief);
+            let entry = self.ledger.entry(id).expect("it was just lent");
+            closures.push(LeasedClosure {
+                lease,
+                closure: Closure {
+                    expected,
+                    ..entry.closure.clone()
+                },
+            });
+        }
+        self.stats.closures_lent += closures.len() as u64;
+        let (load, job) = (self.load_for(now, thief), JobHeader { alias: job, spec });
+        self.sessions.send(
+            now,
+            thief,
+            Message::GrantClosures {
+                request,
+                more,
+                load,
+                job,
+                closures,
+            },
+        );
+    }
+
+    fn end_steal(&mut self, now: Time, thief: NodeId, request: RequestId, reason: EndStealReason) {
+        self.stats.steals_refused += 1;
+        let load = self.load_for(now, thief);
+        self.sessions.send(
+            now,
+            thief,
+            Message::EndSteal {
+                request,
+                reason,
+                load,
+            },
+        );
+    }
+
+    /// The work expected in an entry, and its bytes.
+    pub(super) fn expected_of(&self, id: EntryId) -> (Duration, usize) {
+        let Some(entry) = self.ledger.entry(id) else {
+            return (Duration::ZERO, 0);
+        };
+        let model = self
+            .jobs
+            .get(&entry.job)
+            .map(|job| job.model.expected(entry.closure.kind));
+        (
+            model.unwrap_or(entry.closure.expected),
+            entry.closure.args.len(),
+        )
+    }
+
+    pub(super) fn ready_work_of(&self, job: JobAlias) -> Duration {
+        let Some(state) = self.jobs.get(&job) else {
+            return Duration::ZERO;
+        };
+        let runs = state.load.oldest.iter();
+        let in_engine: Duration = runs
+            .map(|run| times(state.model.expected(run.kind), run.closures))
+            .sum();
+        let (mut sampled, mut work) = (0, Duration::ZERO);
+        for id in self.ledger.ready(job).take(QUEUE_SAMPLE) {
+            sampled += 1;
+            work += self.expected_of(id).0;
+        }
+        let queued = u32::try_from(self.ledger.ready_of(job)).unwrap_or(u32::MAX);
+        in_engine
+            + if sampled == 0 {
+                work
+            } else {
+                times(work / sampled, queued)
+            }
+    }
+
+    pub(super) fn ready_work(&self) -> Duration {
+        self.jobs.keys().map(|&job| self.ready_work_of(job)).sum()
+    }
+}
+
+/// Closures of one grant hold at most this many bytes, so that a packet always fits.
+const GRANT_BYTES: usize = 1 << 20;
+/// The work of a long queue is estimated from its oldest entries.
+const QUEUE_SAMPLE: usize = 32;

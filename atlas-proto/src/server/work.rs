@@ -1,0 +1,270 @@
+//! The server's engines: which job gets how many workers, and which closures.
+//!
+//! Workers are shared equally among the jobs that have something to run; what one cannot use goes to the
+//! others. A closure stays in the server's queue, where it can be lent on or given back at no cost, until a
+//! worker is idle or about to be.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::Server;
+use crate::cost::CostModel;
+use crate::engine::{EngineCommand, EngineLoad, Measured};
+use crate::ids::{JobAlias, Ticket};
+use crate::job::{Closure, JobSpec};
+use crate::ledger::EntryId;
+use crate::limits::JOBS_MAX;
+use crate::message::JobHeader;
+
+/// A job with an engine here.
+#[derive(Debug)]
+pub(super) struct ServerJob {
+    pub(super) spec: Arc<JobSpec>,
+    pub(super) model: CostModel,
+    /// As last told, corrected by what was done since.
+    pub(super) load: EngineLoad,
+    /// What a closure's arguments take, on average.
+    pub(super) closure_bytes: usize,
+    workers: u32,
+    started: bool,
+}
+
+/// The jobs that ended last: a grant that was under way must not bring one back.
+#[derive(Debug, Default)]
+pub(super) struct EndedJobs(VecDeque<JobAlias>);
+
+impl EndedJobs {
+    pub(super) fn contains(&self, job: JobAlias) -> bool {
+        self.0.contains(&job)
+    }
+
+    fn insert(&mut self, job: JobAlias) {
+        if self.0.len() == ENDED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(job);
+    }
+}
+
+impl ServerJob {
+    fn new(spec: Arc<JobSpec>) -> Self {
+        let load = EngineLoad::default();
+        Self {
+            spec,
+            model: CostModel::default(),
+            load,
+            closure_bytes: 0,
+            workers: 0,
+            started: false,
+        }
+    }
+
+    pub(super) fn note_closure(&mut self, closure: &Closure) {
+        self.model.hear(closure);
+        self.closure_bytes = (self.closure_bytes * 7 + closure.args.len()) / 8;
+    }
+
+    /// So many of the oldest were asked of the engine.
+    pub(super) fn note_lent(&mut self, mut closures: u32) {
+        self.load.ready = self.load.ready.saturating_sub(closures);
+        for run in &mut self.load.oldest {
+            let taken = run.closures.min(closures);
+            run.closures -= taken;
+            closures -= taken;
+        }
+        self.load.oldest.retain(|run| run.closures > 0);
+    }
+
+    /// How many workers it could keep busy.
+    fn demand(&self, queued: usize) -> u32 {
+        let busy = self.workers.saturating_sub(self.load.idle);
+        busy.saturating_add(self.load.ready)
+            .saturating_add(u32::try_from(queued).unwrap_or(u32::MAX))
+    }
+}
+
+impl Server {
+    /// Makes sure that the job is known. False if there are too many.
+    pub(super) fn begin_job(&mut self, job: JobHeader) -> bool {
+        if !self.jobs.contains_key(&job.alias) {
+            if self.jobs.len() >= JOBS_MAX {
+                return false;
+            }
+            self.jobs.insert(job.alias, ServerJob::new(job.spec));
+        }
+        true
+    }
+
+    pub(super) fn end_job(&mut self, job: JobAlias) {
+        self.ended.insert(job);
+        self.drop_job(job);
+    }
+
+    /// Forgets a job and all closures of it, telling nobody but its engine.
+    pub(super) fn drop_job(&mut self, job: JobAlias) {
+        for id in self.ledger.of_job(job) {
+            self.ledger.remove(id);
+        }
+        if self.jobs.remove(&job).is_some_and(|state| state.started) {
+            self.commands.push_back(EngineCommand::Stop { job });
+        }
+    }
+
+    /// The engine of a job is gone; the next closure starts another.
+    pub(super) fn forget_engine(&mut self, job: JobAlias) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            (state.started, state.workers, state.load) = (false, 0, EngineLoad::default());
+        }
+    }
+
+    pub(super) fn handle_load(&mut self, job: JobAlias, load: EngineLoad) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.load = load;
+        }
+    }
+
+    pub(super) fn handle_measured(&mut self, job: JobAlias, samples: Vec<Measured>) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            samples
+                .into_iter()
+                .for_each(|sample| state.model.learn(sample));
+        }
+    }
+
+    /// Workers with nothing to run, in an engine or in none.
+    pub(super) fn idle_workers(&self) -> u32 {
+        let assigned: u32 = self.jobs.values().map(|job| job.workers).sum();
+        let idle: u32 = self
+            .jobs
+            .values()
+            .map(|job| job.load.idle.min(job.workers))
+            .sum();
+        self.config.workers.saturating_sub(assigned) + idle
+    }
+
+    /// Closures in the queue and in the engines that nobody runs yet.
+    pub(super) fn ready_closures(&self) -> u32 {
+        self.jobs
+            .keys()
+            .map(|&job| self.ready_of(job))
+            .fold(0, u32::saturating_add)
+    }
+
+    pub(super) fn ready_of(&self, job: JobAlias) -> u32 {
+        let engine = self.jobs.get(&job).map_or(0, |state| state.load.ready);
+        engine.saturating_add(u32::try_from(self.ledger.ready_of(job)).unwrap_or(u32::MAX))
+    }
+
+    /// Gives each job its share of the workers, where that has changed.
+    pub(super) fn share_workers(&mut self) {
+        let demands = self
+            .jobs
+            .iter()
+            .map(|(&job, state)| (job, state.demand(self.ledger.ready_of(job))));
+        let shares = equal_shares(self.config.workers, demands.collect());
+        for (job, share) in shares {
+            let Some(state) = self.jobs.get_mut(&job) else {
+                continue;
+            };
+            if state.workers == share {
+                continue;
+            }
+            if !state.started {
+                state.started = true;
+                self.commands.push_back(EngineCommand::Start {
+                    job,
+                    spec: state.spec.clone(),
+                });
+            }
+            // New workers are idle until the engine says otherwise; of those that leave, the idle go first.
+            state.load.idle = (state.load.idle + share)
+                .saturating_sub(state.workers)
+                .min(share);
+            state.workers = share;
+            self.commands.push_back(EngineCommand::SetWorkers {
+                job,
+                workers: share,
+            });
+        }
+    }
+
+    /// Hands closures to engines whose workers are idle, or will be when what they run is done.
+    pub(super) fn feed_engines(&mut self) {
+        let jobs: Vec<JobAlias> = self.ledger.ready_jobs().collect();
+        for job in jobs {
+            while let Some(id) = self.next_to_feed(job) {
+                let Some(entry) = self.ledger.entry(id) else {
+                    break;
+                };
+                let closure = entry.closure.clone();
+                self.ledger.run(id);
+                self.commands.push_back(EngineCommand::Accept {
+                    job,
+                    ticket: Ticket(id.0),
+                    closure,
+                });
+            }
+        }
+    }
+
+    /// The closure that the engine should have next: the youngest, so that the older stay for thieves.
+    fn next_to_feed(&mut self, job: JobAlias) -> Option<EntryId> {
+        let state = self.jobs.get_mut(&job)?;
+        if state.workers == 0 || (state.load.idle == 0 && state.load.ready > 0) {
+            return None;
+        }
+        let id = self.ledger.ready(job).next_back()?;
+        if state.load.idle > 0 {
+            state.load.idle -= 1;
+        } else {
+            state.load.ready += 1;
+        }
+        Some(id)
+    }
+}
+
+/// Divides `workers` among jobs with these demands: equally, but nobody gets more than it demands while another
+/// lacks. What nobody demands goes to those that demand most; a job with no demand keeps none.
+fn equal_shares(workers: u32, demands: BTreeMap<JobAlias, u32>) -> BTreeMap<JobAlias, u32> {
+    let mut shares: BTreeMap<JobAlias, u32> = demands.keys().map(|&job| (job, 0)).collect();
+    if let [only] = demands.keys().collect::<Vec<_>>()[..] {
+        shares.insert(*only, workers);
+        return shares;
+    }
+    for _ in 0..workers {
+        let lacking = demands
+            .iter()
+            .filter(|(job, demand)| shares[job] < **demand);
+        let Some((&job, _)) = lacking.min_by_key(|(job, _)| shares[job]) else {
+            break;
+        };
+        shares.entry(job).and_modify(|share| *share += 1);
+    }
+    shares
+}
+
+/// A grant is under way for seconds at most; fewer jobs than this end in that time.
+const ENDED_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(workers: u32, demands: &[u32]) -> Vec<u32> {
+        let demands = demands
+            .iter()
+            .zip(0..)
+            .map(|(&demand, job)| (JobAlias(job), demand))
+            .collect();
+        equal_shares(workers, demands).into_values().collect()
+    }
+
+    #[test]
+    fn jobs_share_workers_equally_up_to_their_demand() {
+        assert_eq!(shares(4, &[0]), [4]);
+        assert_eq!(shares(4, &[9, 9]), [2, 2]);
+        assert_eq!(shares(4, &[1, 9]), [1, 3]);
+        assert_eq!(shares(4, &[0, 9]), [0, 4]);
+        assert_eq!(shares(2, &[5, 5, 5]), [1, 1, 0]);
+    }
+}

@@ -1,0 +1,20 @@
+//! What a machine counts, for metrics and tests.
+
+/// Counters since the machine began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Steals that this node has asked for.
+    pub steals_asked: u64,
+    /// Steals that this node has refused or could not satisfy (further).
+    pub steals_refused: u64,
+    /// Closures that this node has lent.
+    pub closures_lent: u64,
+    /// Closures that this node was lent.
+    pub closures_borrowed: u64,
+    /// Results that came for a lease that was over, or never was: dropped.
+    pub results_late: u64,
+    /// Closures that a borrower gave back, or lost with it: ready again.
+    pub closures_requeued: u64,
+    /// Memberships or sessions that ended without a word.
+    pub peers_lost: u64,
+}

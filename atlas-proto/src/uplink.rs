@@ -1,0 +1,173 @@
+//! A child's membership in its manager's domain, for servers and for managers of sub-domains.
+//!
+//! ```text
+//!   Joining --WelcomeChild--> Member --LeaveDomain--> Left
+//!      ^                        |
+//!      +-- expelled, or silent -+
+//! ```
+//!
+//! A membership has an epoch, given by the manager. When it is over, so is all that was agreed in it; the
+//! child joins again and gets a later one.
+
+use std::time::Duration;
+
+use crate::ids::{Epoch, NodeId};
+use crate::limits::KEEP_ALIVE;
+use crate::message::{ChildInfo, Message};
+use crate::rng::Rng;
+use crate::sessions::Sessions;
+use crate::time::Time;
+
+/// A child's side of its membership.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    manager: NodeId,
+    info: ChildInfo,
+    /// The last attempt's number: later attempts have larger ones.
+    nonce: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Joining { tries: u32, retry_at: Time },
+    Member { epoch: Epoch },
+    Left,
+}
+
+impl Uplink {
+    /// Begins to join. `incarnation` must be larger than that of any earlier life of this node.
+    pub(crate) fn new(now: Time, manager: NodeId, info: ChildInfo, incarnation: u64) -> Self {
+        let nonce = incarnation << ATTEMPT_BITS;
+        Self {
+            manager,
+            info,
+            nonce,
+            phase: Phase::Joining {
+                tries: 0,
+                retry_at: now,
+            },
+        }
+    }
+
+    pub(crate) fn manager(&self) -> NodeId {
+        self.manager
+    }
+
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        match self.phase {
+            Phase::Member { epoch } => Some(epoch),
+            Phase::Joining { .. } | Phase::Left => None,
+        }
+    }
+
+    /// The manager has answered. True if the membership begins with it.
+    pub(crate) fn handle_welcome(
+        &mut self,
+        now: Time,
+        nonce: u64,
+        epoch: Epoch,
+        sessions: &mut Sessions,
+    ) -> bool {
+        let joining = matches!(self.phase, Phase::Joining { .. });
+        if !joining || nonce != self.nonce || epoch == Epoch::NONE {
+            return false;
+        }
+        self.phase = Phase::Member { epoch };
+        sessions.open(now, self.manager, epoch, epoch);
+        true
+    }
+
+    /// The manager does not take this node now: it asks again, later.
+    pub(crate) fn handle_refusal(&mut self, now: Time, nonce: u64) {
+        if nonce == self.nonce
+            && let Phase::Joining { tries, .. } = self.phase
+        {
+            self.phase = Phase::Joining {
+                tries,
+                retry_at: now + RETRY_MAX,
+            };
+        }
+    }
+
+    /// The manager has said that an epoch is over.
+    pub(crate) fn is_expelled(&self, epoch: Epoch) -> bool {
+        self.epoch() == Some(epoch)
+    }
+
+    /// The manager has been silent for so long that it must have given this node up.
+    pub(crate) fn is_lost(&self, now: Time, sessions: &Sessions) -> bool {
+        self.lost_at(sessions).is_some_and(|at| at <= now)
+    }
+
+    /// Joins anew; the caller has closed the session.
+    pub(crate) fn rejoin(&mut self, now: Time) {
+        self.nonce += 1;
+        self.phase = Phase::Joining {
+            tries: 0,
+            retry_at: now,
+        };
+    }
+
+    /// Leaves for good.
+    pub(crate) fn leave(&mut self) {
+        self.phase = Phase::Left;
+    }
+
+    pub(crate) fn is_left(&self) -> bool {
+        self.phase == Phase::Left
+    }
+
+    /// Asks again if it is time.
+    pub(crate) fn handle_timeout(&mut self, now: Time, sessions: &mut Sessions, rng: &mut Rng) {
+        if let Phase::Joining { tries, retry_at } = &mut self.phase
+            && *retry_at <= now
+        {
+            let wait = (RETRY_MIN * (1 << (*tries).min(RETRY_DOUBLINGS))).min(RETRY_MAX);
+            let jitter = u32::try_from(rng.below(1024)).unwrap_or(0);
+            *retry_at = now + wait / 2 + wait / 2 * jitter / 1024;
+            *tries += 1;
+            let join = Message::JoinDomain {
+                nonce: self.nonce,
+                child: self.info.clone(),
+            };
+            sessions.send_sessionless(self.manager, Epoch::NONE, join);
+        }
+    }
+
+    /// The child has said nothing for so long that a keep-alive is due.
+    pub(crate) fn keep_alive_at(&self, sessions: &Sessions) -> Option<Time> {
+        self.epoch()?;
+        sessions
+            .link(self.manager)
+            .map(|link| link.last_sent + SPEAK_EVERY)
+    }
+
+    pub(crate) fn poll_timeout(&self, sessions: &Sessions) -> Option<Time> {
+        match self.phase {
+            Phase::Joining { retry_at, .. } => Some(retry_at),
+            Phase::Member { .. } => self.keep_alive_at(sessions).min(self.lost_at(sessions)),
+            Phase::Left => None,
+        }
+    }
+
+    fn lost_at(&self, sessions: &Sessions) -> Option<Time> {
+        self.epoch()?;
+        sessions
+            .link(self.manager)
+            .map(|link| link.last_heard + LOST_AFTER)
+    }
+}
+
+/// Each side of a pair speaks at every second turn of [`KEEP_ALIVE`].
+pub(crate) const SPEAK_EVERY: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_secs());
+/// A neighbour that missed two of its turns is suspected: it gets no new work.
+pub(crate) const SUSPECT_AFTER: Duration = Duration::from_millis(2 * 2000 + 500);
+/// A neighbour that missed four of its turns is given up.
+pub(crate) const LOST_AFTER: Duration = Duration::from_millis(4 * 2000 + 500);
+/// A life of a node asks its manager at most 65,536 times before its numbers reach those of a later one.
+const ATTEMPT_BITS: u32 = 16;
+const RETRY_MIN: Duration = Duration::from_millis(500);
+/// Nobody waits longer than this for a manager that is back.
+const RETRY_MAX: Duration = Duration::from_secs(8);
+const RETRY_DOUBLINGS: u32 = 8;

@@ -1,0 +1,7 @@
+//! Any bytes as a packet.
+#![no_main]
+
+#[path = "../../atlas-proto/tests/support/fuzz_bodies.rs"]
+mod fuzz_bodies;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_bodies::decode(bytes));
