@@ -37,7 +37,9 @@ pub struct Scenario {
 }
 
 /// Who decides what runs where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     /// The machines of `atlas-proto`.
@@ -123,7 +125,11 @@ pub(crate) mod tests {
 
     #[test]
     fn unequal_servers_are_from_half_to_twice_as_fast() {
-        let scenario = Scenario { servers: 1000, speeds: Speeds::Unequal, ..small(Policy::Atlas, Workload::Uts) };
+        let scenario = Scenario {
+            servers: 1000,
+            speeds: Speeds::Unequal,
+            ..small(Policy::Atlas, Workload::Uts)
+        };
         let speeds = scenario.server_speeds();
         assert!(speeds.iter().all(|speed| (0.5..=2.0).contains(speed)));
         assert!(speeds.iter().any(|&speed| speed < 0.6) && speeds.iter().any(|&speed| speed > 1.8));

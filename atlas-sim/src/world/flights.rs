@@ -16,6 +16,8 @@ pub struct Flights<M> {
 pub struct Flight<M> {
     /// Where it is.
     pub transit: Transit,
+    /// Its number among all messages.
+    pub serial: u64,
     /// What it says.
     pub message: M,
 }
@@ -26,7 +28,10 @@ pub struct FlightId(u32);
 
 impl<M> Flights<M> {
     pub(super) fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     pub(super) fn insert(&mut self, flight: Flight<M>) -> FlightId {
@@ -41,11 +46,16 @@ impl<M> Flights<M> {
 
     pub(super) fn remove(&mut self, FlightId(place): FlightId) -> Flight<M> {
         self.free.push(place);
-        self.places[place as usize].take().expect("a message arrives once")
+        self.places[place as usize]
+            .take()
+            .expect("a message arrives once")
     }
 
     pub(super) fn transit_mut(&mut self, FlightId(place): FlightId) -> &mut Transit {
-        &mut self.places[place as usize].as_mut().expect("a message arrives once").transit
+        &mut self.places[place as usize]
+            .as_mut()
+            .expect("a message arrives once")
+            .transit
     }
 
     /// A second one that says the same.
@@ -53,12 +63,17 @@ impl<M> Flights<M> {
     where
         M: Clone,
     {
-        let copy = self.places[place as usize].clone().expect("a message is copied while it is under way");
+        let copy = self.places[place as usize]
+            .clone()
+            .expect("a message is copied while it is under way");
         self.insert(copy)
     }
 
     /// All of them, in no meaningful order, but in the same one for the same seed.
     pub fn iter(&self) -> impl Iterator<Item = (NodeId, NodeId, &M)> {
-        self.places.iter().flatten().map(|flight| (flight.transit.from, flight.transit.to, &flight.message))
+        self.places
+            .iter()
+            .flatten()
+            .map(|flight| (flight.transit.from, flight.transit.to, &flight.message))
     }
 }

@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
+use atlas_proto::domain::Domain;
 use atlas_proto::engine::{EngineCommand, EngineEvent};
 use atlas_proto::ids::NodeId;
+use atlas_proto::job::JobSpec;
 use atlas_proto::path::Path;
 use atlas_proto::time::Time;
+use bytes::Bytes;
 
 use super::flights::{Flight, FlightId, Flights};
 use super::tally::Tally;
@@ -42,6 +45,8 @@ pub struct Stage<M> {
     pub(super) queue: Queue<Happening>,
     pub(super) now: Time,
     flights: Flights<M>,
+    /// Of the last message.
+    serial: u64,
     network: Network,
     engines: Vec<VirtualEngine>,
     speeds: Vec<f64>,
@@ -57,10 +62,19 @@ pub(super) enum Happening {
 }
 
 impl<M: Parcel> Stage<M> {
-    pub(super) fn new(scenario: &Scenario, trace: Option<Trace>) -> Self {
+    pub(super) fn new(scenario: &Scenario, mut trace: Option<Trace>) -> Self {
         let topology = Arc::new(Topology::new(scenario.servers, scenario.levels));
-        let tree = scenario.workload.as_ref().map(|config| Arc::new(Tree::new(config)));
-        let trees: Trees = tree.iter().map(|tree| (ARTIFACT, Arc::clone(tree))).collect();
+        if let Some(trace) = &mut trace {
+            trace.start(&topology);
+        }
+        let tree = scenario
+            .workload
+            .as_ref()
+            .map(|config| Arc::new(Tree::new(config)));
+        let trees: Trees = tree
+            .iter()
+            .map(|tree| (ARTIFACT, Arc::clone(tree)))
+            .collect();
         let trees = Arc::new(trees);
         let speeds = scenario.server_speeds();
         let engine = |&speed: &f64| VirtualEngine::new(Arc::clone(&trees), scenario.workers, speed);
@@ -71,7 +85,12 @@ impl<M: Parcel> Stage<M> {
             queue: Queue::new(topology.nodes() + topology.servers().len()),
             now: Time::ZERO,
             flights: Flights::new(),
-            network: Network::new(Arc::clone(&topology), scenario.network.clone(), scenario.seed),
+            serial: 0,
+            network: Network::new(
+                Arc::clone(&topology),
+                scenario.network.clone(),
+                scenario.seed,
+            ),
             engines: speeds.iter().map(engine).collect(),
             speeds,
             topology,
@@ -89,17 +108,24 @@ impl<M: Parcel> Stage<M> {
         let (bytes, kind) = (message.bytes(), message.kind());
         self.tally.sent(kind, bytes);
         self.tally.handled(self.now, &self.topology, from);
+        self.serial += 1;
+        let serial = self.serial;
         if let Some(trace) = &mut self.trace {
-            trace.sent(self.now, from, to, kind);
+            trace.sent(self.now, from, kind, serial);
         }
         let transit = Transit::new(from, to, bytes);
-        let flight = self.flights.insert(Flight { transit, message });
+        let flight = self.flights.insert(Flight {
+            transit,
+            serial,
+            message,
+        });
         self.forward(flight);
     }
 
     /// Has a node's `alarm` called at a time, in place of any time set before.
     pub fn arm(&mut self, node: NodeId, at: Option<Time>) {
-        self.queue.arm(node_index(node), at.map(|at| at.max(self.now)));
+        self.queue
+            .arm(node_index(node), at.map(|at| at.max(self.now)));
     }
 
     /// Commands the engines of a server. What they answer comes as events, after the present call.
@@ -108,6 +134,13 @@ impl<M: Parcel> Stage<M> {
             self.tally.gave_work(self.now, server);
         }
         self.engines[server.0 as usize].handle(self.now, command);
+    }
+
+    /// Tells how many workers of a server are busy, where that is not its engines' to tell.
+    pub fn busy_workers(&mut self, node: NodeId, busy: u32) {
+        if let Some(trace) = &mut self.trace {
+            trace.busy_workers(self.now, node, busy);
+        }
     }
 
     /// The engines of a server.
@@ -169,7 +202,7 @@ impl<M: Parcel> Stage<M> {
         let transit = flight.transit;
         self.tally.handled(self.now, &self.topology, transit.to);
         if let Some(trace) = &mut self.trace {
-            trace.received(self.now, transit.from, transit.to, flight.message.kind());
+            trace.received(self.now, transit.to, flight.message.kind(), flight.serial);
         }
         flight
     }
@@ -197,13 +230,16 @@ impl<M: Parcel> Stage<M> {
     /// Whose alarm that was.
     pub(super) fn alarm_of(&self, alarm: usize) -> AlarmOf {
         match alarm.checked_sub(self.topology.nodes()) {
-            Some(server) => AlarmOf::Engine(ServerIndex(u32::try_from(server).expect("a server of this world"))),
+            Some(server) => AlarmOf::Engine(ServerIndex(
+                u32::try_from(server).expect("a server of this world"),
+            )),
             None => AlarmOf::Node(NodeId(alarm as u64)),
         }
     }
 
     /// The server that a node is, if it is one.
-    pub(super) fn server_at(&self, node: NodeId) -> Option<ServerIndex> {
+    #[must_use]
+    pub fn server_at(&self, node: NodeId) -> Option<ServerIndex> {
         match self.topology.role(node) {
             Some(Role::Server(server)) => Some(server),
             Some(Role::Manager(_)) | None => None,
@@ -222,5 +258,15 @@ fn node_index(node: NodeId) -> usize {
     usize::try_from(node.0).expect("a node of this world")
 }
 
+/// What every world's job is to its engines.
+pub fn job_spec() -> Arc<JobSpec> {
+    Arc::new(JobSpec {
+        origin: "world".parse::<Domain>().expect("a domain's name"),
+        engine: String::from("virtual"),
+        artifact: ARTIFACT,
+        options: Bytes::new(),
+    })
+}
+
 /// The one program of a world.
-pub const ARTIFACT: [u8; 32] = [7; 32];
+const ARTIFACT: [u8; 32] = [7; 32];

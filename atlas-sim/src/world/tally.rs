@@ -46,7 +46,10 @@ pub struct ManagerTraffic {
 
 impl Tally {
     pub(super) fn new(topology: &Topology) -> Self {
-        let levels = topology.domains().map(|domain| topology.place(domain).depth + 1).max();
+        let levels = topology
+            .domains()
+            .map(|domain| topology.place(domain).depth + 1)
+            .max();
         Self {
             sent: BTreeMap::new(),
             steals: vec![0; levels.unwrap_or(1) as usize],
@@ -69,7 +72,8 @@ impl Tally {
         }
     }
 
-    pub(super) fn gave_work(&mut self, now: Time, server: ServerIndex) {
+    /// A server was given a closure.
+    pub fn gave_work(&mut self, now: Time, server: ServerIndex) {
         self.first_work[server.0 as usize].get_or_insert(now);
     }
 

@@ -1,0 +1,308 @@
+//! Random stealing, and cluster-aware random stealing: one machine, which differ in whom a thief asks.
+//!
+//! - *Random* (Cilk-NOW: Blumofe and Lisiecki, 1997): a thief asks a server chosen at random among all.
+//! - *Cluster-aware random stealing*, CRS (Satin: van Nieuwpoort, Kielmann, Bal, 2001): a thief asks at random
+//!   in its own cluster, one request after the other, and meanwhile has one request to a server of another
+//!   cluster under way. What that brings is queued, if the thief has found work in the meantime.
+//!
+//! In both, a server asks as long as a worker is idle, tries again at once when it is refused, is given the
+//! victim's oldest closure, one at a time, and sends a result straight to the lender.
+
+use std::collections::BTreeMap;
+
+use atlas_proto::engine::{EngineCommand, EngineEvent};
+use atlas_proto::ids::{EngineLease, JobAlias, NodeId, RequestId, Ticket};
+use atlas_proto::job::{Closure, Finished};
+use atlas_proto::rng::Rng;
+
+use super::message::{Line, StealMessage};
+use crate::scenario::Scenario;
+use crate::topology::{ServerIndex, Topology};
+use crate::workload::kind_at;
+use crate::world::{JobOutcome, Nodes, Stage, job_spec};
+
+/// The servers of a world, all thieves and victims. Managers take no part.
+#[derive(Debug)]
+pub struct Thieves {
+    /// Whom a thief asks, one request under way for each.
+    scopes: &'static [Scope],
+    servers: Vec<Thief>,
+    rng: Rng,
+    workers: u32,
+    outcome: Option<JobOutcome>,
+}
+
+/// Where a victim is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    World,
+    OwnDomain,
+    OtherDomains,
+}
+
+/// One server.
+#[derive(Debug, Default)]
+struct Thief {
+    idle: u32,
+    /// By scope: a request is under way.
+    asking: [bool; SCOPES_MAX],
+    /// Closures of others, and whom their results go to. The root has nobody.
+    borrowed: BTreeMap<Ticket, Option<(NodeId, EngineLease)>>,
+    tickets: u64,
+    /// Who is waiting for the answer of the engine, oldest first. It answers within the same moment.
+    requests: BTreeMap<RequestId, (NodeId, Line)>,
+    requests_made: u64,
+}
+
+type Play<'a> = &'a mut Stage<StealMessage>;
+
+impl Thieves {
+    /// Thieves that ask anybody.
+    #[must_use]
+    pub fn random(scenario: &Scenario, stage: &Stage<StealMessage>) -> Self {
+        Self::new(&[Scope::World], scenario, stage)
+    }
+
+    /// Thieves that ask in their own domain, and one outside of it.
+    #[must_use]
+    pub fn cluster_aware(scenario: &Scenario, stage: &Stage<StealMessage>) -> Self {
+        Self::new(&[Scope::OwnDomain, Scope::OtherDomains], scenario, stage)
+    }
+
+    fn new(scopes: &'static [Scope], scenario: &Scenario, stage: &Stage<StealMessage>) -> Self {
+        Self {
+            scopes,
+            servers: stage.topology.servers().map(|_| Thief::default()).collect(),
+            rng: Rng::new(scenario.seed),
+            workers: scenario.workers,
+            outcome: None,
+        }
+    }
+
+    /// Sends all requests that a server may have under way now.
+    fn ask(&mut self, stage: Play<'_>, server: ServerIndex) {
+        for (number, &scope) in self.scopes.iter().enumerate() {
+            let thief = &mut self.servers[server.0 as usize];
+            if thief.idle == 0 || thief.asking[number] {
+                continue;
+            }
+            let Some(victim) = choose(&stage.topology, &mut self.rng, server, scope) else {
+                continue;
+            };
+            thief.asking[number] = true;
+            let line = Line(u8::try_from(number).expect("fewer scopes than 256"));
+            let (from, to) = (stage.topology.server(server), stage.topology.server(victim));
+            stage.send(from, to, StealMessage::Request { line });
+        }
+    }
+
+    fn accept(
+        &mut self,
+        stage: Play<'_>,
+        server: ServerIndex,
+        lender: Option<(NodeId, EngineLease)>,
+        closure: Closure,
+    ) {
+        let thief = &mut self.servers[server.0 as usize];
+        thief.tickets += 1;
+        let ticket = Ticket(thief.tickets);
+        thief.borrowed.insert(ticket, lender);
+        stage.command(
+            server,
+            EngineCommand::Accept {
+                job: JOB,
+                ticket,
+                closure,
+            },
+        );
+    }
+
+    fn handle_request(&mut self, stage: Play<'_>, server: ServerIndex, from: NodeId, line: Line) {
+        if stage.engine(server).ready() == 0 {
+            return stage.send(
+                stage.topology.server(server),
+                from,
+                StealMessage::Refusal { line },
+            );
+        }
+        let thief = &mut self.servers[server.0 as usize];
+        thief.requests_made += 1;
+        let request = RequestId(thief.requests_made);
+        thief.requests.insert(request, (from, line));
+        stage.command(
+            server,
+            EngineCommand::Lend {
+                job: JOB,
+                request,
+                closures_max: 1,
+            },
+        );
+    }
+
+    fn answer(
+        &mut self,
+        stage: Play<'_>,
+        server: ServerIndex,
+        request: RequestId,
+        closures: Vec<(EngineLease, Closure)>,
+    ) {
+        let asked = self.servers[server.0 as usize].requests.remove(&request);
+        let Some((thief, line)) = asked else {
+            return;
+        };
+        let node = stage.topology.server(server);
+        let answer = closures.into_iter().next().map_or(
+            StealMessage::Refusal { line },
+            |(lease, closure)| StealMessage::Grant {
+                line,
+                lease,
+                closure,
+            },
+        );
+        stage.send(node, thief, answer);
+    }
+
+    fn deliver_result(
+        &mut self,
+        stage: Play<'_>,
+        server: ServerIndex,
+        ticket: Ticket,
+        finished: Finished,
+    ) {
+        match self.servers[server.0 as usize].borrowed.remove(&ticket) {
+            Some(Some((lender, lease))) => {
+                let node = stage.topology.server(server);
+                stage.send(node, lender, StealMessage::Result { lease, finished });
+            }
+            Some(None) => {
+                self.outcome = Some(JobOutcome {
+                    ended: stage.now(),
+                    finished,
+                })
+            }
+            None => {}
+        }
+    }
+}
+
+impl Nodes for Thieves {
+    type Message = StealMessage;
+
+    fn start(&mut self, stage: Play<'_>) {
+        let Some(tree) = stage.tree.clone() else {
+            return;
+        };
+        for server in stage.topology.servers() {
+            stage.command(
+                server,
+                EngineCommand::Start {
+                    job: JOB,
+                    spec: job_spec(),
+                },
+            );
+            stage.command(
+                server,
+                EngineCommand::SetWorkers {
+                    job: JOB,
+                    workers: self.workers,
+                },
+            );
+        }
+        let root = tree.root();
+        let closure = Closure {
+            kind: kind_at(root.depth),
+            args: root.encode(tree.config().args_bytes),
+            expected: std::time::Duration::ZERO,
+        };
+        self.accept(stage, ServerIndex(0), None, closure);
+    }
+
+    fn deliver(&mut self, stage: Play<'_>, from: NodeId, to: NodeId, message: StealMessage) {
+        let Some(server) = stage.server_at(to) else {
+            return;
+        };
+        match message {
+            StealMessage::Request { line } => self.handle_request(stage, server, from, line),
+            StealMessage::Refusal { line } => {
+                self.servers[server.0 as usize].asking[usize::from(line.0)] = false;
+                self.ask(stage, server);
+            }
+            StealMessage::Grant {
+                line,
+                lease,
+                closure,
+            } => {
+                self.servers[server.0 as usize].asking[usize::from(line.0)] = false;
+                let level = stage.level_between(from, to);
+                stage.tally.stole(level, 1);
+                self.accept(stage, server, Some((from, lease)), closure);
+            }
+            StealMessage::Result { lease, finished } => {
+                stage.command(
+                    server,
+                    EngineCommand::ReturnResult {
+                        job: JOB,
+                        lease,
+                        finished,
+                    },
+                );
+            }
+        }
+    }
+
+    fn alarm(&mut self, _stage: Play<'_>, _node: NodeId) {}
+
+    fn engine_event(&mut self, stage: Play<'_>, server: ServerIndex, event: EngineEvent) {
+        match event {
+            EngineEvent::Load { load, .. } => {
+                self.servers[server.0 as usize].idle = load.idle;
+                self.ask(stage, server);
+            }
+            EngineEvent::Lent {
+                request, closures, ..
+            } => self.answer(stage, server, request, closures),
+            EngineEvent::Finished {
+                ticket, finished, ..
+            } => self.deliver_result(stage, server, ticket, finished),
+            EngineEvent::Unwanted { .. }
+            | EngineEvent::Measured { .. }
+            | EngineEvent::Crashed { .. } => {}
+        }
+    }
+
+    fn outcome(&self) -> Option<&JobOutcome> {
+        self.outcome.as_ref()
+    }
+}
+
+/// A server other than the thief, each in the scope equally likely; none if there is none.
+fn choose(
+    topology: &Topology,
+    rng: &mut Rng,
+    thief: ServerIndex,
+    scope: Scope,
+) -> Option<ServerIndex> {
+    let all = 0..u32::try_from(topology.servers().len()).ok()?;
+    let domain = topology.place(topology.home(thief)).servers.clone();
+    let own = thief.0..thief.0 + 1;
+    let (within, without) = match scope {
+        Scope::World => (all, own),
+        Scope::OwnDomain => (domain, own),
+        Scope::OtherDomains => (all, domain),
+    };
+    let without_count = without.end - without.start;
+    let count = within.end - within.start - without_count;
+    if count == 0 {
+        return None;
+    }
+    let chosen = within.start + u32::try_from(rng.below(count as usize)).ok()?;
+    let skipped = if chosen >= without.start {
+        without_count
+    } else {
+        0
+    };
+    Some(ServerIndex(chosen + skipped))
+}
+
+const SCOPES_MAX: usize = 2;
+const JOB: JobAlias = JobAlias(1);

@@ -1,0 +1,120 @@
+//! The command line: options in, reports out. The only place that reads a real clock or a file.
+
+mod options;
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use atlas_proto::time::Time;
+use atlas_sim::report::{Report, Table};
+use atlas_sim::scenario::Scenario;
+use atlas_sim::trace::Trace;
+use atlas_sim::world::simulate;
+
+pub(crate) use options::Options;
+use real_clock::RealClock;
+
+/// Runs all that is asked for. The exit code says whether every job ended with the sequential result.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut reports = Vec::new();
+    for scenario in options.scenarios()? {
+        let report = run_one(&scenario, options)?;
+        if options.json {
+            println!("{}", serde_json::to_string(&report)?);
+        }
+        reports.push(report);
+    }
+    if !options.json {
+        print!("{}", Table(&reports));
+    }
+    let wrong = reports
+        .iter()
+        .filter_map(|report| report.job.as_ref())
+        .any(|job| !job.correct);
+    Ok(if wrong {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn run_one(scenario: &Scenario, options: &Options) -> Result<Report> {
+    let trace = options.trace.as_ref().map(|path| {
+        let file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        anyhow::Ok(Trace::new(Box::new(BufWriter::new(file)), scenario.workers))
+    });
+    let clock = RealClock::start();
+    let mut line = ProgressLine::default();
+    let report = simulate(scenario, trace.transpose()?, &mut |now| {
+        line.show(&clock, scenario, now)
+    });
+    line.clear();
+    let mut report = report.context("cannot write the trace")?;
+    report.real_s = Some(clock.elapsed().as_secs_f64());
+    report.peak_memory_mib = peak_memory_mib();
+    Ok(report)
+}
+
+/// One line on standard error, if someone looks at it.
+#[derive(Default)]
+struct ProgressLine {
+    shown: Option<Duration>,
+}
+
+impl ProgressLine {
+    fn show(&mut self, clock: &RealClock, scenario: &Scenario, now: Time) {
+        let elapsed = clock.elapsed();
+        let due = self.shown.map_or(PATIENCE, |shown| shown + PERIOD);
+        if elapsed < due || !std::io::stderr().is_terminal() {
+            return;
+        }
+        self.shown = Some(elapsed);
+        let (policy, virtual_s, real_s) = (scenario.policy, now.as_secs_f64(), elapsed.as_secs());
+        eprint!("\r{policy:?}: {virtual_s:.1} s of virtual time after {real_s} s ");
+        // Nothing is lost if a line of progress is.
+        let _ = std::io::stderr().flush();
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            eprint!("\r{:60}\r", "");
+        }
+    }
+}
+
+#[expect(clippy::disallowed_types, reason = "tells the user, decides nothing")]
+mod real_clock {
+    use std::time::{Duration, Instant};
+
+    /// How long the simulation itself takes.
+    pub(super) struct RealClock(Instant);
+
+    impl RealClock {
+        #[expect(clippy::disallowed_methods, reason = "tells the user, decides nothing")]
+        pub(super) fn start() -> Self {
+            Self(Instant::now())
+        }
+
+        pub(super) fn elapsed(&self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+}
+
+/// The most memory that this process ever had; none where the system does not tell.
+fn peak_memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
+}
+
+/// Shorter runs show no progress.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_millis(200);

@@ -1,0 +1,237 @@
+//! The options of the command line, and the scenario that they describe.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use atlas_sim::network::{LinkConfig, NetworkConfig};
+use atlas_sim::scenario::{Policy, Scenario, Speeds, Submit};
+use atlas_sim::workload::{Workload, WorkloadConfig};
+
+/// Simulates a world of servers and managers that run one job, and reports how well.
+///
+/// All that happens follows from the options and the seed. Durations are written as 100s, 250ms or 40us.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Options {
+    /// How many servers there are.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    servers: u32,
+    /// Levels of edges from the root's manager to the servers: 1,000 servers in 3 levels are 10 domains of 10
+    /// sub-domains of 10 servers.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
+    levels: u32,
+    /// Workers of each server.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    workers: u32,
+    /// How fast the servers are.
+    #[arg(long, value_enum, default_value_t = Speeds::Equal)]
+    speeds: Speeds,
+    /// The shape of the job's tree.
+    #[arg(long, value_enum, default_value_t = Workload::Uts)]
+    workload: Workload,
+    /// Work in the job for each server; the job is this times the number of servers.
+    #[arg(long, default_value = "100s", value_parser = duration)]
+    work_per_server: Duration,
+    /// Work in the whole job, in place of --work-per-server.
+    #[arg(long, value_parser = duration, conflicts_with = "work_per_server")]
+    total_work: Option<Duration>,
+    /// Work of one closure.
+    #[arg(long, default_value = "100ms", value_parser = duration)]
+    granularity: Duration,
+    /// Size of a closure's arguments.
+    #[arg(long, default_value_t = 64)]
+    args_bytes: usize,
+    /// Size of a closure's result.
+    #[arg(long, default_value_t = 16)]
+    result_bytes: usize,
+    /// Where the job is submitted: at the root's manager, or at that of the first leaf domain.
+    #[arg(long, value_enum, default_value_t = Submit::Root)]
+    submit: Submit,
+    /// No job: so many seconds of an idle world.
+    #[arg(long, value_name = "SECONDS")]
+    idle: Option<u64>,
+    /// Who decides what runs where; `all` runs all four, one after the other.
+    #[arg(long, value_enum, default_value_t = PolicyChoice::Atlas)]
+    policy: PolicyChoice,
+    /// What all that is random follows from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Latency between two nodes of one domain, one way.
+    #[arg(long, default_value = "200us", value_parser = duration)]
+    lan_latency: Duration,
+    /// Bandwidth of a node's port, in Mbit/s.
+    #[arg(long, default_value_t = 1000, value_name = "MBIT", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    lan_bandwidth: u64,
+    /// Latency from a domain to the one around it, one way. With commas: from the outermost domains to the
+    /// innermost.
+    #[arg(long, default_value = "50ms", value_parser = duration, value_delimiter = ',')]
+    wan_latency: Vec<Duration>,
+    /// Bandwidth from a domain to the one around it, in Mbit/s. With commas, as --wan-latency.
+    #[arg(long, default_value = "100", value_name = "MBIT", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    wan_bandwidth: Vec<u64>,
+    /// How long the nodes have to join before the job is submitted.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    warm_up: Duration,
+    /// When to give up, in virtual time.
+    #[arg(long, default_value = "100000s", value_parser = duration)]
+    horizon: Duration,
+    /// Writes a trace of virtual time, for ui.perfetto.dev. Of one policy only.
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
+    /// Reports as JSON, one line for each policy.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PolicyChoice {
+    Atlas,
+    Random,
+    Crs,
+    Central,
+    All,
+}
+
+impl Options {
+    /// What to run, one after the other.
+    pub(crate) fn scenarios(&self) -> Result<Vec<Scenario>> {
+        let policies = self.policies();
+        if policies.len() > 1 && self.trace.is_some() {
+            bail!("--trace is of one policy: choose it with --policy");
+        }
+        if self.idle.is_some() && policies != [Policy::Atlas] {
+            bail!("--idle is for --policy atlas: the others have no idle world");
+        }
+        Ok(policies
+            .into_iter()
+            .map(|policy| self.scenario(policy))
+            .collect())
+    }
+
+    fn scenario(&self, policy: Policy) -> Scenario {
+        Scenario {
+            servers: self.servers,
+            levels: self.levels,
+            workers: self.workers,
+            speeds: self.speeds,
+            network: self.network(),
+            workload: self.idle.is_none().then(|| self.workload()),
+            submit: self.submit,
+            warm_up: self.warm_up,
+            policy,
+            seed: self.seed,
+            horizon: self.idle.map_or(self.horizon, Duration::from_secs),
+        }
+    }
+
+    fn workload(&self) -> WorkloadConfig {
+        WorkloadConfig {
+            shape: self.workload,
+            total_work: self
+                .total_work
+                .unwrap_or(self.work_per_server * self.servers),
+            granularity: self.granularity,
+            args_bytes: self.args_bytes,
+            result_bytes: self.result_bytes,
+            seed: self.seed,
+        }
+    }
+
+    fn network(&self) -> NetworkConfig {
+        let levels = self.wan_latency.len().max(self.wan_bandwidth.len());
+        let at = |level: usize| {
+            let latency = self.wan_latency[level.min(self.wan_latency.len() - 1)];
+            let mbit = self.wan_bandwidth[level.min(self.wan_bandwidth.len() - 1)];
+            LinkConfig::clean(latency, mbit * BYTES_PER_MBIT)
+        };
+        NetworkConfig {
+            lan: LinkConfig::clean(self.lan_latency, self.lan_bandwidth * BYTES_PER_MBIT),
+            uplinks: (0..levels).map(at).collect(),
+            cuts: Vec::new(),
+        }
+    }
+
+    fn policies(&self) -> Vec<Policy> {
+        match self.policy {
+            PolicyChoice::Atlas => vec![Policy::Atlas],
+            PolicyChoice::Random => vec![Policy::Random],
+            PolicyChoice::Crs => vec![Policy::Crs],
+            PolicyChoice::Central => vec![Policy::Central],
+            PolicyChoice::All => vec![Policy::Atlas, Policy::Random, Policy::Crs, Policy::Central],
+        }
+    }
+}
+
+/// `100s`, `1.5s`, `250ms`, `40us`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration> {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let scale = match &text[digits.len()..] {
+        "s" | "" => 1.0,
+        "ms" => 1e-3,
+        "us" => 1e-6,
+        unit => bail!("unknown unit `{unit}`: write s, ms or us"),
+    };
+    let number: f64 = digits
+        .trim()
+        .parse()
+        .with_context(|| format!("`{digits}` is no number"))?;
+    Duration::try_from_secs_f64(number * scale).with_context(|| format!("`{text}` is no duration"))
+}
+
+const BYTES_PER_MBIT: u64 = 125_000;
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[test]
+    fn the_options_are_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_in_all_units() {
+        let read = |text| duration(text).unwrap();
+        assert_eq!(read("100s"), Duration::from_secs(100));
+        assert_eq!(read("1.5"), Duration::from_millis(1500));
+        assert_eq!(read("250ms"), Duration::from_millis(250));
+        assert_eq!(read("40us"), Duration::from_micros(40));
+        for text in ["", "ms", "-1s", "1h", "1 2s", "nan"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn links_may_differ_by_level() {
+        let options = Options::parse_from([
+            "atlas-sim",
+            "--wan-latency",
+            "80ms,5ms",
+            "--wan-bandwidth",
+            "10",
+        ]);
+        let network = options.network();
+        assert_eq!(network.uplink(1).latency, Duration::from_millis(80));
+        assert_eq!(
+            network.uplink(2),
+            &LinkConfig::clean(Duration::from_millis(5), 1_250_000)
+        );
+        assert_eq!(network.uplink(3), network.uplink(2));
+    }
+
+    #[test]
+    fn an_idle_world_has_no_job() {
+        let options = Options::parse_from(["atlas-sim", "--idle", "60"]);
+        let scenarios = options.scenarios().unwrap();
+        assert_eq!(scenarios[0].workload, None);
+        assert_eq!(scenarios[0].horizon, Duration::from_secs(60));
+        assert!(
+            Options::parse_from(["atlas-sim", "--idle", "60", "--policy", "all"])
+                .scenarios()
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,332 @@
+//! What came of a world, in numbers and as a table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{Policy, Scenario};
+use crate::world::{Nodes, Stage, Tally};
+
+/// What came of one world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Who decided what ran where.
+    pub policy: Policy,
+    /// How many servers there were.
+    pub servers: u32,
+    /// How many levels of managers.
+    pub levels: u32,
+    /// Work per time of all workers together: P.
+    pub capacity: f64,
+    /// What came of the job; none if there was none.
+    pub job: Option<JobReport>,
+    /// Closures that moved, by level: within a leaf domain, within the domain around it, and so on.
+    pub steals: Vec<i64>,
+    /// The time from the start of the world to its end.
+    pub elapsed_s: f64,
+    /// Messages of all nodes, per server and second.
+    pub messages_per_server_s: f64,
+    /// Bytes of all messages, per server and second.
+    pub bytes_per_server_s: f64,
+    /// Messages and bytes by kind.
+    pub traffic: BTreeMap<String, TrafficReport>,
+    /// Messages that the busiest manager sent or received per second, on average.
+    pub busiest_manager_per_s: f64,
+    /// The most that any manager sent or received in one second.
+    pub busiest_manager_peak: u64,
+    /// Events of the world.
+    pub events: u64,
+    /// How long the simulation took; not told by the world itself.
+    pub real_s: Option<f64>,
+    /// The most memory that the process ever had; not told by the world itself.
+    pub peak_memory_mib: Option<u64>,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobReport {
+    /// It ended before the horizon.
+    pub finished: bool,
+    /// Its result is that of a sequential run.
+    pub correct: bool,
+    /// Its closures.
+    pub closures: u64,
+    /// The time of a sequential run at speed 1: T1.
+    pub work_s: f64,
+    /// The time from submission to result, or to the horizon: TP.
+    pub makespan_s: f64,
+    /// T1 / (P x TP).
+    pub efficiency: f64,
+    /// Work that was done more than once, at speed 1.
+    pub rerun_work_s: f64,
+    /// The time from submission until the median server had its first closure.
+    pub first_work_median_s: Option<f64>,
+    /// The same until the last of those that had one.
+    pub first_work_last_s: Option<f64>,
+    /// Servers that never had one.
+    pub without_work: u32,
+}
+
+/// Messages of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficReport {
+    /// How many.
+    pub messages: u64,
+    /// How large, all together.
+    pub bytes: u64,
+}
+
+impl Report {
+    /// The report of a world that has ended.
+    pub(crate) fn new<N: Nodes>(scenario: &Scenario, nodes: &N, stage: &Stage<N::Message>) -> Self {
+        let tally = &stage.tally;
+        let elapsed_s = stage.now().as_secs_f64();
+        let sums = tally.sent.values().fold((0, 0), |sum, traffic| {
+            (sum.0 + traffic.messages, sum.1 + traffic.bytes)
+        });
+        let server_seconds = f64::from(scenario.servers) * elapsed_s;
+        let busiest = tally.managers.iter().map(|manager| manager.messages).max();
+        Self {
+            policy: scenario.policy,
+            servers: scenario.servers,
+            levels: scenario.levels,
+            capacity: scenario.capacity(),
+            job: JobReport::new(scenario, nodes, stage),
+            steals: tally.steals.clone(),
+            elapsed_s,
+            messages_per_server_s: ratio(float(sums.0), server_seconds),
+            bytes_per_server_s: ratio(float(sums.1), server_seconds),
+            traffic: traffic(tally),
+            busiest_manager_per_s: ratio(float(busiest.unwrap_or(0)), elapsed_s),
+            busiest_manager_peak: tally
+                .managers
+                .iter()
+                .map(|manager| manager.peak)
+                .max()
+                .unwrap_or(0),
+            events: tally.events,
+            real_s: None,
+            peak_memory_mib: None,
+        }
+    }
+}
+
+impl JobReport {
+    fn new<N: Nodes>(scenario: &Scenario, nodes: &N, stage: &Stage<N::Message>) -> Option<Self> {
+        let sequential = stage.tree.as_ref()?.sequential();
+        let outcome = nodes.outcome();
+        let submitted = nodes.submitted();
+        let ended = outcome.map_or(stage.now(), |outcome| outcome.ended);
+        let work_s = Duration::from_nanos(sequential.work_ns).as_secs_f64();
+        let makespan_s = ended.since(submitted).as_secs_f64();
+        let engines = stage
+            .topology
+            .servers()
+            .map(|server| stage.engine(server).executed_work());
+        let executed = engines.sum::<Duration>() + nodes.executed_elsewhere();
+        let mut first: Vec<_> = stage
+            .tally
+            .first_work
+            .iter()
+            .flatten()
+            .map(|at| at.since(submitted))
+            .collect();
+        first.sort_unstable();
+        let seconds = |at: Option<&Duration>| at.map(Duration::as_secs_f64);
+        Some(Self {
+            finished: outcome.is_some(),
+            correct: outcome.is_some_and(|outcome| outcome.value() == Some(sequential.result)),
+            closures: sequential.nodes,
+            work_s,
+            makespan_s,
+            efficiency: ratio(work_s, scenario.capacity() * makespan_s),
+            rerun_work_s: (executed.as_secs_f64() - work_s).max(0.0),
+            first_work_median_s: seconds(first.get(first.len() / 2)),
+            first_work_last_s: seconds(first.last()),
+            without_work: scenario.servers - u32::try_from(first.len()).unwrap_or(scenario.servers),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Table(std::slice::from_ref(self)).fmt(f)
+    }
+}
+
+/// Reports beside each other, one column each.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a>(pub &'a [Report]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns: Vec<_> = self.0.iter().map(rows).collect();
+        let Some(first) = columns.first() else {
+            return Ok(());
+        };
+        for (index, (name, _)) in first.iter().enumerate() {
+            write!(f, "{name:<34}")?;
+            for column in &columns {
+                write!(f, "{:>16}", column[index].1)?;
+            }
+            writeln!(f)?;
+        }
+        self.0
+            .iter()
+            .try_for_each(|report| write_traffic(f, report))
+    }
+}
+
+/// Every report has the same rows.
+fn rows(report: &Report) -> Vec<(&'static str, String)> {
+    let levels = report
+        .steals
+        .iter()
+        .map(|&closures| thousands(closures.unsigned_abs()));
+    let mut rows = vec![
+        ("policy", format!("{:?}", report.policy).to_lowercase()),
+        (
+            "servers, levels",
+            format!("{}, {}", report.servers, report.levels),
+        ),
+    ];
+    rows.extend(job_rows(report.job.as_ref()));
+    rows.extend([
+        (
+            "closures moved, by level",
+            levels.collect::<Vec<_>>().join(" "),
+        ),
+        (
+            "messages per server and second",
+            format!("{:.2}", report.messages_per_server_s),
+        ),
+        (
+            "bytes per server and second",
+            thousands_f(report.bytes_per_server_s),
+        ),
+        (
+            "busiest manager, messages/s",
+            format!("{:.1}", report.busiest_manager_per_s),
+        ),
+        (
+            "  in its busiest second",
+            thousands(report.busiest_manager_peak),
+        ),
+        ("events", thousands(report.events)),
+        ("real time", or_dash(report.real_s, |s| format!("{s:.2} s"))),
+        (
+            "peak memory",
+            or_dash(report.peak_memory_mib, |mib| format!("{mib} MiB")),
+        ),
+    ]);
+    rows
+}
+
+fn job_rows(job: Option<&JobReport>) -> Vec<(&'static str, String)> {
+    let of = |text: &dyn Fn(&JobReport) -> String| or_dash(job, text);
+    let seconds = |value: Option<f64>| or_dash(value, |s| format!("{s:.2} s"));
+    vec![
+        (
+            "efficiency, T1 / (P x TP)",
+            of(&|job| format!("{:.3}", job.efficiency)),
+        ),
+        ("result", of(&|job| String::from(verdict(job)))),
+        ("work T1", of(&|job| format!("{:.1} s", job.work_s))),
+        ("makespan TP", of(&|job| format!("{:.2} s", job.makespan_s))),
+        ("closures", of(&|job| thousands(job.closures))),
+        (
+            "work done again",
+            of(&|job| format!("{:.1} s", job.rerun_work_s)),
+        ),
+        (
+            "first work, median server",
+            of(&|job| seconds(job.first_work_median_s)),
+        ),
+        (
+            "first work, last server",
+            of(&|job| seconds(job.first_work_last_s)),
+        ),
+        (
+            "servers that never had work",
+            of(&|job| job.without_work.to_string()),
+        ),
+    ]
+}
+
+fn verdict(job: &JobReport) -> &'static str {
+    match (job.finished, job.correct) {
+        (false, _) => "not finished",
+        (true, false) => "WRONG",
+        (true, true) => "correct",
+    }
+}
+
+fn write_traffic(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    writeln!(f, "\nmessages of {:?}", report.policy)?;
+    for (kind, traffic) in &report.traffic {
+        let (messages, bytes) = (thousands(traffic.messages), thousands(traffic.bytes));
+        writeln!(f, "  {kind:<20}{messages:>16}{bytes:>20} bytes")?;
+    }
+    Ok(())
+}
+
+fn traffic(tally: &Tally) -> BTreeMap<String, TrafficReport> {
+    let report = |(kind, traffic): (&&str, &crate::world::Traffic)| {
+        let report = TrafficReport {
+            messages: traffic.messages,
+            bytes: traffic.bytes,
+        };
+        (String::from(*kind), report)
+    };
+    tally.sent.iter().map(report).collect()
+}
+
+fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| String::from("-"), text)
+}
+
+/// With a gap at every third digit.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float saturates"
+)]
+fn thousands_f(number: f64) -> String {
+    thousands(number.round() as u64)
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people and plots")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(123), "123");
+        assert_eq!(thousands(1_234), "1,234");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+}

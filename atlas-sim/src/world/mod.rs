@@ -1,0 +1,267 @@
+//! A world: nodes of one policy on a stage, from the start of a scenario to its end.
+//!
+//! ```text
+//!   queue ─▶ World ─▶ Nodes (a policy: deliver, alarm, engine event)
+//!     ▲                 │ send, command, arm
+//!     └───── Stage ◀────┘
+//! ```
+//!
+//! The world takes one event after the other out of the queue. Before anything happens to a server, its
+//! engines are run up to the present, and its nodes hear what they tell; after it, they hear what came of it.
+
+mod flights;
+mod stage;
+mod tally;
+
+use std::io;
+use std::time::Duration;
+
+use atlas_proto::engine::EngineEvent;
+use atlas_proto::ids::NodeId;
+use atlas_proto::job::{Finished, Outcome};
+use atlas_proto::time::Time;
+
+pub use flights::{Flight, FlightId, Flights};
+use stage::{AlarmOf, Happening};
+pub use stage::{Parcel, Stage, job_spec};
+pub use tally::{ManagerTraffic, Tally, Traffic};
+
+use crate::baseline::{Central, Thieves};
+use crate::queue::Next;
+use crate::report::Report;
+use crate::scenario::{Policy, Scenario};
+use crate::topology::ServerIndex;
+use crate::trace::Trace;
+use crate::workload::decode_result;
+
+/// All nodes of a world, under one policy.
+pub trait Nodes {
+    /// What they say to each other.
+    type Message: Parcel;
+
+    /// The world begins.
+    fn start(&mut self, stage: &mut Stage<Self::Message>);
+    /// A message arrives.
+    fn deliver(
+        &mut self,
+        stage: &mut Stage<Self::Message>,
+        from: NodeId,
+        to: NodeId,
+        message: Self::Message,
+    );
+    /// The time has come that a node has set by [`Stage::arm`].
+    fn alarm(&mut self, stage: &mut Stage<Self::Message>, node: NodeId);
+    /// The engines of a server tell something.
+    fn engine_event(
+        &mut self,
+        stage: &mut Stage<Self::Message>,
+        server: ServerIndex,
+        event: EngineEvent,
+    );
+    /// When the job was submitted, or will be.
+    fn submitted(&self) -> Time {
+        Time::ZERO
+    }
+    /// How the job ended; none before.
+    fn outcome(&self) -> Option<&JobOutcome>;
+    /// Work done by other means than the engines of the stage, at speed 1.
+    fn executed_elsewhere(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// How the job of a world ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobOutcome {
+    /// When its result was there.
+    pub ended: Time,
+    /// The result.
+    pub finished: Finished,
+}
+
+/// Looks at a world after every event, to check what must always hold.
+pub trait Observer<N: Nodes> {
+    /// An event has just been handled.
+    fn after_event(&mut self, nodes: &N, stage: &Stage<N::Message>);
+}
+
+/// Nodes on their stage.
+#[derive(Debug)]
+pub struct World<N: Nodes> {
+    scenario: Scenario,
+    nodes: N,
+    stage: Stage<N::Message>,
+}
+
+impl<N: Nodes> World<N> {
+    /// A world at its start. `nodes` makes the nodes of a stage.
+    pub fn new(
+        scenario: &Scenario,
+        trace: Option<Trace>,
+        nodes: impl FnOnce(&Scenario, &Stage<N::Message>) -> N,
+    ) -> Self {
+        let stage = Stage::new(scenario, trace);
+        let nodes = nodes(scenario, &stage);
+        let mut world = Self {
+            scenario: scenario.clone(),
+            nodes,
+            stage,
+        };
+        world.nodes.start(&mut world.stage);
+        for server in world.stage.topology.servers() {
+            world.settle(server);
+        }
+        world
+    }
+
+    /// Runs to the end of the job, or to the horizon. `progress` is called now and then with the time.
+    pub fn run(&mut self, progress: &mut dyn FnMut(Time)) -> Report {
+        let horizon = Time::ZERO + self.scenario.horizon;
+        while self.nodes.outcome().is_none()
+            && self.stage.queue.next_time().is_some_and(|at| at <= horizon)
+        {
+            self.step();
+            if self.stage.tally.events.is_multiple_of(EVENTS_PER_PROGRESS) {
+                progress(self.stage.now);
+            }
+        }
+        self.end(horizon)
+    }
+
+    /// As [`World::run`], with an observer.
+    pub fn run_observed(&mut self, observer: &mut dyn Observer<N>) -> Report {
+        let horizon = Time::ZERO + self.scenario.horizon;
+        while self.nodes.outcome().is_none()
+            && self.stage.queue.next_time().is_some_and(|at| at <= horizon)
+        {
+            self.step();
+            observer.after_event(&self.nodes, &self.stage);
+        }
+        self.end(horizon)
+    }
+
+    /// Handles the next event; false if there is none.
+    pub fn step(&mut self) -> bool {
+        let Some((at, next)) = self.stage.queue.pop() else {
+            return false;
+        };
+        self.stage.now = at;
+        self.stage.tally.events += 1;
+        match next {
+            Next::Event(Happening::Gateway(flight)) => self.stage.forward(flight),
+            Next::Event(Happening::Arrival(flight)) => {
+                let flight = self.stage.take(flight);
+                let (from, to) = (flight.transit.from, flight.transit.to);
+                self.at_node(to, |nodes, stage| {
+                    nodes.deliver(stage, from, to, flight.message)
+                });
+            }
+            Next::Alarm(alarm) => match self.stage.alarm_of(alarm) {
+                AlarmOf::Node(node) => self.at_node(node, |nodes, stage| nodes.alarm(stage, node)),
+                AlarmOf::Engine(server) => {
+                    self.stage.advance(server);
+                    self.settle(server);
+                }
+            },
+        }
+        true
+    }
+
+    /// Ends the trace, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The first one of writing it.
+    pub fn end_trace(&mut self) -> io::Result<()> {
+        self.stage
+            .trace
+            .take()
+            .map_or(Ok(()), |trace| trace.end(self.stage.now))
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &N {
+        &self.nodes
+    }
+
+    /// All but the nodes.
+    #[must_use]
+    pub fn stage(&self) -> &Stage<N::Message> {
+        &self.stage
+    }
+
+    /// Lets something happen to a node whose engines, if it has any, are at the present.
+    fn at_node(&mut self, node: NodeId, happen: impl FnOnce(&mut N, &mut Stage<N::Message>)) {
+        let Some(server) = self.stage.server_at(node) else {
+            return happen(&mut self.nodes, &mut self.stage);
+        };
+        self.stage.advance(server);
+        self.hear(server);
+        happen(&mut self.nodes, &mut self.stage);
+        self.settle(server);
+    }
+
+    fn settle(&mut self, server: ServerIndex) {
+        self.hear(server);
+        self.stage.arm_engine(server);
+    }
+
+    fn hear(&mut self, server: ServerIndex) {
+        while let Some(event) = self.stage.poll_engine(server) {
+            self.nodes.engine_event(&mut self.stage, server, event);
+        }
+    }
+
+    fn end(&mut self, horizon: Time) -> Report {
+        // A world without a job lasts until its horizon, whether or not anything happens last.
+        if self.nodes.outcome().is_none() {
+            self.stage.now = horizon;
+        }
+        for server in self.stage.topology.servers() {
+            self.stage.advance(server);
+        }
+        Report::new(&self.scenario, &self.nodes, &self.stage)
+    }
+}
+
+/// Runs a scenario under its policy.
+///
+/// # Errors
+///
+/// Those of writing the trace.
+pub fn simulate(
+    scenario: &Scenario,
+    trace: Option<Trace>,
+    progress: &mut dyn FnMut(Time),
+) -> io::Result<Report> {
+    match scenario.policy {
+        Policy::Atlas => unimplemented!(),
+        Policy::Random => run_to_end(World::new(scenario, trace, Thieves::random), progress),
+        Policy::Crs => run_to_end(
+            World::new(scenario, trace, Thieves::cluster_aware),
+            progress,
+        ),
+        Policy::Central => run_to_end(World::new(scenario, trace, Central::new), progress),
+    }
+}
+
+fn run_to_end<N: Nodes>(mut world: World<N>, progress: &mut dyn FnMut(Time)) -> io::Result<Report> {
+    let report = world.run(progress);
+    world.end_trace()?;
+    Ok(report)
+}
+
+impl JobOutcome {
+    /// The number that is the result of a tree; none if the job panicked.
+    #[must_use]
+    pub fn value(&self) -> Option<u64> {
+        match &self.finished.outcome {
+            Outcome::Value(bytes) => decode_result(bytes),
+            Outcome::Panic(_) => None,
+        }
+    }
+}
+
+/// Often enough to draw a moving line, and too seldom to be measured.
+const EVENTS_PER_PROGRESS: u64 = 1 << 16;
