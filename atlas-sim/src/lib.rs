@@ -4,6 +4,7 @@
 //! gives a [`Report`](report::Report). All of it follows from the scenario's seed.
 #![forbid(unsafe_code)]
 
+pub mod atlas;
 pub mod baseline;
 pub mod engine;
 pub mod network;

@@ -36,6 +36,8 @@ pub struct Report {
     pub busiest_manager_per_s: f64,
     /// The most that any manager sent or received in one second.
     pub busiest_manager_peak: u64,
+    /// What the nodes themselves counted.
+    pub counts: BTreeMap<String, u64>,
     /// Events of the world.
     pub events: u64,
     /// How long the simulation took; not told by the world itself.
@@ -106,6 +108,11 @@ impl Report {
                 .map(|manager| manager.peak)
                 .max()
                 .unwrap_or(0),
+            counts: nodes
+                .counts()
+                .into_iter()
+                .map(|(name, count)| (String::from(name), count))
+                .collect(),
             events: tally.events,
             real_s: None,
             peak_memory_mib: None,
@@ -268,6 +275,9 @@ fn write_traffic(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     for (kind, traffic) in &report.traffic {
         let (messages, bytes) = (thousands(traffic.messages), thousands(traffic.bytes));
         writeln!(f, "  {kind:<20}{messages:>16}{bytes:>20} bytes")?;
+    }
+    for (name, count) in &report.counts {
+        writeln!(f, "  {name:<20}{:>16}", thousands(*count))?;
     }
     Ok(())
 }

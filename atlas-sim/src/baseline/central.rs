@@ -15,11 +15,11 @@ use atlas_proto::ids::NodeId;
 use atlas_proto::job::{Finished, Outcome};
 use atlas_proto::time::Time;
 
-use super::{HEADER_BYTES, KIND_BYTES, NUMBER_BYTES};
+use super::{KIND_BYTES, NUMBER_BYTES};
 use crate::scenario::Scenario;
 use crate::topology::ServerIndex;
 use crate::workload::{TreeNode, encode_result};
-use crate::world::{JobOutcome, Nodes, Parcel, Stage};
+use crate::world::{HEADER_BYTES, JobOutcome, Nodes, Parcel, Stage};
 
 /// The scheduler and its servers.
 #[derive(Debug)]

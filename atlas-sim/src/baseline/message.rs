@@ -3,8 +3,8 @@
 use atlas_proto::ids::EngineLease;
 use atlas_proto::job::{Closure, Finished, Outcome};
 
-use super::{HEADER_BYTES, KIND_BYTES, NUMBER_BYTES};
-use crate::world::Parcel;
+use super::{KIND_BYTES, NUMBER_BYTES};
+use crate::world::{HEADER_BYTES, Parcel};
 
 /// A message between two servers.
 #[derive(Clone, Debug, PartialEq, Eq)]

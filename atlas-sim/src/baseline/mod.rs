@@ -15,8 +15,6 @@ pub use central::{Central, CentralMessage};
 pub use message::StealMessage;
 pub use stealing::Thieves;
 
-/// Addresses, checksums and session of a small message over QUIC, encrypted.
-const HEADER_BYTES: u64 = 32;
 /// The number of a request, a lease, a frame.
 const NUMBER_BYTES: u64 = 8;
 /// Task and depth.

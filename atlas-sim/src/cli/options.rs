@@ -122,6 +122,9 @@ impl Options {
             policy,
             seed: self.seed,
             horizon: self.idle.map_or(self.horizon, Duration::from_secs),
+            faults: Vec::new(),
+            heal_at: None,
+            wire: false,
         }
     }
 

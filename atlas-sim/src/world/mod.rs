@@ -13,6 +13,7 @@ mod flights;
 mod stage;
 mod tally;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use stage::{AlarmOf, Happening};
 pub use stage::{Parcel, Stage, job_spec};
 pub use tally::{ManagerTraffic, Tally, Traffic};
 
+use crate::atlas::Atlas;
 use crate::baseline::{Central, Thieves};
 use crate::queue::Next;
 use crate::report::Report;
@@ -58,12 +60,18 @@ pub trait Nodes {
         server: ServerIndex,
         event: EngineEvent,
     );
+    /// The time has come that was planned by [`Stage::plan`].
+    fn planned(&mut self, _stage: &mut Stage<Self::Message>, _number: u32) {}
     /// When the job was submitted, or will be.
     fn submitted(&self) -> Time {
         Time::ZERO
     }
     /// How the job ended; none before.
     fn outcome(&self) -> Option<&JobOutcome>;
+    /// What the nodes themselves counted, by name.
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::new()
+    }
     /// Work done by other means than the engines of the stage, at speed 1.
     fn executed_elsewhere(&self) -> Duration {
         Duration::ZERO
@@ -81,8 +89,8 @@ pub struct JobOutcome {
 
 /// Looks at a world after every event, to check what must always hold.
 pub trait Observer<N: Nodes> {
-    /// An event has just been handled.
-    fn after_event(&mut self, nodes: &N, stage: &Stage<N::Message>);
+    /// An event has just been handled, which happened to one node or to none.
+    fn after_event(&mut self, touched: Option<NodeId>, nodes: &N, stage: &Stage<N::Message>);
 }
 
 /// Nodes on their stage.
@@ -91,6 +99,8 @@ pub struct World<N: Nodes> {
     scenario: Scenario,
     nodes: N,
     stage: Stage<N::Message>,
+    /// Events since the clock moved.
+    standing: u64,
 }
 
 impl<N: Nodes> World<N> {
@@ -106,6 +116,7 @@ impl<N: Nodes> World<N> {
             scenario: scenario.clone(),
             nodes,
             stage,
+            standing: 0,
         };
         world.nodes.start(&mut world.stage);
         for server in world.stage.topology.servers() {
@@ -116,55 +127,80 @@ impl<N: Nodes> World<N> {
 
     /// Runs to the end of the job, or to the horizon. `progress` is called now and then with the time.
     pub fn run(&mut self, progress: &mut dyn FnMut(Time)) -> Report {
-        let horizon = Time::ZERO + self.scenario.horizon;
-        while self.nodes.outcome().is_none()
-            && self.stage.queue.next_time().is_some_and(|at| at <= horizon)
-        {
+        while self.goes_on() {
             self.step();
             if self.stage.tally.events.is_multiple_of(EVENTS_PER_PROGRESS) {
                 progress(self.stage.now);
             }
         }
-        self.end(horizon)
+        self.end()
     }
 
     /// As [`World::run`], with an observer.
     pub fn run_observed(&mut self, observer: &mut dyn Observer<N>) -> Report {
-        let horizon = Time::ZERO + self.scenario.horizon;
-        while self.nodes.outcome().is_none()
-            && self.stage.queue.next_time().is_some_and(|at| at <= horizon)
-        {
-            self.step();
-            observer.after_event(&self.nodes, &self.stage);
+        while self.goes_on() {
+            let touched = self.step();
+            observer.after_event(touched, &self.nodes, &self.stage);
         }
-        self.end(horizon)
+        self.end()
     }
 
-    /// Handles the next event; false if there is none.
-    pub fn step(&mut self) -> bool {
-        let Some((at, next)) = self.stage.queue.pop() else {
-            return false;
+    /// The job has not ended, and something is still to happen before the horizon.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        let horizon = Time::ZERO + self.scenario.horizon;
+        self.nodes.outcome().is_none()
+            && self.stage.queue.next_time().is_some_and(|at| at <= horizon)
+    }
+
+    /// Handles the next event, and says which node it happened to.
+    ///
+    /// # Panics
+    ///
+    /// If time stands still: events follow one another, and none moves the clock.
+    pub fn step(&mut self) -> Option<NodeId> {
+        let (at, next) = self.stage.queue.pop()?;
+        self.standing = if at > self.stage.now {
+            0
+        } else {
+            self.standing + 1
         };
+        assert!(self.standing < STANDING_MAX, "time stands still at {at}");
         self.stage.now = at;
         self.stage.tally.events += 1;
         match next {
-            Next::Event(Happening::Gateway(flight)) => self.stage.forward(flight),
+            Next::Event(Happening::Gateway(flight)) => {
+                self.stage.forward(flight);
+                None
+            }
             Next::Event(Happening::Arrival(flight)) => {
                 let flight = self.stage.take(flight);
                 let (from, to) = (flight.transit.from, flight.transit.to);
                 self.at_node(to, |nodes, stage| {
                     nodes.deliver(stage, from, to, flight.message)
                 });
+                Some(to)
+            }
+            Next::Event(Happening::Planned(node, number)) => {
+                self.at_node(node, |nodes, stage| nodes.planned(stage, number));
+                Some(node)
+            }
+            Next::Event(Happening::Heal) => {
+                self.stage.heal();
+                None
             }
             Next::Alarm(alarm) => match self.stage.alarm_of(alarm) {
-                AlarmOf::Node(node) => self.at_node(node, |nodes, stage| nodes.alarm(stage, node)),
+                AlarmOf::Node(node) => {
+                    self.at_node(node, |nodes, stage| nodes.alarm(stage, node));
+                    Some(node)
+                }
                 AlarmOf::Engine(server) => {
                     self.stage.advance(server);
                     self.settle(server);
+                    Some(self.stage.topology.server(server))
                 }
             },
         }
-        true
     }
 
     /// Ends the trace, if there is one.
@@ -213,10 +249,10 @@ impl<N: Nodes> World<N> {
         }
     }
 
-    fn end(&mut self, horizon: Time) -> Report {
+    fn end(&mut self) -> Report {
         // A world without a job lasts until its horizon, whether or not anything happens last.
         if self.nodes.outcome().is_none() {
-            self.stage.now = horizon;
+            self.stage.now = Time::ZERO + self.scenario.horizon;
         }
         for server in self.stage.topology.servers() {
             self.stage.advance(server);
@@ -236,7 +272,7 @@ pub fn simulate(
     progress: &mut dyn FnMut(Time),
 ) -> io::Result<Report> {
     match scenario.policy {
-        Policy::Atlas => unimplemented!(),
+        Policy::Atlas => run_to_end(World::new(scenario, trace, Atlas::new), progress),
         Policy::Random => run_to_end(World::new(scenario, trace, Thieves::random), progress),
         Policy::Crs => run_to_end(
             World::new(scenario, trace, Thieves::cluster_aware),
@@ -263,5 +299,9 @@ impl JobOutcome {
     }
 }
 
+/// What the baselines count for addresses, checksums and the like, and what is added to a packet's own bytes.
+pub const HEADER_BYTES: u64 = 32;
+/// More events than any world has at one time.
+const STANDING_MAX: u64 = 10_000_000;
 /// Often enough to draw a moving line, and too seldom to be measured.
 const EVENTS_PER_PROGRESS: u64 = 1 << 16;

@@ -5,6 +5,7 @@
 //! find it at the present time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use atlas_proto::domain::Domain;
 use atlas_proto::engine::{EngineCommand, EngineEvent};
@@ -50,6 +51,10 @@ pub struct Stage<M> {
     network: Network,
     engines: Vec<VirtualEngine>,
     speeds: Vec<f64>,
+    workers: u32,
+    trees: Arc<Trees>,
+    /// By engines that are gone.
+    executed_before: Duration,
 }
 
 /// An event in the queue.
@@ -59,6 +64,10 @@ pub(super) enum Happening {
     Gateway(FlightId),
     /// A message is at its receiver.
     Arrival(FlightId),
+    /// What is planned for a node, under this number.
+    Planned(NodeId, u32),
+    /// The links are as good as new.
+    Heal,
 }
 
 impl<M: Parcel> Stage<M> {
@@ -78,11 +87,15 @@ impl<M: Parcel> Stage<M> {
         let trees = Arc::new(trees);
         let speeds = scenario.server_speeds();
         let engine = |&speed: &f64| VirtualEngine::new(Arc::clone(&trees), scenario.workers, speed);
+        let mut queue = Queue::new(topology.nodes() + topology.servers().len());
+        if let Some(at) = scenario.heal_at {
+            queue.push(Time::ZERO + at, Happening::Heal);
+        }
         Self {
             tally: Tally::new(&topology),
             tree,
             trace,
-            queue: Queue::new(topology.nodes() + topology.servers().len()),
+            queue,
             now: Time::ZERO,
             flights: Flights::new(),
             serial: 0,
@@ -93,6 +106,9 @@ impl<M: Parcel> Stage<M> {
             ),
             engines: speeds.iter().map(engine).collect(),
             speeds,
+            workers: scenario.workers,
+            trees,
+            executed_before: Duration::ZERO,
             topology,
         }
     }
@@ -126,6 +142,31 @@ impl<M: Parcel> Stage<M> {
     pub fn arm(&mut self, node: NodeId, at: Option<Time>) {
         self.queue
             .arm(node_index(node), at.map(|at| at.max(self.now)));
+    }
+
+    /// Has `planned` called at a time, for something that happens to a node, with a number that says what.
+    pub fn plan(&mut self, at: Time, node: NodeId, number: u32) {
+        self.queue
+            .push(at.max(self.now), Happening::Planned(node, number));
+    }
+
+    /// The machine is gone: all that its engines hold is lost.
+    pub fn clear_engine(&mut self, server: ServerIndex) {
+        let index = server.0 as usize;
+        let fresh = VirtualEngine::new(Arc::clone(&self.trees), self.workers, self.speeds[index]);
+        let old = std::mem::replace(&mut self.engines[index], fresh);
+        self.executed_before += old.executed_work();
+        self.busy_workers(self.topology.server(server), 0);
+    }
+
+    /// The work that was done by all engines there ever were, at speed 1.
+    #[must_use]
+    pub fn executed_work(&self) -> Duration {
+        self.engines
+            .iter()
+            .map(VirtualEngine::executed_work)
+            .sum::<Duration>()
+            + self.executed_before
     }
 
     /// Commands the engines of a server. What they answer comes as events, after the present call.
@@ -173,6 +214,11 @@ impl<M: Parcel> Stage<M> {
     #[must_use]
     pub fn flights(&self) -> &Flights<M> {
         &self.flights
+    }
+
+    /// From now on the links lose nothing.
+    pub(super) fn heal(&mut self) {
+        self.network.heal();
     }
 
     /// Brings a message on by one hop.

@@ -1,9 +1,13 @@
 //! All that decides what happens in a world. Two runs of one scenario are alike to the last byte.
 
+mod faults;
+
 use std::time::Duration;
 
 use atlas_proto::rng::Rng;
 use serde::{Deserialize, Serialize};
+
+pub use faults::{Fault, FaultKind, Span, churn, crashes};
 
 use crate::network::NetworkConfig;
 use crate::workload::WorkloadConfig;
@@ -34,6 +38,12 @@ pub struct Scenario {
     pub seed: u64,
     /// The world ends at this time even if the job has not.
     pub horizon: Duration,
+    /// What befalls servers.
+    pub faults: Vec<Fault>,
+    /// From this time on nothing is lost, doubled, held up or cut any more, and no server befallen.
+    pub heal_at: Option<Duration>,
+    /// Every packet is encoded and decoded on its way.
+    pub wire: bool,
 }
 
 /// Who decides what runs where.
@@ -120,6 +130,9 @@ pub(crate) mod tests {
             policy,
             seed: 5,
             horizon: Duration::from_secs(10_000),
+            faults: Vec::new(),
+            heal_at: None,
+            wire: true,
         }
     }
 

@@ -1,0 +1,309 @@
+//! The nodes of Atlas: the very machines of `atlas-proto`, on the stage of a world.
+//!
+//! This is a driver as any other: it hands each machine what happens to it with the time, drains what the
+//! machine says, and arms its timer. It decides nothing. Faults come from the scenario: servers die, start
+//! again, leave, retreat and resume at the times that it states.
+
+mod packet;
+mod servers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atlas_proto::engine::EngineEvent;
+use atlas_proto::ids::{JobAlias, NodeId};
+use atlas_proto::job::Closure;
+use atlas_proto::message::Message;
+use atlas_proto::policy::Policy;
+use atlas_proto::rng::Rng;
+use atlas_proto::stats::Stats;
+use atlas_proto::time::Time;
+use atlas_proto::{Manager, ManagerConfig, ManagerEvent, Server};
+
+pub use packet::AtlasPacket;
+use servers::Servers;
+
+use crate::scenario::{Fault, FaultKind, Scenario, Submit};
+use crate::topology::{DomainIndex, Role, ServerIndex};
+use crate::workload::kind_at;
+use crate::world::{JobOutcome, Nodes, Stage, job_spec};
+
+/// All machines of a world.
+#[derive(Debug)]
+pub struct Atlas {
+    managers: Vec<Manager>,
+    servers: Servers,
+    /// What befalls servers; to start is the first.
+    faults: Vec<Fault>,
+    /// The domain at whose manager the job is submitted, and when.
+    submit: (DomainIndex, Time),
+    job: Option<JobAlias>,
+    outcome: Option<JobOutcome>,
+    seed: u64,
+    wire: bool,
+}
+
+type Play<'a> = &'a mut Stage<AtlasPacket>;
+
+impl Atlas {
+    /// A manager for each domain; servers come a little later, one by one.
+    #[must_use]
+    pub fn new(scenario: &Scenario, stage: &Stage<AtlasPacket>) -> Self {
+        let topology = &stage.topology;
+        let manager = |domain| {
+            let node = topology.manager(domain);
+            let config = ManagerConfig {
+                node,
+                domain: topology
+                    .place(domain)
+                    .name
+                    .parse()
+                    .expect("a topology's names are valid"),
+                parent: topology.parent(node),
+                policy: Policy::default(),
+                incarnation: 1,
+            };
+            Manager::new(config, machine_seed(scenario.seed, node, 0), Time::ZERO)
+        };
+        let first_leaf = topology
+            .domains()
+            .find(|&domain| !topology.place(domain).servers.is_empty());
+        let submit_to = match scenario.submit {
+            Submit::Root => DomainIndex(0),
+            Submit::Leaf => first_leaf.unwrap_or(DomainIndex(0)),
+        };
+        Self {
+            managers: topology.domains().map(manager).collect(),
+            servers: Servers::new(scenario),
+            faults: scenario.faults.clone(),
+            submit: (submit_to, Time::ZERO + scenario.warm_up),
+            job: None,
+            outcome: None,
+            seed: scenario.seed,
+            wire: scenario.wire,
+        }
+    }
+
+    /// All managers, by domain.
+    pub fn managers(&self) -> impl Iterator<Item = (DomainIndex, &Manager)> {
+        (0..).map(DomainIndex).zip(&self.managers)
+    }
+
+    /// All servers that are there, by number.
+    pub fn servers(&self) -> impl Iterator<Item = (ServerIndex, &Server)> {
+        self.servers.iter()
+    }
+
+    /// The job, as the manager calls it where it was submitted.
+    #[must_use]
+    pub fn job(&self) -> Option<JobAlias> {
+        self.job
+    }
+
+    fn submit_job(&mut self, stage: Play<'_>) {
+        let Some(tree) = stage.tree.clone() else {
+            return;
+        };
+        let root = tree.root();
+        let closure = Closure {
+            kind: kind_at(root.depth),
+            args: root.encode(tree.config().args_bytes),
+            expected: Duration::ZERO,
+        };
+        let domain = self.submit.0;
+        let manager = &mut self.managers[domain.0 as usize];
+        let submitted = manager.submit(stage.now(), job_spec().as_ref().clone(), closure);
+        self.job = Some(submitted.expect("a manager takes its first job"));
+        self.drain_manager(stage, domain);
+    }
+
+    fn drain_manager(&mut self, stage: Play<'_>, domain: DomainIndex) {
+        let manager = &mut self.managers[domain.0 as usize];
+        let node = stage.topology.manager(domain);
+        while let Some(transmit) = manager.poll_transmit() {
+            packet::send(stage, node, transmit, self.wire);
+        }
+        while let Some(ManagerEvent::JobFinished { job, finished }) = manager.poll_event() {
+            if self.job == Some(job) && self.outcome.is_none() {
+                self.outcome = Some(JobOutcome {
+                    ended: stage.now(),
+                    finished,
+                });
+            }
+        }
+        stage.arm(node, manager.poll_timeout());
+    }
+
+    fn drain_server(&mut self, stage: Play<'_>, index: ServerIndex) {
+        let Some(server) = self.servers.at(index) else {
+            return;
+        };
+        let node = stage.topology.server(index);
+        while let Some(transmit) = server.poll_transmit() {
+            packet::send(stage, node, transmit, self.wire);
+        }
+        while let Some(command) = server.poll_engine() {
+            stage.command(index, command);
+        }
+        stage.arm(node, server.poll_timeout());
+        if server.has_left() {
+            self.servers.remove(stage, index);
+        }
+    }
+
+    fn deliver_to_manager(
+        &mut self,
+        stage: Play<'_>,
+        from: NodeId,
+        domain: DomainIndex,
+        message: AtlasPacket,
+    ) {
+        let (now, node) = (stage.now(), stage.topology.manager(domain));
+        let manager = &mut self.managers[domain.0 as usize];
+        if matches!(message.0.message, Message::JoinDomain { .. }) {
+            manager.handle_path(now, from, stage.path(node, from));
+        }
+        manager.handle_packet(now, from, message.0);
+        self.drain_manager(stage, domain);
+    }
+
+    fn deliver_to_server(
+        &mut self,
+        stage: Play<'_>,
+        from: NodeId,
+        index: ServerIndex,
+        message: AtlasPacket,
+    ) {
+        let (now, node) = (stage.now(), stage.topology.server(index));
+        let Some(server) = self.servers.at(index) else {
+            return;
+        };
+        // A driver measures the way to a peer when the two are connected.
+        if let Message::HintPeers { peers } = &message.0.message {
+            peers
+                .iter()
+                .for_each(|hint| server.handle_path(now, hint.peer, stage.path(node, hint.peer)));
+        } else if matches!(
+            message.0.message,
+            Message::RequestSteal { .. } | Message::WelcomeChild { .. }
+        ) {
+            server.handle_path(now, from, stage.path(node, from));
+        }
+        server.handle_packet(now, from, message.0);
+        self.drain_server(stage, index);
+    }
+}
+
+impl Nodes for Atlas {
+    type Message = AtlasPacket;
+
+    fn start(&mut self, stage: Play<'_>) {
+        for domain in stage.topology.domains() {
+            let node = stage.topology.manager(domain);
+            if let Some(parent) = stage.topology.parent(node) {
+                let path = stage.path(node, parent);
+                self.managers[domain.0 as usize].handle_path(stage.now(), parent, path);
+            }
+            self.drain_manager(stage, domain);
+        }
+        // Machines of a building are not switched on within one millisecond.
+        let mut rng = Rng::new(self.seed ^ START_SALT);
+        for server in stage.topology.servers() {
+            let start = Fault {
+                at: Duration::from_nanos(rng.below(START_WITHIN_NS) as u64),
+                server: server.0,
+                kind: FaultKind::Start,
+            };
+            self.faults.push(start);
+        }
+        for (number, fault) in (0..).zip(&self.faults) {
+            let node = stage.topology.server(ServerIndex(fault.server));
+            stage.plan(Time::ZERO + fault.at, node, number);
+        }
+        stage.plan(self.submit.1, stage.topology.manager(self.submit.0), SUBMIT);
+    }
+
+    fn deliver(&mut self, stage: Play<'_>, from: NodeId, to: NodeId, message: AtlasPacket) {
+        match stage.topology.role(to) {
+            Some(Role::Manager(domain)) => self.deliver_to_manager(stage, from, domain, message),
+            Some(Role::Server(server)) => self.deliver_to_server(stage, from, server, message),
+            None => {}
+        }
+    }
+
+    fn alarm(&mut self, stage: Play<'_>, node: NodeId) {
+        match stage.topology.role(node) {
+            Some(Role::Manager(domain)) => {
+                self.managers[domain.0 as usize].handle_timeout(stage.now());
+                self.drain_manager(stage, domain);
+            }
+            Some(Role::Server(index)) => {
+                if let Some(server) = self.servers.at(index) {
+                    server.handle_timeout(stage.now());
+                }
+                self.drain_server(stage, index);
+            }
+            None => {}
+        }
+    }
+
+    fn engine_event(&mut self, stage: Play<'_>, index: ServerIndex, event: EngineEvent) {
+        if let Some(server) = self.servers.at(index) {
+            server.handle_engine(stage.now(), event);
+        }
+        self.drain_server(stage, index);
+    }
+
+    fn planned(&mut self, stage: Play<'_>, number: u32) {
+        if number == SUBMIT {
+            return self.submit_job(stage);
+        }
+        let fault = self.faults[number as usize];
+        self.servers.befall(stage, fault);
+        self.drain_server(stage, ServerIndex(fault.server));
+    }
+
+    fn submitted(&self) -> Time {
+        self.submit.1
+    }
+
+    fn outcome(&self) -> Option<&JobOutcome> {
+        self.outcome.as_ref()
+    }
+
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let servers = self.servers.iter().map(|(_, server)| *server.stats());
+        let managers = self.managers.iter().map(|manager| *manager.stats());
+        let mut counts = BTreeMap::new();
+        for stats in servers.chain(managers).chain([self.servers.past_stats()]) {
+            for (name, count) in named(stats) {
+                *counts.entry(name).or_default() += count;
+            }
+        }
+        counts
+    }
+}
+
+fn named(stats: Stats) -> [(&'static str, u64); 7] {
+    [
+        ("steals asked", stats.steals_asked),
+        ("steals refused", stats.steals_refused),
+        ("closures lent", stats.closures_lent),
+        ("closures borrowed", stats.closures_borrowed),
+        ("results late", stats.results_late),
+        ("closures requeued", stats.closures_requeued),
+        ("peers lost", stats.peers_lost),
+    ]
+}
+
+/// A machine's generator, different for each node and each of its lives.
+fn machine_seed(seed: u64, node: NodeId, life: u64) -> u64 {
+    Rng::new(seed ^ (node.0 << 20) ^ (life << 52)).next_u64()
+}
+
+const START_SALT: u64 = 0x6c62_272e_07bb_0142;
+const START_WITHIN_NS: usize = 1_000_000_000;
+/// The number of a plan that is no fault.
+const SUBMIT: u32 = u32::MAX;

@@ -1,0 +1,117 @@
+use super::*;
+use crate::report::{JobReport, Report};
+use crate::scenario::tests::small;
+use crate::scenario::{Policy as Who, Speeds};
+use crate::workload::Workload;
+use crate::world::simulate;
+
+fn run(scenario: &Scenario) -> Report {
+    simulate(scenario, None, &mut |_| {}).unwrap()
+}
+
+fn run_job(scenario: &Scenario) -> JobReport {
+    let report = run(scenario);
+    let job = report.job.clone().unwrap();
+    assert!(job.finished && job.correct, "{report}");
+    job
+}
+
+fn fault(at_s: u64, server: u32, kind: FaultKind) -> Fault {
+    Fault {
+        at: Duration::from_secs(at_s),
+        server,
+        kind,
+    }
+}
+
+#[test]
+fn every_shape_gets_its_sequential_result_over_the_wire_form() {
+    for shape in [
+        Workload::Uts,
+        Workload::UtsBinomial,
+        Workload::Balanced,
+        Workload::Skewed,
+        Workload::Flat,
+        Workload::Chain,
+    ] {
+        let job = run_job(&small(Who::Atlas, shape));
+        assert!(
+            job.rerun_work_s < 1e-6 && job.efficiency <= 1.0,
+            "{shape:?} {job:?}"
+        );
+    }
+}
+
+#[test]
+fn one_seed_gives_one_run() {
+    let scenario = Scenario {
+        speeds: Speeds::Unequal,
+        workers: 2,
+        ..small(Who::Atlas, Workload::Uts)
+    };
+    assert_eq!(run(&scenario), run(&scenario));
+}
+
+#[test]
+fn a_server_that_dies_takes_no_result_with_it() {
+    let faults = vec![
+        fault(4, 0, FaultKind::Kill),
+        fault(5, 7, FaultKind::Kill),
+        fault(9, 0, FaultKind::Start),
+    ];
+    let job = run_job(&Scenario {
+        faults,
+        ..small(Who::Atlas, Workload::Balanced)
+    });
+    assert!(job.rerun_work_s > 0.0);
+}
+
+#[test]
+fn a_server_that_leaves_or_retreats_gives_its_work_back() {
+    let faults = vec![
+        fault(4, 0, FaultKind::Leave),
+        fault(5, 7, FaultKind::Retreat),
+        fault(8, 7, FaultKind::Resume),
+    ];
+    run_job(&Scenario {
+        faults,
+        ..small(Who::Atlas, Workload::Balanced)
+    });
+}
+
+#[test]
+fn a_lossy_world_gets_the_same_result() {
+    let mut scenario = small(Who::Atlas, Workload::Balanced);
+    for link in scenario.network.links_mut() {
+        (link.loss_ppm, link.duplication_ppm, link.reordering_ppm) = (20_000, 20_000, 50_000);
+        link.held_up_max = link.latency;
+    }
+    run_job(&scenario);
+}
+
+#[test]
+fn an_idle_world_exchanges_keep_alives_and_nothing_else() {
+    let scenario = Scenario {
+        workload: None,
+        horizon: Duration::from_secs(100),
+        ..small(Who::Atlas, Workload::Uts)
+    };
+    let report = run(&scenario);
+    assert_eq!(report.job, None);
+    let of = |kind: &str| {
+        report
+            .traffic
+            .get(kind)
+            .map_or(0, |traffic| traffic.messages)
+    };
+    let others: u64 = report
+        .traffic
+        .iter()
+        .filter(|(kind, _)| !KEEP_ALIVES.contains(&kind.as_str()))
+        .map(|(_, t)| t.messages)
+        .sum();
+    assert!(of("KeepAlive") + of("ReportLoad") > 0);
+    assert_eq!(others, 0, "{report}");
+}
+
+const KEEP_ALIVES: [&str; 4] = ["KeepAlive", "ReportLoad", "JoinDomain", "WelcomeChild"];
