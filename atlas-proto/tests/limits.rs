@@ -16,7 +16,7 @@ use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::limits;
 use atlas_proto::message::{
-    ChildInfo, Destination, JobHeader, LeaseResult, LeasedClosure, Message, Packet, PeerHint,
+    ChildInfo, Destination, JobHeader, LeaseResult, LeasedClosure, Load, Message, Packet, PeerHint,
     ReturnReason, Share, StealTerms,
 };
 use bytes::Bytes;
@@ -225,8 +225,8 @@ fn raw(message: &impl Serialize) -> Vec<u8> {
 fn raw_grant(closures: usize, args: usize, engine: &str, options: usize) -> Vec<u8> {
     let bytes = |len| Bytes::from(vec![7; len]);
     let job = (6_u8, ("a", engine, [8_u8; 32], bytes(options)));
+    let load = [0_u8; 8];
     let closure = (9_u8, (10_u8, 11_u8), bytes(args), ZERO);
-    let load = (0_u8, 0_u8, 0_u8, 0_u8, ZERO, ZERO);
     raw(&(11_u8, None::<()>, false, load, job, vec![closure; closures]))
 }
 
@@ -245,7 +245,7 @@ fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
     Message::GrantClosures {
         request: None,
         more: false,
-        load: atlas_proto::message::Load::default(),
+        load: Load::default(),
         job: JobHeader {
             alias: JobAlias(6),
             spec: Arc::new(spec),

@@ -37,6 +37,8 @@ pub(super) struct Relay {
     request: RequestId,
     waiting: BTreeSet<RequestId>,
     granted: bool,
+    /// Why nothing was granted, if all who were asked say the same.
+    refused: Option<EndStealReason>,
 }
 
 impl Manager {
@@ -69,6 +71,7 @@ impl Manager {
                 request,
                 waiting,
                 granted: false,
+                refused: None,
             },
         );
     }
@@ -149,6 +152,16 @@ impl Manager {
         {
             child.refused_by.insert(from, version);
         }
+        if let Purpose::Relay(number) = ask.purpose
+            && let Some(relay) = self.relays.get_mut(&number)
+        {
+            let same = relay.refused.is_none_or(|before| before == reason);
+            relay.refused = Some(if same {
+                reason
+            } else {
+                EndStealReason::NoSurplus
+            });
+        }
         self.close_ask(now, from, request);
     }
 
@@ -184,10 +197,11 @@ impl Manager {
         if relay.waiting.is_empty()
             && let (Some(relay), Some(parent)) = (self.relays.remove(&number), self.parent())
         {
+            let refused = relay.refused.unwrap_or(EndStealReason::NoSurplus);
             let reason = if relay.granted {
                 EndStealReason::Done
             } else {
-                EndStealReason::NoSurplus
+                refused
             };
             self.end_steal(now, parent, relay.request, reason);
         }

@@ -79,6 +79,9 @@ pub(super) struct Frame {
     pub(super) depth: u32,
 }
 
+// There can be millions of each.
+const _: () = assert!(size_of::<Ready>() <= 32 && size_of::<Frame>() <= 32);
+
 /// A closure of the server.
 #[derive(Debug)]
 pub(super) struct Accepted {

@@ -210,3 +210,6 @@ impl VirtualEngine {
         self.clock.share(self.now, self.workers, wanted);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,9 @@
 //! began last stop where they are, in the middle if need be, and the rest of their work is done before anything
 //! else when workers are back.
 //!
-//! Many nodes are run in one call. [`Job::wake`] says how far that can go without anything to tell: `n` workers
-//! that run nodes of at least some work need `k / n` rounds to finish `k` nodes, and each finished node takes
-//! at most one from the ready ones, or from what a closure of the server still needs.
+//! Many nodes are run in one call. [`Job::wake`] says how far that can go without anything to tell. Only a leaf
+//! leaves fewer ready nodes behind, and fewer that a closure of the server still waits for: one fewer. And `n`
+//! workers need `k / n` rounds to finish `k` leaves, each of which takes a leaf's work at least.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -155,12 +155,12 @@ impl Job {
     /// The earliest point of the clock of work at which there could be something to tell; none if nothing runs.
     pub(super) fn wake(&self) -> Option<Work> {
         let first = self.running.peek()?.finish;
-        let rounds = self.runs_until_news().div_ceil(self.running.len()) - 1;
-        Some(first.saturating_add(self.tree.work_min().saturating_mul(rounds as u64)))
+        let rounds = self.leaves_until_news().div_ceil(self.running.len()) - 1;
+        Some(first.saturating_add(self.tree.leaf_work().saturating_mul(rounds as u64)))
     }
 
-    /// No fewer nodes than this finish before there is something to tell; at least one.
-    fn runs_until_news(&self) -> usize {
+    /// No fewer leaves than this finish before there is something to tell; at least one.
+    fn leaves_until_news(&self) -> usize {
         let ready = self.ready.len();
         let few_left = ready.saturating_sub(self.report.few() as usize);
         // A closure of the server finishes after its last node; one that was not begun is not next while

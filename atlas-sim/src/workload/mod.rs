@@ -235,10 +235,10 @@ impl Tree {
         }
     }
 
-    /// No node has less work than this.
+    /// No node without children has less work than this.
     #[must_use]
-    pub fn work_min(&self) -> u64 {
-        self.costs.leaf.min(self.costs.split)
+    pub fn leaf_work(&self) -> u64 {
+        self.costs.leaf
     }
 
     /// Appends the children of the node, the first one first.

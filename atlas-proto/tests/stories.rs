@@ -1,0 +1,477 @@
+//! The protocol told as stories: each is a claim about what happens between managers and servers, and reads as
+//! a part of the specification.
+
+mod stage;
+
+use std::time::Duration;
+
+use atlas_proto::ids::NodeId;
+use atlas_proto::message::{EndStealReason, Message, ReturnReason};
+use atlas_proto::policy::Policy;
+
+use stage::{Stage, patterns};
+
+const LONG: Duration = Duration::from_secs(1000);
+const SOON: Duration = Duration::from_secs(1);
+
+fn is_request(message: &Message) -> bool {
+    matches!(message, Message::RequestSteal { .. })
+}
+
+fn is_grant(message: &Message) -> bool {
+    matches!(message, Message::GrantClosures { .. })
+}
+
+fn is_end(message: &Message) -> bool {
+    matches!(message, Message::EndSteal { .. })
+}
+
+fn is_result(message: &Message) -> bool {
+    matches!(message, Message::ReturnResults { .. })
+}
+
+fn is_abort(message: &Message) -> bool {
+    matches!(message, Message::AbortLeases { .. })
+}
+
+/// One domain with two servers of one worker; the first runs the root of a job.
+fn two_servers() -> (Stage, NodeId, NodeId, NodeId) {
+    let mut stage = Stage::new();
+    let manager = stage.manager("example.edu", None);
+    let first = stage.server(manager, 1);
+    let second = stage.server(manager, 1);
+    stage.submit(manager);
+    stage.run_until("somebody running the root", |s| {
+        s.given(first) + s.given(second) == 1
+    });
+    let (busy, idle) = if stage.given(first) == 1 {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    (stage, manager, busy, idle)
+}
+
+/// `cs` with one server that runs the root, and its cousin `bio` with one idle server.
+struct Cousins {
+    stage: Stage,
+    top: NodeId,
+    cs: NodeId,
+    bio: NodeId,
+    busy: NodeId,
+    idle: NodeId,
+}
+
+fn cousins(cs: Policy, bio: Policy) -> Cousins {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager_with("cs.example.edu", Some(top), cs);
+    let bio = stage.manager_with("bio.example.edu", Some(top), bio);
+    let busy = stage.server(cs, 1);
+    stage.submit(cs);
+    stage.run_until("the root running", |s| s.given(busy) == 1);
+    let idle = stage.server(bio, 1);
+    stage.run_for(SOON);
+    Cousins {
+        stage,
+        top,
+        cs,
+        bio,
+        busy,
+        idle,
+    }
+}
+
+fn open() -> Policy {
+    Policy::default()
+}
+
+/// A hungry server asks nobody until there is something to be had; then its manager tells it where, and it
+/// steals directly.
+#[test]
+fn a_hungry_server_is_told_of_its_sibling_and_steals_directly() {
+    let (mut stage, manager, busy, idle) = two_servers();
+    stage.run_for(SOON);
+    assert_eq!(stage.count(idle, busy, is_request), 0);
+    stage.spawn(busy, 3, 1, LONG);
+    stage.run_until("the idle one working", |s| s.given(idle) > 0);
+    assert_eq!(
+        stage.count(manager, idle, |m| matches!(m, Message::HintPeers { .. })),
+        1
+    );
+    assert_eq!(stage.count(idle, busy, is_request), 1);
+    assert_eq!(
+        stage.count(manager, busy, is_request),
+        0,
+        "the manager is not in between"
+    );
+    stage.finish(idle, 42);
+    stage.run_until("the result at the lender", |s| !s.results(busy).is_empty());
+    assert_eq!(stage.results(busy), [42]);
+}
+
+#[test]
+fn a_job_ends_with_the_result_of_its_root() {
+    let (mut stage, _, busy, idle) = two_servers();
+    stage.finish(busy, 9);
+    stage.run_until("the job's end", |s| !s.finished.is_empty());
+    let bytes = stage.finished[0].1.outcome.bytes().clone();
+    assert_eq!(bytes[..], [9]);
+    stage.run_for(SOON);
+    for server in [busy, idle] {
+        assert!(stage.server_ref(server).ledger().is_empty());
+        assert_eq!(stage.given(server), 0);
+    }
+}
+
+/// Each knows the other as rich when both run out at once: their requests cross, both are refused, and neither
+/// waits for ever.
+#[test]
+fn a_thiefs_steal_crosses_its_victims() {
+    let mut stage = Stage::new();
+    let manager = stage.manager("example.edu", None);
+    let (a, b) = (stage.server(manager, 2), stage.server(manager, 2));
+    stage.submit(manager);
+    stage.run_until("the root running", |s| s.given(a) + s.given(b) == 1);
+    let (first, second) = if stage.given(a) == 1 { (a, b) } else { (b, a) };
+    stage.spawn(first, 8, 1, LONG);
+    stage.run_until("the second working", |s| s.given(second) > 0);
+    stage.spawn(second, 8, 2, LONG);
+    stage.run_for(SOON);
+    stage.run_dry(first);
+    stage.run_until("the first having stolen", |s| {
+        s.count(second, first, is_grant) == 2
+    });
+    // It has asked for more already; before that arrives, its victim has nothing left and asks it.
+    stage.log.clear();
+    stage.run_dry(first);
+    stage.run_dry(second);
+    stage.run_for(SOON);
+    assert_eq!(stage.count(first, second, is_request), 1);
+    assert_eq!(stage.count(second, first, is_request), 1);
+    assert_eq!(stage.count(first, second, is_end), 1);
+    assert_eq!(stage.count(second, first, is_end), 1);
+    stage.spawn(first, 8, 1, LONG);
+    stage.run_until("the second working again", |s| s.given(second) > 0);
+}
+
+#[test]
+fn surplus_that_appears_after_everybody_slept_wakes_the_hungry() {
+    let (mut stage, _, busy, idle) = two_servers();
+    stage.run_for(Duration::from_secs(600));
+    let chatter = stage.log.iter().filter(|(_, _, m)| !is_upkeep(m)).count();
+    stage.run_for(Duration::from_secs(600));
+    let after = stage.log.iter().filter(|(_, _, m)| !is_upkeep(m)).count();
+    assert_eq!(chatter, after, "nothing is said while nothing happens");
+    stage.spawn(busy, 2, 1, LONG);
+    let awake = stage.now + Duration::from_millis(50);
+    stage.run_until("the sleeper working", |s| s.given(idle) == 1);
+    assert!(stage.now < awake);
+}
+
+fn is_upkeep(message: &Message) -> bool {
+    matches!(message, Message::KeepAlive | Message::ReportLoad(_))
+}
+
+#[test]
+fn a_hungry_domain_is_fed_by_its_cousin() {
+    let Cousins {
+        mut stage,
+        top,
+        cs,
+        bio,
+        busy,
+        idle,
+    } = cousins(open(), open());
+    stage.spawn(busy, 4, 1, LONG);
+    stage.run_until("the cousin working", |s| s.given(idle) >= 1);
+    assert_eq!(stage.count(top, cs, is_request), 1);
+    assert_eq!(stage.count(cs, busy, is_request), 1);
+    for (from, to) in [(busy, cs), (cs, top), (top, bio), (bio, idle)] {
+        assert_eq!(stage.count(from, to, is_grant), 1, "{from} lends to {to}");
+    }
+    stage.finish(idle, 42);
+    stage.run_until("the result at the lender", |s| !s.results(busy).is_empty());
+    for (from, to) in [(idle, bio), (bio, top), (top, cs), (cs, busy)] {
+        assert_eq!(
+            stage.count(from, to, is_result),
+            1,
+            "{from} returns to {to}"
+        );
+    }
+    assert_eq!(stage.results(busy), [42]);
+}
+
+/// At each boundary a job goes by another name.
+#[test]
+fn a_borrower_sees_its_manager_alone() {
+    let Cousins {
+        mut stage,
+        top,
+        cs,
+        bio,
+        busy,
+        idle,
+    } = cousins(open(), open());
+    stage.spawn(busy, 4, 1, LONG);
+    stage.run_until("the cousin working", |s| s.given(idle) >= 1);
+    let alias = |from: NodeId, to: NodeId| {
+        let mut on_link = stage.log.iter().filter(|(f, t, _)| (*f, *t) == (from, to));
+        on_link.find_map(|(_, _, m)| match m {
+            Message::GrantClosures { job, .. } => Some(job.alias),
+            _ => None,
+        })
+    };
+    let inside = alias(busy, cs).unwrap();
+    let up = alias(cs, top).unwrap();
+    let down = alias(top, bio).unwrap();
+    let there = alias(bio, idle).unwrap();
+    assert!(
+        inside != up && up != down && down != there,
+        "{inside} {up} {down} {there}"
+    );
+    assert!(
+        stage
+            .log
+            .iter()
+            .all(|(from, to, _)| *to != idle || *from == bio)
+    );
+}
+
+/// Small closures stay: a move that costs half as much as the work is no help.
+#[test]
+fn what_does_not_repay_the_way_stays_in_its_domain() {
+    let Cousins {
+        mut stage,
+        top,
+        cs,
+        busy,
+        idle,
+        ..
+    } = cousins(open(), open());
+    stage.spawn(busy, 4, 1, Duration::from_millis(200));
+    stage.run_for(SOON * 10);
+    assert_eq!(stage.given(idle), 0);
+    assert_eq!(stage.count(top, cs, is_request), 0);
+}
+
+#[test]
+fn a_domain_gets_no_work_that_its_inflow_refuses() {
+    let bio = Policy::new(patterns(&["physics.example.edu"]), patterns(&["*"])).unwrap();
+    let Cousins {
+        mut stage,
+        top,
+        cs,
+        bio,
+        busy,
+        idle,
+    } = cousins(open(), bio);
+    stage.spawn(busy, 4, 1, LONG);
+    stage.run_for(SOON * 10);
+    assert_eq!(stage.given(idle), 0);
+    assert_eq!(
+        stage.count(top, bio, is_grant),
+        0,
+        "refused work does not move"
+    );
+    let refused = |m: &Message| {
+        matches!(
+            m,
+            Message::EndSteal {
+                reason: EndStealReason::Policy,
+                ..
+            }
+        )
+    };
+    assert_eq!(stage.count(cs, top, refused), 1, "and nobody asks twice");
+}
+
+#[test]
+fn a_domains_work_stays_where_its_outflow_keeps_it() {
+    let cs = Policy::new(patterns(&["*"]), patterns(&["physics.example.edu"])).unwrap();
+    let Cousins {
+        mut stage,
+        busy,
+        idle,
+        cs,
+        ..
+    } = cousins(cs, open());
+    stage.spawn(busy, 4, 1, LONG);
+    stage.run_for(SOON * 10);
+    assert_eq!(stage.given(idle), 0);
+    assert_eq!(stage.count(cs, busy, is_request), 0);
+}
+
+/// Losing any first copy of a message only delays.
+#[test]
+fn a_lost_grant_is_sent_again() {
+    let (mut stage, _, busy, idle) = two_servers();
+    let mut lost = 0;
+    stage.lose(move |_, _, m| {
+        lost += usize::from(is_grant(m));
+        is_grant(m) && lost == 1
+    });
+    stage.spawn(busy, 2, 1, LONG);
+    stage.run_until("the idle one working", |s| s.given(idle) == 1);
+    assert_eq!(stage.count(busy, idle, is_grant), 1);
+    assert_eq!(stage.given(idle), 1);
+}
+
+#[test]
+fn a_lost_result_is_sent_again() {
+    let (mut stage, _, busy, idle) = two_servers();
+    stage.spawn(busy, 2, 1, LONG);
+    stage.run_until("the idle one working", |s| s.given(idle) == 1);
+    let mut lost = 0;
+    stage.lose(move |_, _, m| {
+        lost += usize::from(is_result(m));
+        is_result(m) && lost == 1
+    });
+    stage.finish(idle, 42);
+    stage.run_until("the result at the lender", |s| !s.results(busy).is_empty());
+    assert_eq!(stage.results(busy), [42]);
+}
+
+#[test]
+fn a_grant_and_a_result_that_arrive_twice_count_once() {
+    let (mut stage, _, busy, idle) = two_servers();
+    stage.double(|_, _, m| is_grant(m) || is_result(m));
+    stage.spawn(busy, 1, 1, LONG);
+    stage.run_until("the idle one working", |s| s.given(idle) == 1);
+    stage.run_for(SOON);
+    assert_eq!(stage.count(busy, idle, is_grant), 2, "two copies arrive");
+    assert_eq!(stage.given(idle), 1, "one closure is run");
+    stage.finish(idle, 42);
+    stage.run_for(SOON);
+    assert_eq!(stage.count(idle, busy, is_result), 2);
+    assert_eq!(stage.results(busy), [42]);
+}
+
+#[test]
+fn thief_loss_requeues_the_subcomputation() {
+    let (mut stage, manager, busy, idle) = two_servers();
+    stage.spawn(busy, 1, 1, LONG);
+    stage.run_until("the idle one working", |s| s.given(idle) == 1);
+    assert_eq!(stage.ready(busy), 0);
+    stage.kill(idle);
+    stage.run_until("the closure back", |s| s.ready(busy) == 1);
+    assert_eq!(
+        stage.count(manager, busy, |m| matches!(m, Message::ForgetPeer { .. })),
+        1
+    );
+    assert_eq!(stage.manager_ref(manager).children().count(), 1);
+}
+
+/// The manager keeps what crosses it: it gives a lost borrower's closures to another without asking the lender.
+#[test]
+fn a_domain_that_is_lost_is_replaced_by_another() {
+    let Cousins {
+        mut stage,
+        top,
+        bio,
+        busy,
+        idle,
+        ..
+    } = cousins(open(), open());
+    stage.spawn(busy, 1, 1, LONG);
+    stage.run_until("the cousin working", |s| s.given(idle) >= 1);
+    let physics = stage.manager("physics.example.edu", Some(top));
+    let heir = stage.server(physics, 1);
+    stage.run_for(SOON);
+    stage.kill(bio);
+    stage.kill(idle);
+    stage.run_until("the heir working", |s| s.given(heir) == 1);
+    stage.finish(heir, 7);
+    stage.run_until("the result at the lender", |s| !s.results(busy).is_empty());
+    assert_eq!(stage.results(busy), [7]);
+}
+
+/// A middle server has borrowed one closure and lent on half of what came of it. It leaves: what it borrowed is
+/// ready again at its lender, and what it lent on is stopped.
+#[test]
+fn a_server_leaves_with_half_its_work_lent_on() {
+    let mut stage = Stage::new();
+    let manager = stage.manager("example.edu", None);
+    let (a, b) = (stage.server(manager, 1), stage.server(manager, 1));
+    stage.submit(manager);
+    stage.run_until("the root running", |s| s.given(a) + s.given(b) == 1);
+    let (root, middle) = if stage.given(a) == 1 { (a, b) } else { (b, a) };
+    stage.spawn(root, 1, 1, LONG);
+    stage.run_until("the middle working", |s| s.given(middle) == 1);
+    let last = stage.server(manager, 1);
+    stage.spawn(middle, 2, 2, LONG);
+    stage.run_until("the last working", |s| s.given(last) == 1);
+    stage.with_server(middle, |server, now| server.leave(now));
+    stage.run_until("the closure back", |s| {
+        s.ready(root) == 1 || s.given(last) == 1 && s.count(middle, last, is_abort) == 1
+    });
+    stage.run_for(SOON);
+    assert!(stage.server_ref(middle).has_left());
+    assert_eq!(stage.count(middle, last, is_abort), 1);
+    let retreat = |m: &Message| {
+        matches!(
+            m,
+            Message::ReturnClosures {
+                reason: ReturnReason::Retreat,
+                ..
+            }
+        )
+    };
+    assert_eq!(stage.count(middle, root, retreat), 1);
+    assert_eq!(stage.manager_ref(manager).children().count(), 2);
+    // The last one, idle again, has taken the closure anew.
+    assert_eq!((stage.ready(root), stage.given(last)), (0, 1));
+    stage.finish(last, 5);
+    stage.run_until("the result at the lender", |s| s.results(root) == [5]);
+}
+
+#[test]
+fn a_retreated_server_takes_nothing_until_its_owner_is_gone() {
+    let (mut stage, _, busy, idle) = two_servers();
+    stage.with_server(idle, |server, now| server.retreat(now));
+    stage.run_for(SOON);
+    stage.spawn(busy, 4, 1, LONG);
+    stage.run_for(SOON * 30);
+    assert_eq!(stage.given(idle), 0);
+    stage.with_server(idle, |server, now| server.resume(now));
+    stage.run_until("it working again", |s| s.given(idle) > 0);
+}
+
+/// A server that was silent for too long and is alive after all learns that it must join anew, and what it did
+/// meanwhile is not counted.
+#[test]
+fn a_server_given_up_too_early_joins_anew() {
+    let (mut stage, manager, busy, idle) = two_servers();
+    stage.spawn(busy, 1, 1, LONG);
+    stage.run_until("the idle one working", |s| s.given(idle) == 1);
+    let epoch = stage.server_ref(idle).epoch();
+    stage.lose(move |from, to, _| from == idle || to == idle);
+    stage.run_for(SOON * 9);
+    assert_eq!(stage.ready(busy), 1, "the closure is back");
+    stage.lose(|_, _, _| false);
+    stage.run_until("it working again", |s| {
+        s.given(idle) == 1 && s.server_ref(idle).epoch() > epoch
+    });
+    assert_eq!(stage.manager_ref(manager).children().count(), 2);
+    stage.finish(idle, 3);
+    stage.run_until("the result at the lender", |s| s.results(busy) == [3]);
+}
+
+#[test]
+fn an_idle_world_says_one_thing_a_second_and_server() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let servers: Vec<NodeId> = (0..5).map(|_| stage.server(cs, 4)).collect();
+    stage.run_for(SOON * 10);
+    stage.log.clear();
+    let seconds = 100;
+    stage.run_for(SOON * seconds);
+    let per_server = stage.log.len() as f64 / servers.len() as f64 / f64::from(seconds);
+    assert!(stage.log.iter().all(|(_, _, m)| is_upkeep(m)));
+    // One for each server, and one for the link between the managers.
+    assert!(
+        per_server <= 1.0 + 1.0 / servers.len() as f64,
+        "{per_server}"
+    );
+}
