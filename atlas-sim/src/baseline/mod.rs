@@ -6,6 +6,7 @@
 //! message says.
 
 mod central;
+mod dormant;
 mod message;
 mod stealing;
 #[cfg(test)]

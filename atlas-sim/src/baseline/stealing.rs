@@ -6,20 +6,24 @@
 //!   cluster under way. What that brings is queued, if the thief has found work in the meantime.
 //!
 //! In both, a server asks as long as a worker is idle, tries again at once when it is refused, is given the
-//! victim's oldest closure, one at a time, and sends a result straight to the lender.
+//! victim's oldest closure, one at a time, and sends a result straight to the lender. (What a domain with
+//! nothing to steal would answer is in `dormant`.)
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use atlas_proto::engine::{EngineCommand, EngineEvent};
+use atlas_proto::engine::{EngineCommand, EngineEvent, EngineLoad};
 use atlas_proto::ids::{EngineLease, JobAlias, NodeId, RequestId, Ticket};
 use atlas_proto::job::{Closure, Finished};
 use atlas_proto::rng::Rng;
+use atlas_proto::time::Time;
 
+use super::dormant::{Dormant, requests_within};
 use super::message::{Line, StealMessage};
 use crate::scenario::Scenario;
 use crate::topology::{ServerIndex, Topology};
 use crate::workload::kind_at;
-use crate::world::{JobOutcome, Nodes, Stage, job_spec};
+use crate::world::{JobOutcome, Nodes, Parcel as _, Stage, job_spec};
 
 /// The servers of a world, all thieves and victims. Managers take no part.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Thieves {
     /// Whom a thief asks, one request under way for each.
     scopes: &'static [Scope],
     servers: Vec<Thief>,
+    /// By domain.
+    dormant: Vec<Dormant>,
     rng: Rng,
     workers: u32,
     outcome: Option<JobOutcome>,
@@ -44,6 +50,8 @@ enum Scope {
 #[derive(Debug, Default)]
 struct Thief {
     idle: u32,
+    /// It has something to steal, as its engine told last.
+    rich: bool,
     /// By scope: a request is under way.
     asking: [bool; SCOPES_MAX],
     /// Closures of others, and whom their results go to. The root has nobody.
@@ -73,6 +81,11 @@ impl Thieves {
         Self {
             scopes,
             servers: stage.topology.servers().map(|_| Thief::default()).collect(),
+            dormant: stage
+                .topology
+                .domains()
+                .map(|_| Dormant::default())
+                .collect(),
             rng: Rng::new(scenario.seed),
             workers: scenario.workers,
             outcome: None,
@@ -89,10 +102,39 @@ impl Thieves {
             let Some(victim) = choose(&stage.topology, &mut self.rng, server, scope) else {
                 continue;
             };
+            let home = stage.topology.home(server);
+            let dormant = &mut self.dormant[home.0 as usize];
+            if scope == Scope::OwnDomain && dormant.is_dry() {
+                dormant.put_down(stage.now(), server);
+                continue;
+            }
             thief.asking[number] = true;
             let line = Line(u8::try_from(number).expect("fewer scopes than 256"));
             let (from, to) = (stage.topology.server(server), stage.topology.server(victim));
             stage.send(from, to, StealMessage::Request { line });
+        }
+    }
+
+    /// What a server's engine has to do has changed.
+    fn heed_load(&mut self, stage: Play<'_>, server: ServerIndex, load: &EngineLoad) {
+        let dormant = &mut self.dormant[stage.topology.home(server).0 as usize];
+        let thief = &mut self.servers[server.0 as usize];
+        thief.idle = load.idle;
+        let rich = load.ready > 0;
+        if std::mem::replace(&mut thief.rich, rich) != rich {
+            for (dormant, since) in dormant.set_rich(rich) {
+                let round_trip = count_in_vain(stage, dormant, since);
+                let soon = self
+                    .rng
+                    .below(usize::try_from(round_trip.as_nanos() / 2).unwrap_or(0));
+                let at = stage.now() + Duration::from_nanos(soon as u64);
+                stage.arm(stage.topology.server(dormant), Some(at));
+            }
+        }
+        if load.idle > 0 {
+            self.ask(stage, server);
+        } else if let Some(since) = dormant.give_up(server) {
+            count_in_vain(stage, server, since);
         }
     }
 
@@ -212,7 +254,7 @@ impl Nodes for Thieves {
         let closure = Closure {
             kind: kind_at(root.depth),
             args: root.encode(tree.config().args_bytes),
-            expected: std::time::Duration::ZERO,
+            expected: Duration::ZERO,
         };
         self.accept(stage, ServerIndex(0), None, closure);
     }
@@ -250,14 +292,15 @@ impl Nodes for Thieves {
         }
     }
 
-    fn alarm(&mut self, _stage: Play<'_>, _node: NodeId) {}
+    fn alarm(&mut self, stage: Play<'_>, node: NodeId) {
+        if let Some(server) = stage.server_at(node) {
+            self.ask(stage, server);
+        }
+    }
 
     fn engine_event(&mut self, stage: Play<'_>, server: ServerIndex, event: EngineEvent) {
         match event {
-            EngineEvent::Load { load, .. } => {
-                self.servers[server.0 as usize].idle = load.idle;
-                self.ask(stage, server);
-            }
+            EngineEvent::Load { load, .. } => self.heed_load(stage, server, &load),
             EngineEvent::Lent {
                 request, closures, ..
             } => self.answer(stage, server, request, closures),
@@ -270,9 +313,35 @@ impl Nodes for Thieves {
         }
     }
 
+    fn end(&mut self, stage: Play<'_>) {
+        for dormant in &mut self.dormant {
+            for (thief, since) in dormant.end() {
+                count_in_vain(stage, thief, since);
+            }
+        }
+    }
+
     fn outcome(&self) -> Option<&JobOutcome> {
         self.outcome.as_ref()
     }
+}
+
+/// Counts what a thief has asked in its domain since a time, in vain. Returns how long each request takes.
+fn count_in_vain(stage: Play<'_>, thief: ServerIndex, since: Time) -> Duration {
+    let (request, refusal) = (
+        StealMessage::Request { line: Line(0) },
+        StealMessage::Refusal { line: Line(0) },
+    );
+    let node = stage.topology.server(thief);
+    let way = stage.path(node, node);
+    let round_trip = way.transfer(request.bytes()) + way.transfer(refusal.bytes());
+    let requests = requests_within(stage.now().since(since), round_trip);
+    for message in [request, refusal] {
+        stage
+            .tally
+            .sent_many(message.kind(), requests, message.bytes());
+    }
+    round_trip
 }
 
 /// A server other than the thief, each in the scope equally likely; none if there is none.

@@ -62,6 +62,8 @@ pub trait Nodes {
     );
     /// The time has come that was planned by [`Stage::plan`].
     fn planned(&mut self, _stage: &mut Stage<Self::Message>, _number: u32) {}
+    /// The world ends: the last moment to count something.
+    fn end(&mut self, _stage: &mut Stage<Self::Message>) {}
     /// When the job was submitted, or will be.
     fn submitted(&self) -> Time {
         Time::ZERO
@@ -257,6 +259,7 @@ impl<N: Nodes> World<N> {
         for server in self.stage.topology.servers() {
             self.stage.advance(server);
         }
+        self.nodes.end(&mut self.stage);
         Report::new(&self.scenario, &self.nodes, &self.stage)
     }
 }

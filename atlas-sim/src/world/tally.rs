@@ -60,9 +60,14 @@ impl Tally {
     }
 
     pub(super) fn sent(&mut self, kind: &'static str, bytes: u64) {
+        self.sent_many(kind, 1, bytes);
+    }
+
+    /// So many messages of a kind were sent, each of so many bytes.
+    pub fn sent_many(&mut self, kind: &'static str, messages: u64, bytes: u64) {
         let traffic = self.sent.entry(kind).or_default();
-        traffic.messages += 1;
-        traffic.bytes += bytes;
+        traffic.messages += messages;
+        traffic.bytes += bytes * messages;
     }
 
     /// A node sent or received a message.
