@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Policy, Scenario};
+use crate::topology::LEVELS_MAX;
 use crate::world::{Nodes, Stage, Tally};
 
 /// What came of one world.
@@ -200,6 +201,8 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
         ),
     ];
     rows.extend(job_rows(report.job.as_ref()));
+    let moved = report.steals.iter().zip(MOVED);
+    rows.extend(moved.map(|(&closures, name)| (name, thousands(closures.unsigned_abs()))));
     rows.extend([
         (
             "closures moved, by level",
@@ -235,10 +238,7 @@ fn job_rows(job: Option<&JobReport>) -> Vec<(&'static str, String)> {
     let of = |text: &dyn Fn(&JobReport) -> String| or_dash(job, text);
     let seconds = |value: Option<f64>| or_dash(value, |s| format!("{s:.2} s"));
     vec![
-        (
-            "efficiency, T1 / (P x TP)",
-            of(&|job| format!("{:.3}", job.efficiency)),
-        ),
+        ("efficiency, T1 / (P x TP)", of(&|job| efficiency(job))),
         ("result", of(&|job| String::from(verdict(job)))),
         ("work T1", of(&|job| format!("{:.1} s", job.work_s))),
         ("makespan TP", of(&|job| format!("{:.2} s", job.makespan_s))),
@@ -260,6 +260,12 @@ fn job_rows(job: Option<&JobReport>) -> Vec<(&'static str, String)> {
             of(&|job| job.without_work.to_string()),
         ),
     ]
+}
+
+/// Of a job that has not ended, no more than this can come.
+fn efficiency(job: &JobReport) -> String {
+    let bound = if job.finished { "" } else { "< " };
+    format!("{bound}{:.3}", job.efficiency)
 }
 
 fn verdict(job: &JobReport) -> &'static str {
@@ -327,6 +333,14 @@ fn ratio(part: f64, whole: f64) -> f64 {
 fn float(number: u64) -> f64 {
     number as f64
 }
+
+/// By level, as many as there can be.
+const MOVED: [&str; LEVELS_MAX as usize] = [
+    "closures moved within a domain",
+    "  across 1 level of domains",
+    "  across 2 levels of domains",
+    "  across 3 levels of domains",
+];
 
 #[cfg(test)]
 mod tests {

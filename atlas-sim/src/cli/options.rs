@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use atlas_sim::network::{LinkConfig, NetworkConfig};
-use atlas_sim::scenario::{Policy, Scenario, Speeds, Submit};
+use atlas_sim::scenario::{Fault, Policy, Scenario, Span, Speeds, Submit, churn, crashes};
 use atlas_sim::workload::{Workload, WorkloadConfig};
 
 /// Simulates a world of servers and managers that run one job, and reports how well.
@@ -73,9 +73,23 @@ pub(crate) struct Options {
     /// How long the nodes have to join before the job is submitted.
     #[arg(long, default_value = "5s", value_parser = duration)]
     warm_up: Duration,
-    /// When to give up, in virtual time.
-    #[arg(long, default_value = "100000s", value_parser = duration)]
-    horizon: Duration,
+    /// What goes wrong. Of --policy atlas only: the others are not built for it.
+    #[arg(long, value_enum, default_value_t = FaultChoice::None)]
+    faults: FaultChoice,
+    /// With --faults churn: how long a server stays, on average.
+    #[arg(long, default_value = "600s", value_parser = duration)]
+    mean_life: Duration,
+    /// When faults end, in virtual time: links heal, and nothing befalls a server any more. By default only
+    /// with the world.
+    #[arg(long, value_parser = duration)]
+    heal_at: Option<Duration>,
+    /// When to give up, in virtual time. By default when the efficiency has fallen below 0.02; for a chain, when
+    /// one worker could have done it twice.
+    #[arg(long, value_parser = duration)]
+    horizon: Option<Duration>,
+    /// Encode and decode every packet of --policy atlas on its way.
+    #[arg(long)]
+    wire: bool,
     /// Writes a trace of virtual time, for ui.perfetto.dev. Of one policy only.
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
@@ -93,6 +107,18 @@ enum PolicyChoice {
     All,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FaultChoice {
+    /// Nothing.
+    None,
+    /// Of all messages on every link, 1 % are lost, 1 % doubled, and 5 % held up.
+    Loss,
+    /// Some servers die, for good or for a while.
+    Crash,
+    /// Servers come and go all the time: die, leave, retreat.
+    Churn,
+}
+
 impl Options {
     /// What to run, one after the other.
     pub(crate) fn scenarios(&self) -> Result<Vec<Scenario>> {
@@ -102,6 +128,9 @@ impl Options {
         }
         if self.idle.is_some() && policies != [Policy::Atlas] {
             bail!("--idle is for --policy atlas: the others have no idle world");
+        }
+        if self.faults != FaultChoice::None && policies != [Policy::Atlas] {
+            bail!("--faults is for --policy atlas: the others are not built for faults");
         }
         Ok(policies
             .into_iter()
@@ -121,10 +150,48 @@ impl Options {
             warm_up: self.warm_up,
             policy,
             seed: self.seed,
-            horizon: self.idle.map_or(self.horizon, Duration::from_secs),
-            faults: Vec::new(),
-            heal_at: None,
-            wire: false,
+            horizon: self.horizon(),
+            faults: self.server_faults(),
+            heal_at: self.heal_at,
+            wire: self.wire,
+        }
+    }
+
+    fn total_work(&self) -> Duration {
+        self.total_work
+            .unwrap_or(self.work_per_server * self.servers)
+    }
+
+    /// How long the job would take without any loss of time.
+    fn ideal(&self) -> Duration {
+        self.total_work() / self.servers.saturating_mul(self.workers)
+    }
+
+    fn horizon(&self) -> Duration {
+        let by_default = if self.workload == Workload::Chain {
+            2 * self.total_work()
+        } else {
+            GIVE_UP_FACTOR * self.ideal()
+        };
+        let horizon = self.horizon.unwrap_or(self.warm_up + by_default);
+        self.idle.map_or(horizon, Duration::from_secs)
+    }
+
+    fn server_faults(&self) -> Vec<Fault> {
+        let until = self.heal_at.unwrap_or_else(|| self.horizon());
+        let run = Span {
+            from: self.warm_up,
+            until: until.min(self.warm_up + self.ideal()),
+        };
+        match self.faults {
+            FaultChoice::None | FaultChoice::Loss => Vec::new(),
+            FaultChoice::Crash => crashes(self.servers, run, self.seed),
+            FaultChoice::Churn => churn(
+                self.servers,
+                Span { until, ..run },
+                self.mean_life,
+                self.seed,
+            ),
         }
     }
 
@@ -143,13 +210,21 @@ impl Options {
 
     fn network(&self) -> NetworkConfig {
         let levels = self.wan_latency.len().max(self.wan_bandwidth.len());
+        let link = |latency: Duration, mbit: u64| {
+            let clean = LinkConfig::clean(latency, mbit * BYTES_PER_MBIT);
+            if self.faults == FaultChoice::Loss {
+                lossy(clean)
+            } else {
+                clean
+            }
+        };
         let at = |level: usize| {
             let latency = self.wan_latency[level.min(self.wan_latency.len() - 1)];
             let mbit = self.wan_bandwidth[level.min(self.wan_bandwidth.len() - 1)];
-            LinkConfig::clean(latency, mbit * BYTES_PER_MBIT)
+            link(latency, mbit)
         };
         NetworkConfig {
-            lan: LinkConfig::clean(self.lan_latency, self.lan_bandwidth * BYTES_PER_MBIT),
+            lan: link(self.lan_latency, self.lan_bandwidth),
             uplinks: (0..levels).map(at).collect(),
             cuts: Vec::new(),
         }
@@ -163,6 +238,16 @@ impl Options {
             PolicyChoice::Central => vec![Policy::Central],
             PolicyChoice::All => vec![Policy::Atlas, Policy::Random, Policy::Crs, Policy::Central],
         }
+    }
+}
+
+fn lossy(link: LinkConfig) -> LinkConfig {
+    LinkConfig {
+        loss_ppm: 10_000,
+        duplication_ppm: 10_000,
+        reordering_ppm: 50_000,
+        held_up_max: link.latency,
+        ..link
     }
 }
 
@@ -183,6 +268,8 @@ fn duration(text: &str) -> Result<Duration> {
 }
 
 const BYTES_PER_MBIT: u64 = 125_000;
+/// Whoever takes so many times as long as could be is not worth waiting for.
+const GIVE_UP_FACTOR: u32 = 50;
 
 #[cfg(test)]
 mod tests {
