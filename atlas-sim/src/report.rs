@@ -189,10 +189,6 @@ impl fmt::Display for Table<'_> {
 
 /// Every report has the same rows.
 fn rows(report: &Report) -> Vec<(&'static str, String)> {
-    let levels = report
-        .steals
-        .iter()
-        .map(|&closures| thousands(closures.unsigned_abs()));
     let mut rows = vec![
         ("policy", format!("{:?}", report.policy).to_lowercase()),
         (
@@ -204,10 +200,6 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
     let moved = report.steals.iter().zip(MOVED);
     rows.extend(moved.map(|(&closures, name)| (name, thousands(closures.unsigned_abs()))));
     rows.extend([
-        (
-            "closures moved, by level",
-            levels.collect::<Vec<_>>().join(" "),
-        ),
         (
             "messages per server and second",
             format!("{:.2}", report.messages_per_server_s),

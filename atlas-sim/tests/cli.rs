@@ -1,4 +1,8 @@
 //! The command as a user types it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests are not seen to be tests"
+)]
 
 use std::process::{Command, Output};
 

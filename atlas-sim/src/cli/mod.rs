@@ -56,6 +56,7 @@ fn run_one(scenario: &Scenario, options: &Options) -> Result<Report> {
             File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         anyhow::Ok(Trace::new(Box::new(BufWriter::new(file)), scenario.workers))
     });
+    forget_peak_memory();
     let clock = RealClock::start();
     let mut line = ProgressLine::default();
     let report = simulate(scenario, trace.transpose()?, &mut |now| {
@@ -114,7 +115,12 @@ mod real_clock {
     }
 }
 
-/// The most memory that this process ever had; none where the system does not tell.
+/// So that each of several runs is told its own; where the system does not let us, later ones are told too much.
+fn forget_peak_memory() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The most memory that this process had since its peak was forgotten; none where the system does not tell.
 fn peak_memory_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
