@@ -41,6 +41,8 @@ pub struct Report {
     pub counts: BTreeMap<String, u64>,
     /// Events of the world.
     pub events: u64,
+    /// Events since the faults ended, if they did.
+    pub events_after_heal: Option<u64>,
     /// How long the simulation took; not told by the world itself.
     pub real_s: Option<f64>,
     /// The most memory that the process ever had; not told by the world itself.
@@ -115,6 +117,7 @@ impl Report {
                 .map(|(name, count)| (String::from(name), count))
                 .collect(),
             events: tally.events,
+            events_after_heal: tally.events_after_heal(),
             real_s: None,
             peak_memory_mib: None,
         }
@@ -217,6 +220,10 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
             thousands(report.busiest_manager_peak),
         ),
         ("events", thousands(report.events)),
+        (
+            "  after the faults",
+            or_dash(report.events_after_heal, thousands),
+        ),
         ("real time", or_dash(report.real_s, |s| format!("{s:.2} s"))),
         (
             "peak memory",

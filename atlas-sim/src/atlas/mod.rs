@@ -62,7 +62,7 @@ impl Atlas {
                     .parse()
                     .expect("a topology's names are valid"),
                 parent: topology.parent(node),
-                policy: Policy::default(),
+                policy: policy_of(scenario, domain),
                 incarnation: 1,
             };
             Manager::new(config, machine_seed(scenario.seed, node, 0), Time::ZERO)
@@ -133,7 +133,6 @@ impl Atlas {
                 });
             }
         }
-        stage.arm(node, manager.poll_timeout());
     }
 
     fn drain_server(&mut self, stage: Play<'_>, index: ServerIndex) {
@@ -147,7 +146,6 @@ impl Atlas {
         while let Some(command) = server.poll_engine() {
             stage.command(index, command);
         }
-        stage.arm(node, server.poll_timeout());
         if server.has_left() {
             self.servers.remove(stage, index);
         }
@@ -207,6 +205,7 @@ impl Nodes for Atlas {
                 self.managers[domain.0 as usize].handle_path(stage.now(), parent, path);
             }
             self.drain_manager(stage, domain);
+            self.settled(stage, node);
         }
         // Machines of a building are not switched on within one millisecond.
         let mut rng = Rng::new(self.seed ^ START_SALT);
@@ -265,6 +264,18 @@ impl Nodes for Atlas {
         self.drain_server(stage, ServerIndex(fault.server));
     }
 
+    fn settled(&mut self, stage: Play<'_>, node: NodeId) {
+        let at = match stage.topology.role(node) {
+            Some(Role::Manager(domain)) => self.managers[domain.0 as usize].poll_timeout(),
+            Some(Role::Server(server)) => self
+                .servers
+                .at(server)
+                .and_then(|server| server.poll_timeout()),
+            None => None,
+        };
+        stage.arm(node, at);
+    }
+
     fn submitted(&self) -> Time {
         self.submit.1
     }
@@ -284,6 +295,17 @@ impl Nodes for Atlas {
         }
         counts
     }
+}
+
+fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
+    let border = scenario
+        .borders
+        .iter()
+        .find(|border| border.domain == domain.0);
+    border.map_or_else(Policy::default, |border| {
+        Policy::new(border.inflow.clone(), border.outflow.clone())
+            .expect("a scenario's policies are short")
+    })
 }
 
 fn named(stats: Stats) -> [(&'static str, u64); 7] {

@@ -75,7 +75,6 @@ impl Servers {
         if let Some(server) = self.places[index.0 as usize].server.take() {
             self.past = sum(self.past, *server.stats());
             stage.clear_engine(index);
-            stage.arm(stage.topology.server(index), None);
         }
     }
 

@@ -1,9 +1,10 @@
 use super::*;
+use crate::network::{Cut, CutWhat};
 use crate::report::{JobReport, Report};
 use crate::scenario::tests::small;
-use crate::scenario::{Policy as Who, Speeds};
+use crate::scenario::{Border, Policy as Who, Speeds};
 use crate::workload::Workload;
-use crate::world::simulate;
+use crate::world::{Observer, World, simulate};
 
 fn run(scenario: &Scenario) -> Report {
     simulate(scenario, None, &mut |_| {}).unwrap()
@@ -87,6 +88,68 @@ fn a_lossy_world_gets_the_same_result() {
         link.held_up_max = link.latency;
     }
     run_job(&scenario);
+}
+
+#[test]
+fn a_job_that_is_stuck_in_faults_ends_soon_after_them() {
+    let mut scenario = small(Who::Atlas, Workload::Balanced);
+    let cut = |number| Cut {
+        what: CutWhat::Uplink(number),
+        from: Duration::from_secs(3),
+        until: Duration::MAX,
+    };
+    scenario.network.cuts = vec![cut(1), cut(2), cut(3)];
+    scenario.horizon = Duration::from_secs(60);
+    assert!(!run(&scenario).job.unwrap().finished);
+    scenario.heal_at = Some(Duration::from_secs(50));
+    scenario.steps_after_heal_max = Some(10);
+    let report = run(&scenario);
+    assert!(!report.job.unwrap().finished);
+    assert_eq!(report.events_after_heal, Some(10));
+    scenario.horizon = Duration::from_secs(1000);
+    scenario.steps_after_heal_max = Some(10_000);
+    run_job(&scenario);
+}
+
+#[test]
+fn a_domain_that_lets_nothing_in_gets_no_work() {
+    let mut scenario = small(Who::Atlas, Workload::Balanced);
+    scenario.borders = vec![Border {
+        domain: 1,
+        inflow: Vec::new(),
+        outflow: Vec::new(),
+    }];
+    let job = run_job(&scenario);
+    assert_eq!(job.without_work, 3);
+}
+
+#[test]
+fn an_observer_sees_every_event_and_all_that_is_under_way() {
+    #[derive(Default)]
+    struct Watch {
+        events: u64,
+        most_under_way: usize,
+        touched: std::collections::BTreeSet<NodeId>,
+    }
+    impl Observer<Atlas> for Watch {
+        fn after_event(
+            &mut self,
+            touched: Option<NodeId>,
+            nodes: &Atlas,
+            stage: &Stage<AtlasPacket>,
+        ) {
+            self.events += 1;
+            self.most_under_way = self.most_under_way.max(stage.flights().iter().count());
+            self.touched.extend(touched);
+            assert!(nodes.servers().count() <= 8);
+        }
+    }
+    let mut watch = Watch::default();
+    let mut world = World::new(&small(Who::Atlas, Workload::Balanced), None, Atlas::new);
+    let report = world.run_observed(&mut watch);
+    assert_eq!(watch.events, report.events);
+    assert!(watch.most_under_way > 1);
+    assert_eq!(watch.touched.len(), world.stage().topology.nodes());
 }
 
 #[test]

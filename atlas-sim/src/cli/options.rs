@@ -79,10 +79,12 @@ pub(crate) struct Options {
     /// With --faults churn: how long a server stays, on average.
     #[arg(long, default_value = "600s", value_parser = duration)]
     mean_life: Duration,
-    /// When faults end, in virtual time: links heal, and nothing befalls a server any more. By default only
-    /// with the world.
-    #[arg(long, value_parser = duration)]
+    /// When faults end, in virtual time: links heal, and no more servers go. By default only with the world.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     heal_at: Option<Duration>,
+    /// The job must end within so many events after --heal-at.
+    #[arg(long, value_name = "EVENTS", requires = "heal_at")]
+    steps_after_heal: Option<u64>,
     /// When to give up, in virtual time. By default when the efficiency has fallen below 0.02; for a chain, when
     /// one worker could have done it twice.
     #[arg(long, value_parser = duration)]
@@ -151,8 +153,10 @@ impl Options {
             policy,
             seed: self.seed,
             horizon: self.horizon(),
+            borders: Vec::new(),
             faults: self.server_faults(),
             heal_at: self.heal_at,
+            steps_after_heal_max: self.steps_after_heal,
             wire: self.wire,
         }
     }

@@ -4,6 +4,7 @@ mod faults;
 
 use std::time::Duration;
 
+use atlas_proto::domain::DomainPattern;
 use atlas_proto::rng::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -38,10 +39,14 @@ pub struct Scenario {
     pub seed: u64,
     /// The world ends at this time even if the job has not.
     pub horizon: Duration,
+    /// What domains let in and out; those that are not named let everything.
+    pub borders: Vec<Border>,
     /// What befalls servers.
     pub faults: Vec<Fault>,
-    /// From this time on nothing is lost, doubled, held up or cut any more, and no server befallen.
+    /// From this time on nothing is lost, doubled, held up or cut any more.
     pub heal_at: Option<Duration>,
+    /// The world ends so many events after it was healed even if the job has not.
+    pub steps_after_heal_max: Option<u64>,
     /// Every packet is encoded and decoded on its way.
     pub wire: bool,
 }
@@ -60,6 +65,17 @@ pub enum Policy {
     Crs,
     /// One queue for all closures, as in Ray or Dask.
     Central,
+}
+
+/// What one domain lets in and out, as patterns of domains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Border {
+    /// The domain, by its number.
+    pub domain: u32,
+    /// Whose work may run in it.
+    pub inflow: Vec<DomainPattern>,
+    /// Where its work may go.
+    pub outflow: Vec<DomainPattern>,
 }
 
 /// How fast servers are.
@@ -130,8 +146,10 @@ pub(crate) mod tests {
             policy,
             seed: 5,
             horizon: Duration::from_secs(10_000),
+            borders: Vec::new(),
             faults: Vec::new(),
             heal_at: None,
+            steps_after_heal_max: None,
             wire: true,
         }
     }

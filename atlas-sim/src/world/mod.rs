@@ -62,6 +62,8 @@ pub trait Nodes {
     );
     /// The time has come that was planned by [`Stage::plan`].
     fn planned(&mut self, _stage: &mut Stage<Self::Message>, _number: u32) {}
+    /// All that comes of an event at a node has happened: the moment to [`Stage::arm`] its alarm.
+    fn settled(&mut self, _stage: &mut Stage<Self::Message>, _node: NodeId) {}
     /// The world ends: the last moment to count something.
     fn end(&mut self, _stage: &mut Stage<Self::Message>) {}
     /// When the job was submitted, or will be.
@@ -122,7 +124,8 @@ impl<N: Nodes> World<N> {
         };
         world.nodes.start(&mut world.stage);
         for server in world.stage.topology.servers() {
-            world.settle(server);
+            let node = world.stage.topology.server(server);
+            world.at_node(node, |_, _| {});
         }
         world
     }
@@ -147,12 +150,21 @@ impl<N: Nodes> World<N> {
         self.end()
     }
 
-    /// The job has not ended, and something is still to happen before the horizon.
+    /// The job has not ended, something is still to happen before the horizon, and steps are left.
     #[must_use]
     pub fn goes_on(&self) -> bool {
+        let steps = self.stage.tally.events_after_heal().unwrap_or(0);
+        let steps_left = self
+            .scenario
+            .steps_after_heal_max
+            .is_none_or(|max| steps < max);
+        steps_left && self.nodes.outcome().is_none() && !self.is_over()
+    }
+
+    /// Nothing happens any more before the horizon.
+    fn is_over(&self) -> bool {
         let horizon = Time::ZERO + self.scenario.horizon;
-        self.nodes.outcome().is_none()
-            && self.stage.queue.next_time().is_some_and(|at| at <= horizon)
+        self.stage.queue.next_time().is_none_or(|at| at > horizon)
     }
 
     /// Handles the next event, and says which node it happened to.
@@ -197,9 +209,9 @@ impl<N: Nodes> World<N> {
                     Some(node)
                 }
                 AlarmOf::Engine(server) => {
-                    self.stage.advance(server);
-                    self.settle(server);
-                    Some(self.stage.topology.server(server))
+                    let node = self.stage.topology.server(server);
+                    self.at_node(node, |_, _| {});
+                    Some(node)
                 }
             },
         }
@@ -231,18 +243,17 @@ impl<N: Nodes> World<N> {
 
     /// Lets something happen to a node whose engines, if it has any, are at the present.
     fn at_node(&mut self, node: NodeId, happen: impl FnOnce(&mut N, &mut Stage<N::Message>)) {
-        let Some(server) = self.stage.server_at(node) else {
-            return happen(&mut self.nodes, &mut self.stage);
-        };
-        self.stage.advance(server);
-        self.hear(server);
+        let server = self.stage.server_at(node);
+        if let Some(server) = server {
+            self.stage.advance(server);
+            self.hear(server);
+        }
         happen(&mut self.nodes, &mut self.stage);
-        self.settle(server);
-    }
-
-    fn settle(&mut self, server: ServerIndex) {
-        self.hear(server);
-        self.stage.arm_engine(server);
+        if let Some(server) = server {
+            self.hear(server);
+            self.stage.arm_engine(server);
+        }
+        self.nodes.settled(&mut self.stage, node);
     }
 
     fn hear(&mut self, server: ServerIndex) {
@@ -252,8 +263,8 @@ impl<N: Nodes> World<N> {
     }
 
     fn end(&mut self) -> Report {
-        // A world without a job lasts until its horizon, whether or not anything happens last.
-        if self.nodes.outcome().is_none() {
+        // The last event may be long before the horizon.
+        if self.nodes.outcome().is_none() && self.is_over() {
             self.stage.now = Time::ZERO + self.scenario.horizon;
         }
         for server in self.stage.topology.servers() {

@@ -218,6 +218,7 @@ impl<M: Parcel> Stage<M> {
 
     /// From now on the links lose nothing.
     pub(super) fn heal(&mut self) {
+        self.tally.healed_after = Some(self.tally.events);
         self.network.heal();
     }
 

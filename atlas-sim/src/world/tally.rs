@@ -22,6 +22,8 @@ pub struct Tally {
     pub managers: Vec<ManagerTraffic>,
     /// Events of the world.
     pub events: u64,
+    /// How many there had been when the world was healed.
+    pub(super) healed_after: Option<u64>,
 }
 
 /// Some messages.
@@ -56,7 +58,14 @@ impl Tally {
             first_work: vec![None; topology.servers().len()],
             managers: vec![ManagerTraffic::default(); topology.domains().len()],
             events: 0,
+            healed_after: None,
         }
+    }
+
+    /// Events since the world was healed; none before.
+    #[must_use]
+    pub fn events_after_heal(&self) -> Option<u64> {
+        self.healed_after.map(|before| self.events - before)
     }
 
     pub(super) fn sent(&mut self, kind: &'static str, bytes: u64) {
