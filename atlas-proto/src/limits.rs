@@ -7,8 +7,8 @@ use std::time::Duration;
 pub const PACKET_BYTES_MAX: usize = 4 << 20;
 /// Arguments and results of one closure: as the codec of programs allows by default.
 pub const CLOSURE_BYTES_MAX: usize = 1 << 20;
-/// Closures in one grant: enough to feed a domain of some hundred workers in one message.
-pub const GRANT_CLOSURES_MAX: usize = 1024;
+/// Closures in one grant: enough to feed a domain of some thousand workers in one message.
+pub const GRANT_CLOSURES_MAX: usize = 4096;
 /// Leases or results in one message.
 pub const LEASES_PER_MESSAGE_MAX: usize = 4096;
 /// Siblings named in one hint: a thief asks two at random, and needs some to fall back to.

@@ -232,7 +232,7 @@ impl RoundTrip {
     }
 
     fn floor_of(path: Path) -> Duration {
-        path.round_trip() * 2 + ACK_DELAY * 2
+        path.round_trip() * 2 + ACK_DELAY * 3 / 2
     }
 
     fn learn(&mut self, sample: Duration) {
@@ -258,7 +258,7 @@ impl RoundTrip {
 }
 
 /// An acknowledgement waits this long for something to ride on.
-const ACK_DELAY: Duration = Duration::from_millis(50);
+const ACK_DELAY: Duration = Duration::from_millis(200);
 /// After a silence, the first few unacknowledged are tried: they show whether the way is open.
 const WINDOW_AFTER_SILENCE: usize = 8;
 /// A resend waits at most 16 times as long as the first: the way may open at any time.

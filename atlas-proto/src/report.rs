@@ -1,7 +1,8 @@
 //! When a child tells its manager that its load has changed.
 //!
 //! A change is told if it could change what the manager does: between none and some, or by a factor. It is
-//! told at once, but not more often than the way allows to make use of; then it is told late.
+//! told at once, but not more often than the way allows to make use of; then it is told late. That there is more or
+//! less surplus than before is told later than that there is any, or that somebody is hungry.
 
 use std::time::Duration;
 
@@ -21,10 +22,13 @@ impl Reporter {
     /// The present load; what is given back is to be sent now.
     pub(crate) fn update(&mut self, now: Time, path: Path, load: Load) -> Option<Load> {
         self.due = None;
-        if !is_news(&self.told, &load) {
-            return None;
-        }
-        let gap = (path.round_trip()).max(GAP_MIN);
+        let news = News::of(&self.told, &load);
+        let gap = match news {
+            News::None => return None,
+            News::Amount => AMOUNT_GAP_MIN,
+            News::Urgent => GAP_MIN,
+        };
+        let gap = path.round_trip().max(gap);
         match self.told_at.map(|at| at + gap) {
             Some(at) if at > now => {
                 self.due = Some(at);
@@ -58,11 +62,31 @@ impl Reporter {
     }
 }
 
-fn is_news(told: &Load, load: &Load) -> bool {
-    told.workers != load.workers
-        || differs(told.hungry.into(), load.hungry.into())
-        || differs(told.surplus.into(), load.surplus.into())
-        || differs(told.surplus_work.as_nanos(), load.surplus_work.as_nanos())
+/// How much a change matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    None,
+    /// There is more or less of what there was.
+    Amount,
+    /// Somebody could be fed, or is not hungry any more.
+    Urgent,
+}
+
+impl News {
+    fn of(told: &Load, load: &Load) -> Self {
+        let appeared = told.surplus == 0 && load.surplus > 0;
+        let hunger = differs(told.hungry.into(), load.hungry.into());
+        if told.workers != load.workers || appeared || hunger {
+            return Self::Urgent;
+        }
+        let closures = differs(told.surplus.into(), load.surplus.into());
+        let work = differs(told.surplus_work.as_nanos(), load.surplus_work.as_nanos());
+        if closures || work {
+            Self::Amount
+        } else {
+            Self::None
+        }
+    }
 }
 
 /// From none to some, from some to none, or by half.
@@ -72,6 +96,8 @@ fn differs(told: u128, now: u128) -> bool {
 
 /// A local manager hears of one server at most 50 times a second.
 const GAP_MIN: Duration = Duration::from_millis(20);
+/// An amount that is out of date by so much misleads nobody for long: every answer to a steal tells the present one.
+const AMOUNT_GAP_MIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -118,21 +144,27 @@ mod tests {
             surplus_work: Duration::from_secs(10),
             ..hungry(10)
         };
-        assert!(!is_news(
-            &told,
-            &Load {
-                surplus: 14,
-                surplus_work: Duration::from_secs(6),
-                ..hungry(7)
-            }
-        ));
-        assert!(is_news(
-            &told,
-            &Load {
-                surplus: 21,
-                ..told
-            }
-        ));
-        assert!(is_news(&told, &Load { hungry: 0, ..told }));
+        assert_eq!(
+            News::None,
+            News::of(
+                &told,
+                &Load {
+                    surplus: 14,
+                    surplus_work: Duration::from_secs(6),
+                    ..hungry(7)
+                }
+            )
+        );
+        assert_eq!(
+            News::of(
+                &told,
+                &Load {
+                    surplus: 21,
+                    ..told
+                }
+            ),
+            News::Amount
+        );
+        assert_eq!(News::of(&told, &Load { hungry: 0, ..told }), News::Urgent);
     }
 }

@@ -17,7 +17,7 @@ use crate::cost::{work_min, work_min_per_kib};
 use crate::ids::{JobAlias, NodeId};
 use crate::ledger::{EntryId, Source};
 use crate::limits::HINT_PEERS_MAX;
-use crate::message::{Destination, Message, PeerHint, ReturnReason, Share, StealTerms};
+use crate::message::{Destination, Load, Message, PeerHint, ReturnReason, Share, StealTerms};
 use crate::path::Path;
 use crate::time::Time;
 
@@ -67,7 +67,8 @@ impl Manager {
         }
     }
 
-    /// Finds a place for the closures of a job that are at the manager.
+    /// Finds a place for the closures of a job that are at the manager: each goes to the child that then has the
+    /// least for its workers.
     fn place(&mut self, now: Time, job: JobAlias) {
         let Some(spec) = self.jobs.spec(job).cloned() else {
             return;
@@ -76,10 +77,9 @@ impl Manager {
             .children
             .iter()
             .filter(|(_, child)| child.is_usable() && child.admits(&spec));
-        let hunger: BTreeMap<NodeId, u32> = fits
-            .map(|(&node, child)| (node, child.load.hungry))
+        let mut places: BTreeMap<NodeId, Place> = fits
+            .map(|(&node, child)| (node, Place::of(child)))
             .collect();
-        let mut given: BTreeMap<NodeId, Vec<EntryId>> = BTreeMap::new();
         let mut undone = Vec::new();
         let entries: Vec<EntryId> = self.ledger.ready(job).collect();
         for id in entries {
@@ -90,47 +90,26 @@ impl Manager {
                 Source::Peer { lender, .. } => Some(lender),
                 Source::Root | Source::Engine { .. } => None,
             };
-            let candidates = hunger.iter().filter(|(node, _)| Some(**node) != lender);
+            // What a child gave goes back to it when nobody else is hungry any more.
             let from_child = lender.is_some_and(|lender| self.children.contains_key(&lender));
-            let part = |node: &NodeId, hungry: u32| {
-                (given.get(node).map_or(0, Vec::len) as u64 * 1024) / u64::from(hungry)
+            let fits = |node: &NodeId, place: &Place| {
+                Some(*node) != lender && (place.hungry > 0 || !from_child)
             };
-            let hungriest = candidates.clone().filter(|(_, hungry)| **hungry > 0);
-            let chosen =
-                hungriest.min_by_key(|(node, hungry)| (part(node, **hungry), u32::MAX - **hungry));
-            let chosen = chosen.map(|(&node, _)| node);
-            // Nobody is hungry: what a child gave goes back; what came from above goes to the poorest.
-            let chosen = chosen.or_else(|| {
-                if from_child {
-                    None
-                } else {
-                    self.poorest(candidates.map(|(node, _)| *node))
-                }
-            });
-            match chosen {
-                Some(node) => given.entry(node).or_default().push(id),
+            let candidates = places.iter_mut().filter(|(node, place)| fits(node, place));
+            match candidates.min_by_key(|(_, place)| place.wealth()) {
+                Some((_, place)) => place.take(id, entry.closure.expected),
                 None if lender.is_some() => undone.push(id),
                 // A root waits for a server.
                 None => {}
             }
         }
-        for (node, entries) in given {
-            self.note_fed(node, entries.len());
-            self.lend(now, node, &entries, None, false);
+        for (node, place) in places {
+            if !place.given.is_empty() {
+                self.note_fed(node, place.given.len());
+                self.lend(now, node, &place.given, None, false);
+            }
         }
         self.undo(now, &undone, ReturnReason::NoRoom);
-    }
-
-    fn poorest(&self, candidates: impl Iterator<Item = NodeId>) -> Option<NodeId> {
-        let wealth = |node: &NodeId| {
-            let load = self
-                .children
-                .get(node)
-                .map(|child| child.load)
-                .unwrap_or_default();
-            load.surplus_work / load.workers.max(1)
-        };
-        candidates.min_by_key(wealth)
     }
 
     /// Until it reports, a child is thought to be as much less hungry as it was given closures.
@@ -245,3 +224,45 @@ impl Manager {
         })
     }
 }
+
+/// A child that closures are being given to.
+#[derive(Debug)]
+struct Place {
+    workers: u32,
+    hungry: u32,
+    /// The work that it will have, as far as is known.
+    work: Duration,
+    given: Vec<EntryId>,
+}
+
+impl Place {
+    fn of(child: &super::Child) -> Self {
+        let Load {
+            workers,
+            hungry,
+            surplus_work,
+            ..
+        } = child.load;
+        Self {
+            workers,
+            hungry,
+            work: surplus_work,
+            given: Vec::new(),
+        }
+    }
+
+    /// Who has less comes first: in work for each worker, then by how many are idle.
+    fn wealth(&self) -> (Duration, u32) {
+        let fed = u32::try_from(self.given.len()).unwrap_or(u32::MAX);
+        let idle = self.hungry.saturating_sub(fed);
+        (self.work / self.workers.max(1), u32::MAX - idle)
+    }
+
+    fn take(&mut self, id: EntryId, expected: Duration) {
+        self.work = self.work.saturating_add(expected.max(EXPECTED_MIN));
+        self.given.push(id);
+    }
+}
+
+/// Closures of which nothing is known are spread evenly by counting each as this much work.
+const EXPECTED_MIN: Duration = Duration::from_micros(1);

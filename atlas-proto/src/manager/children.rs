@@ -234,7 +234,8 @@ impl Manager {
 
     /// What is below this manager, as its parent needs to know it.
     ///
-    /// A child that has been told of surplus, or for which a steal is outstanding, is not hungry for now.
+    /// A child that has been told of surplus, or for which a steal is outstanding, is not hungry for now. Workers
+    /// that will have nothing by the time that closures could come from outside are hungry already.
     #[must_use]
     pub fn load(&self) -> Load {
         let mut sum = Load::default();
@@ -248,7 +249,23 @@ impl Manager {
                 sum.reach = sum.reach.max(self.sessions.path(node).latency + load.reach);
             }
         }
+        let ahead = self.hungry_soon(sum.workers, sum.surplus_work);
+        sum.hungry = sum.hungry.max(ahead);
         sum
+    }
+
+    /// How many of `workers` the work that is ready leaves without, by the time that a steal through the parent
+    /// takes. None where there is no job: nobody works there.
+    fn hungry_soon(&self, workers: u32, work: Duration) -> u32 {
+        let (Some(parent), true) = (self.parent(), self.jobs.len() > 0) else {
+            return 0;
+        };
+        let horizon = self.sessions.path(parent).latency * HORIZON_CROSSINGS;
+        if horizon.is_zero() {
+            return 0;
+        }
+        let fed = u32::try_from(work.as_nanos() / horizon.as_nanos()).unwrap_or(u32::MAX);
+        workers.saturating_sub(fed)
     }
 
     /// Tells all servers of this domain.
@@ -281,5 +298,8 @@ impl Manager {
     }
 }
 
+/// A steal through the parent takes four crossings of the way to it, twice that if the parent has to ask its own:
+/// hunger goes up, a request comes down elsewhere, closures go up and come down.
+const HORIZON_CROSSINGS: u32 = 8;
 /// Nodes that were children once are remembered up to so many.
 const NONCES_MAX: usize = 4 * CHILDREN_MAX;

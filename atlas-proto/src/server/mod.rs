@@ -240,8 +240,7 @@ impl Server {
             return Load::default();
         }
         let (idle, ready) = (self.idle_workers(), self.ready_closures());
-        // With nothing ready, the closure that runs may be the last: the next is asked for ahead of need.
-        let soon = u32::from(idle == 0 && ready == 0);
+        let soon = u32::from(idle == 0 && ready == 0 && self.works_ahead());
         let surplus = ready.saturating_sub(idle);
         Load {
             version: 0,

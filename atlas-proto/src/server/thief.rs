@@ -73,7 +73,8 @@ impl Server {
     pub(super) fn seek(&mut self, now: Time) {
         let (idle, ready) = (self.idle_workers(), self.ready_closures());
         let wanted = self.config.workers.saturating_sub(ready);
-        if self.steal.is_some() || wanted == 0 || (idle == 0 && ready > 0) {
+        let ahead = ready == 0 && self.works_ahead();
+        if self.steal.is_some() || wanted == 0 || (idle == 0 && !ahead) {
             return;
         }
         let Some((victim, epoch)) = self.choose_victim() else {
@@ -103,6 +104,18 @@ impl Server {
     pub(super) fn is_outstanding(&self, victim: NodeId, request: RequestId) -> bool {
         self.steal
             .is_some_and(|steal| steal.victim == victim && steal.request == request)
+    }
+
+    /// With nothing ready, what runs may be the last: the next is asked for ahead of need, if closures are so small
+    /// that a steal's round trip beside them counts.
+    pub(super) fn works_ahead(&self) -> bool {
+        let round_trip = self.sessions.path(self.uplink.manager()).round_trip();
+        let smallest = self
+            .jobs
+            .values()
+            .filter_map(|job| job.model.smallest())
+            .min();
+        smallest.is_none_or(|smallest| smallest < round_trip * AHEAD_ROUND_TRIPS)
     }
 
     /// Work is on its way, or there is somebody to ask for it.
@@ -140,3 +153,6 @@ impl Server {
 pub(super) fn times(each: Duration, closures: u32) -> Duration {
     each.saturating_mul(closures)
 }
+
+/// Beside a closure of so many round trips, waiting for one is lost in the noise.
+const AHEAD_ROUND_TRIPS: u32 = 50;
