@@ -83,6 +83,18 @@ fn a_trace_is_json_with_a_span_for_busy_workers() {
 }
 
 #[test]
+fn a_printed_scenario_runs_as_its_options_do() {
+    let options = format!("{SMALL} --faults churn --mean-life 10s --seed 9");
+    let printed = atlas_sim(&format!("{options} --print-scenario")).stdout;
+    let path = std::env::temp_dir().join(format!("atlas-sim-scenario-{}.json", std::process::id()));
+    std::fs::write(&path, printed).unwrap();
+    let replay = reports(&format!("--scenario {}", path.display())).remove(0);
+    let direct = reports("--faults churn --mean-life 10s --seed 9").remove(0);
+    assert_eq!((replay.events, replay.job), (direct.events, direct.job));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn what_cannot_be_had_is_said_in_a_sentence() {
     for (arguments, sentence) in [
         ("--policy all --trace x", "--trace is of one policy"),

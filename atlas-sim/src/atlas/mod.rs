@@ -67,6 +67,7 @@ impl Atlas {
             };
             Manager::new(config, machine_seed(scenario.seed, node, 0), Time::ZERO)
         };
+        let exists = |fault: &Fault| fault.server < scenario.servers;
         let first_leaf = topology
             .domains()
             .find(|&domain| !topology.place(domain).servers.is_empty());
@@ -77,7 +78,7 @@ impl Atlas {
         Self {
             managers: topology.domains().map(manager).collect(),
             servers: Servers::new(scenario),
-            faults: scenario.faults.clone(),
+            faults: scenario.faults.iter().copied().filter(exists).collect(),
             submit: (submit_to, Time::ZERO + scenario.warm_up),
             job: None,
             outcome: None,

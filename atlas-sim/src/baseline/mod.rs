@@ -8,6 +8,7 @@
 mod central;
 mod dormant;
 mod message;
+mod scope;
 mod stealing;
 #[cfg(test)]
 mod tests;

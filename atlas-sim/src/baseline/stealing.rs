@@ -20,8 +20,9 @@ use atlas_proto::time::Time;
 
 use super::dormant::{Dormant, requests_within};
 use super::message::{Line, StealMessage};
+use super::scope::{Scope, choose};
 use crate::scenario::Scenario;
-use crate::topology::{ServerIndex, Topology};
+use crate::topology::ServerIndex;
 use crate::workload::kind_at;
 use crate::world::{JobOutcome, Nodes, Parcel as _, Stage, job_spec};
 
@@ -36,14 +37,6 @@ pub struct Thieves {
     rng: Rng,
     workers: u32,
     outcome: Option<JobOutcome>,
-}
-
-/// Where a victim is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    World,
-    OwnDomain,
-    OtherDomains,
 }
 
 /// One server.
@@ -342,35 +335,6 @@ fn count_in_vain(stage: Play<'_>, thief: ServerIndex, since: Time) -> Duration {
             .sent_many(message.kind(), requests, message.bytes());
     }
     round_trip
-}
-
-/// A server other than the thief, each in the scope equally likely; none if there is none.
-fn choose(
-    topology: &Topology,
-    rng: &mut Rng,
-    thief: ServerIndex,
-    scope: Scope,
-) -> Option<ServerIndex> {
-    let all = 0..u32::try_from(topology.servers().len()).ok()?;
-    let domain = topology.place(topology.home(thief)).servers.clone();
-    let own = thief.0..thief.0 + 1;
-    let (within, without) = match scope {
-        Scope::World => (all, own),
-        Scope::OwnDomain => (domain, own),
-        Scope::OtherDomains => (all, domain),
-    };
-    let without_count = without.end - without.start;
-    let count = within.end - within.start - without_count;
-    if count == 0 {
-        return None;
-    }
-    let chosen = within.start + u32::try_from(rng.below(count as usize)).ok()?;
-    let skipped = if chosen >= without.start {
-        without_count
-    } else {
-        0
-    };
-    Some(ServerIndex(chosen + skipped))
 }
 
 const SCOPES_MAX: usize = 2;

@@ -1,5 +1,6 @@
 //! The command line: options in, reports out. The only place that reads a real clock or a file.
 
+mod duration;
 mod options;
 
 use std::fs::File;
@@ -19,8 +20,15 @@ use real_clock::RealClock;
 
 /// Runs all that is asked for. The exit code says whether every job ended with the sequential result.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let scenarios = options.scenarios()?;
+    if options.print_scenario {
+        for scenario in scenarios {
+            println!("{}", serde_json::to_string(&scenario)?);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut reports = Vec::new();
-    for scenario in options.scenarios()? {
+    for scenario in scenarios {
         let report = run_one(&scenario, options)?;
         if options.json {
             println!("{}", serde_json::to_string(&report)?);

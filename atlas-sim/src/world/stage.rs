@@ -102,7 +102,7 @@ impl<M: Parcel> Stage<M> {
             network: Network::new(
                 Arc::clone(&topology),
                 scenario.network.clone(),
-                scenario.seed,
+                scenario.seed ^ NETWORK_SALT,
             ),
             engines: speeds.iter().map(engine).collect(),
             speeds,
@@ -317,3 +317,5 @@ pub fn job_spec() -> Arc<JobSpec> {
 
 /// The one program of a world.
 const ARTIFACT: [u8; 32] = [7; 32];
+/// What the links draw does not follow what the nodes draw.
+const NETWORK_SALT: u64 = 0xd6e8_feb8_6659_fd93;
