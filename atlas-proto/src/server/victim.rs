@@ -129,7 +129,9 @@ impl Server {
                 EndStealReason::NoSurplus
             });
         }
-        if plan.work < terms.work_min {
+        // Of a job that has just begun nothing is known: it spreads in its domain until something is.
+        let unknown = plan.work.is_zero() && terms.destination.is_none();
+        if plan.work < terms.work_min && !unknown {
             return Err(EndStealReason::NotWorthMoving);
         }
         Ok((job, plan))
