@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use table::Table;
 
 use crate::scenario::{Policy, Scenario};
+use crate::workload::{Tree, TreeNode};
 use crate::world::{Nodes, Stage, Tally};
 
 /// What came of one world.
@@ -62,6 +63,8 @@ pub struct JobReport {
     pub closures: u64,
     /// The time of a sequential run at speed 1: T1.
     pub work_s: f64,
+    /// The work of the longest chain of closures is at least this: no number of workers does the job faster.
+    pub chain_s: f64,
     /// The time from submission to result, or to the horizon: TP.
     pub makespan_s: f64,
     /// T1 / (P x TP).
@@ -128,7 +131,9 @@ impl Report {
 
 impl JobReport {
     fn new<N: Nodes>(scenario: &Scenario, nodes: &N, stage: &Stage<N::Message>) -> Option<Self> {
-        let sequential = stage.tree.as_ref()?.sequential();
+        let tree = stage.tree.as_ref()?;
+        let sequential = tree.sequential();
+        let chain = (u64::from(sequential.max_depth) + 1).saturating_mul(least_work(tree));
         let outcome = nodes.outcome();
         let submitted = nodes.submitted();
         let ended = outcome.map_or(stage.now(), |outcome| outcome.ended);
@@ -153,6 +158,7 @@ impl JobReport {
             correct: outcome.is_some_and(|outcome| outcome.value() == Some(sequential.result)),
             closures: sequential.nodes,
             work_s,
+            chain_s: Duration::from_nanos(chain).as_secs_f64(),
             makespan_s,
             efficiency: ratio(work_s, scenario.capacity() * makespan_s),
             rerun_work_s: (executed.as_secs_f64() - work_s).max(0.0),
@@ -167,6 +173,18 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Table(std::slice::from_ref(self)).fmt(f)
     }
+}
+
+/// No closure has less work of its own than a leaf or one that only divides.
+fn least_work(tree: &Tree) -> u64 {
+    let work = |budget| {
+        tree.work(&TreeNode {
+            seed: 0,
+            budget,
+            depth: 1,
+        })
+    };
+    work(1).min(work(2))
 }
 
 fn traffic(tally: &Tally) -> BTreeMap<String, TrafficReport> {

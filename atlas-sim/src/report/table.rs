@@ -78,6 +78,10 @@ fn job_rows(job: Option<&JobReport>) -> Vec<(&'static str, String)> {
         ("efficiency, T1 / (P x TP)", of(&|job| efficiency(job))),
         ("result", of(&|job| String::from(verdict(job)))),
         ("work T1", of(&|job| format!("{:.1} s", job.work_s))),
+        (
+            "  of the longest chain, at least",
+            of(&|job| format!("{:.1} s", job.chain_s)),
+        ),
         ("makespan TP", of(&|job| format!("{:.2} s", job.makespan_s))),
         ("closures", of(&|job| thousands(job.closures))),
         (
