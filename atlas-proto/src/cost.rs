@@ -10,8 +10,9 @@
 //!
 //! Moving costs the wire's time for each byte, which nobody else can use meanwhile: a closure must hold
 //! [`WORTH`] times that. Latency costs no processor: the workers that the closures go to are hungry, and others' work
-//! goes on; it only delays what moves. So all that moves together must hold [`WORTH_LATENCY`] times the latency:
-//! then the delay is small beside the time that it would have waited where it was.
+//! goes on; it only delays what moves. So each worker that is fed, and each of the victim's own, must have
+//! [`WORTH_LATENCY`] times the latency of work when all is shared: then the delay is small beside the time that the
+//! closures would have waited where they were.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::path::Path;
 /// Work must be this many times what moving it costs.
 pub const WORTH: u32 = 100;
 
-/// All that moves together must hold this many times the latency of the way.
+/// A worker that is fed from afar must get this many times the latency of the way in work.
 ///
 /// In the simulated world of 1,000 servers, 1 to 10 serve equally well; 30 and 100 leave domains idle at the
 /// end of a job whose neighbours have seconds of work, and make small jobs no faster (`docs/scheduling.md`).
@@ -95,10 +96,22 @@ impl Seen {
     }
 }
 
-/// The least work that is worth moving over `path`, for all that moves together.
+/// The least work that is worth moving over `path` for each worker that it feeds.
 #[must_use]
 pub fn work_min(path: Path) -> Duration {
     path.latency.saturating_mul(WORTH_LATENCY)
+}
+
+/// How many of `hungry` workers at the other end of `path` are worth feeding, if they share `work` with the
+/// `workers` that have it.
+#[must_use]
+pub fn worth_feeding(path: Path, work: Duration, workers: u32, hungry: u32) -> u32 {
+    let each = work_min(path).as_nanos();
+    if each == 0 {
+        return hungry;
+    }
+    let fed = u32::try_from(work.as_nanos() / each).unwrap_or(u32::MAX);
+    fed.saturating_sub(workers).min(hungry)
 }
 
 /// The least work that a closure must hold for each KiB of it, over `path`.
@@ -176,6 +189,30 @@ mod tests {
             finished: 99,
         });
         assert_eq!(model.expected(kind(4)), S * 3);
+    }
+
+    #[test]
+    fn only_so_many_are_fed_that_each_has_work_for_the_way() {
+        let wan = Path {
+            latency: Duration::from_millis(100),
+            bytes_per_s: 12_500_000,
+        };
+        let each = work_min(wan);
+        assert_eq!(worth_feeding(wan, each * 30, 10, 90), 20);
+        assert_eq!(worth_feeding(wan, each * 30, 10, 5), 5);
+        assert_eq!(worth_feeding(wan, each * 9, 10, 90), 0);
+        assert_eq!(
+            worth_feeding(
+                Path {
+                    latency: Duration::ZERO,
+                    ..wan
+                },
+                Duration::ZERO,
+                10,
+                90
+            ),
+            90
+        );
     }
 
     #[test]

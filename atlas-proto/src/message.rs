@@ -270,6 +270,11 @@ pub enum ReturnReason {
     NoRoom,
     /// The borrower could not run it.
     EngineFailed,
+    /// The lender has asked for work, and these had not begun: returning is shorter than lending them back.
+    Asked {
+        /// The steal that they answer, without ending it; none if they answer hunger.
+        request: Option<RequestId>,
+    },
 }
 
 impl Message {

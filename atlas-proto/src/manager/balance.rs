@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::Manager;
 use super::steals::Purpose;
-use crate::cost::{work_min, work_min_per_kib};
+use crate::cost::{work_min, work_min_per_kib, worth_feeding};
 use crate::ids::{JobAlias, NodeId};
 use crate::ledger::{EntryId, Source};
 use crate::limits::HINT_PEERS_MAX;
@@ -47,23 +47,18 @@ impl Manager {
 
     /// Closures that were asked for a child go to it, if it is still there.
     pub(super) fn feed(&mut self, now: Time, child: NodeId, entries: &[EntryId]) {
-        let Some(job) = entries
-            .first()
-            .and_then(|&id| self.ledger.entry(id))
-            .map(|entry| entry.job)
-        else {
-            return;
-        };
-        let Some(spec) = self.jobs.spec(job) else {
-            return;
-        };
-        if self
-            .children
-            .get(&child)
-            .is_some_and(|child| child.is_usable() && child.admits(spec))
-        {
-            self.note_fed(child, entries.len());
-            self.lend(now, child, entries, None, false);
+        for (job, entries) in self.by_job(entries) {
+            let Some(spec) = self.jobs.spec(job) else {
+                continue;
+            };
+            if self
+                .children
+                .get(&child)
+                .is_some_and(|child| child.is_usable() && child.admits(spec))
+            {
+                self.note_fed(child, entries.len());
+                self.pass_on(now, child, &entries, None);
+            }
         }
     }
 
@@ -190,14 +185,20 @@ impl Manager {
             {
                 continue;
             }
-            let share = Share::of(child.load.hungry, other.load.workers);
-            let gain = share.of_work(other.load.surplus_work);
             let way = self.sessions.path(victim).then(to_thief);
-            if gain >= work_min(way) && best.as_ref().is_none_or(|(most, ..)| gain > *most) {
+            let Load {
+                surplus_work: work,
+                workers,
+                ..
+            } = other.load;
+            let fed = worth_feeding(way, work, workers, child.load.hungry);
+            let share = Share::of(fed, workers);
+            let gain = share.of_work(work);
+            if fed > 0 && best.as_ref().is_none_or(|(most, ..)| gain > *most) {
                 let terms = StealTerms {
                     share,
                     idle: true,
-                    work_min: work_min(way),
+                    work_min: work_min(way).saturating_mul(fed),
                     work_min_per_kib: work_min_per_kib(way),
                     destination: Some(self.destination_of(thief)),
                 };

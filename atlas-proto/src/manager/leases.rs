@@ -3,8 +3,11 @@
 //! A manager keeps a closure until its result has passed, so that what a lost borrower had is given to another
 //! without asking the lender.
 
+use std::collections::BTreeMap;
+
 use super::Manager;
-use crate::ids::{LeaseId, NodeId};
+
+use crate::ids::{JobAlias, LeaseId, NodeId, RequestId};
 use crate::ledger::{EntryId, Source, State};
 use crate::limits::{GRANT_CLOSURES_MAX, HELD_MAX, LEASES_PER_MESSAGE_MAX};
 use crate::message::{JobHeader, LeaseResult, LeasedClosure, Message, ReturnReason};
@@ -46,7 +49,7 @@ impl Manager {
         now: Time,
         borrower: NodeId,
         entries: &[EntryId],
-        request: Option<crate::ids::RequestId>,
+        request: Option<RequestId>,
         more: bool,
     ) {
         let Some(job) = entries
@@ -89,6 +92,35 @@ impl Manager {
         }
     }
 
+    /// Sends entries that are ready and of one job on to whom they are for: what came from there goes back, so that
+    /// no lease runs in a circle; the rest is lent. A request is not ended by it.
+    pub(super) fn pass_on(
+        &mut self,
+        now: Time,
+        to: NodeId,
+        entries: &[EntryId],
+        request: Option<RequestId>,
+    ) {
+        let is_from = |id: &EntryId| {
+            let source = self.ledger.entry(*id).map(|entry| entry.source);
+            matches!(source, Some(Source::Peer { lender, .. }) if lender == to)
+        };
+        let (back, on): (Vec<EntryId>, Vec<EntryId>) = entries.iter().partition(|id| is_from(id));
+        self.undo(now, &back, ReturnReason::Asked { request });
+        self.lend(now, to, &on, request, request.is_some());
+    }
+
+    /// Entries by their job.
+    pub(super) fn by_job(&self, entries: &[EntryId]) -> BTreeMap<JobAlias, Vec<EntryId>> {
+        let mut by_job: BTreeMap<JobAlias, Vec<EntryId>> = BTreeMap::new();
+        for &id in entries {
+            if let Some(entry) = self.ledger.entry(id) {
+                by_job.entry(entry.job).or_default().push(id);
+            }
+        }
+        by_job
+    }
+
     pub(super) fn handle_return_closures(
         &mut self,
         now: Time,
@@ -96,18 +128,35 @@ impl Manager {
         leases: &[LeaseId],
         reason: ReturnReason,
     ) {
+        let mut entries = Vec::new();
         for &lease in leases {
             if let Some(id) = self.ledger.lent_to(borrower, lease) {
                 self.stats.closures_requeued += 1;
                 self.ledger.requeue(id);
+                entries.push(id);
             }
         }
-        if let Some(child) = self.children.get_mut(&borrower) {
-            // Until it reports again, it is asked for nothing and given nothing.
-            child.load.hungry = 0;
-            child.load.workers = 0;
+        match reason {
+            ReturnReason::Asked { request } => {
+                let ask = request.and_then(|request| self.asks.get(&request));
+                if let Some(purpose) = ask
+                    .filter(|ask| ask.victim == borrower)
+                    .map(|ask| ask.purpose)
+                {
+                    self.answer(now, purpose, &entries);
+                }
+            }
+            ReturnReason::Retreat
+            | ReturnReason::Inflow
+            | ReturnReason::NoRoom
+            | ReturnReason::EngineFailed => {
+                if let Some(child) = self.children.get_mut(&borrower) {
+                    // Until it reports again, it is asked for nothing and given nothing.
+                    child.load.hungry = 0;
+                    child.load.workers = 0;
+                }
+            }
         }
-        let _ = (now, reason);
     }
 
     pub(super) fn handle_return_results(
@@ -186,7 +235,7 @@ impl Manager {
         lender: NodeId,
         job: JobHeader,
         closures: usize,
-    ) -> Result<crate::ids::JobAlias, ReturnReason> {
+    ) -> Result<JobAlias, ReturnReason> {
         let origin = &job.spec.origin;
         if !origin.is_within(&self.config.domain) && !self.config.policy.allows_inflow(origin) {
             return Err(ReturnReason::Inflow);

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::Manager;
-use crate::cost::work_min;
 use crate::ids::{NodeId, RequestId};
+use crate::ledger::EntryId;
 use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, StealTerms};
 use crate::time::Time;
 
@@ -111,17 +111,27 @@ impl Manager {
         let ask = request
             .and_then(|request| self.asks.get(&request))
             .filter(|ask| ask.victim == from);
-        match ask.map(|ask| ask.purpose) {
-            Some(Purpose::Feed(child)) => self.feed(now, child, &entries),
-            Some(Purpose::Relay(number)) => {
-                if let (Some(parent), Some(relay)) = (self.parent(), self.relays.get_mut(&number)) {
-                    relay.granted |= !entries.is_empty();
-                    let request = relay.request;
-                    // The end is told apart from the grants: which answer is the last is not known yet.
-                    self.lend(now, parent, &entries, Some(request), true);
+        if let Some(purpose) = ask.map(|ask| ask.purpose) {
+            self.answer(now, purpose, &entries);
+        }
+    }
+
+    /// Closures that were asked for go to whom they were asked for.
+    pub(super) fn answer(&mut self, now: Time, purpose: Purpose, entries: &[EntryId]) {
+        match purpose {
+            Purpose::Feed(child) => self.feed(now, child, entries),
+            Purpose::Relay(number) => {
+                let (Some(parent), Some(relay)) = (self.parent(), self.relays.get_mut(&number))
+                else {
+                    return;
+                };
+                relay.granted |= !entries.is_empty();
+                let request = relay.request;
+                for (_, entries) in self.by_job(entries) {
+                    self.pass_on(now, parent, &entries, Some(request));
                 }
             }
-            Some(Purpose::Keep) | None => {}
+            Purpose::Keep => {}
         }
     }
 
@@ -234,12 +244,7 @@ impl Manager {
         if rich.is_empty() {
             return Err(EndStealReason::NoSurplus);
         }
-        let farthest = rich
-            .iter()
-            .map(|(node, _)| work_min(self.sessions.path(*node)))
-            .max()
-            .unwrap_or_default();
-        let needed = terms.work_min.saturating_add(farthest);
+        let needed = terms.work_min;
         if terms.share.of_work(total) < needed {
             return Err(EndStealReason::NotWorthMoving);
         }

@@ -15,7 +15,7 @@ use crate::ids::{EngineLease, JobAlias, NodeId, RequestId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
 use crate::limits::GRANT_CLOSURES_MAX;
-use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, StealTerms};
+use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, ReturnReason, StealTerms};
 use crate::time::Time;
 
 /// A question to an engine: for whom it is asked.
@@ -189,9 +189,18 @@ impl Server {
 
     fn grant(&mut self, now: Time, thief: NodeId, request: RequestId, job: JobAlias, plan: Plan) {
         let ask_engine = plan.from_engine > 0;
+        let is_thiefs = |id: &EntryId| {
+            let source = self.ledger.entry(*id).map(|entry| entry.source);
+            matches!(source, Some(Source::Peer { lender, .. }) if lender == thief)
+        };
+        let (back, lent): (Vec<EntryId>, Vec<EntryId>) =
+            plan.queued.iter().partition(|id| is_thiefs(id));
         let granted = !plan.queued.is_empty();
-        if granted {
-            self.send_grant(now, thief, Some(request), job, &plan.queued, ask_engine);
+        self.return_asked(now, thief, request, &back);
+        if !lent.is_empty() {
+            self.send_grant(now, thief, Some(request), job, &lent, ask_engine);
+        } else if granted && !ask_engine {
+            self.end_steal(now, thief, request, EndStealReason::Done);
         }
         if ask_engine {
             let question = self.next_request();
@@ -255,8 +264,27 @@ impl Server {
         );
     }
 
+    /// What had come from the thief and has not begun goes back to it.
+    fn return_asked(&mut self, now: Time, thief: NodeId, request: RequestId, entries: &[EntryId]) {
+        let mut leases = Vec::with_capacity(entries.len());
+        for &id in entries {
+            if let Some(Source::Peer { lease, .. }) =
+                self.ledger.remove(id).map(|entry| entry.source)
+            {
+                leases.push(lease);
+            }
+        }
+        if !leases.is_empty() {
+            let reason = ReturnReason::Asked {
+                request: Some(request),
+            };
+            self.sessions
+                .send(now, thief, Message::ReturnClosures { leases, reason });
+        }
+    }
+
     fn end_steal(&mut self, now: Time, thief: NodeId, request: RequestId, reason: EndStealReason) {
-        self.stats.steals_refused += 1;
+        self.stats.steals_refused += u64::from(reason != EndStealReason::Done);
         let load = self.load_for(now, thief);
         self.sessions.send(
             now,

@@ -215,6 +215,10 @@ fn return_reason() -> impl Strategy<Value = ReturnReason> {
         ReturnReason::Inflow,
         ReturnReason::NoRoom,
         ReturnReason::EngineFailed,
+        ReturnReason::Asked { request: None },
+        ReturnReason::Asked {
+            request: Some(RequestId(4)),
+        },
     ])
 }
 

@@ -176,6 +176,10 @@ fn leases() -> Vec<Message> {
         give_back(ReturnReason::Inflow),
         give_back(ReturnReason::NoRoom),
         give_back(ReturnReason::EngineFailed),
+        give_back(ReturnReason::Asked { request: None }),
+        give_back(ReturnReason::Asked {
+            request: Some(RequestId(9)),
+        }),
         Message::ReturnResults {
             results: vec![
                 result(5, Outcome::Value(Bytes::from_static(b"value"))),
