@@ -56,6 +56,21 @@ impl Reporter {
         self.told.hungry = self.told.hungry.saturating_sub(closures);
     }
 
+    /// Whether [`Reporter::update`] would look at the work in the surplus; if not, it need not be computed, and
+    /// nothing is told.
+    pub(crate) fn asks_for_work(&mut self, now: Time, load: &Load) -> bool {
+        let open = self.told_at.is_none_or(|at| at + AMOUNT_GAP_MIN <= now);
+        let same_work = Load {
+            surplus_work: self.told.surplus_work,
+            ..*load
+        };
+        if open || News::of(&self.told, &same_work) == News::Urgent {
+            return true;
+        }
+        self.due = None;
+        false
+    }
+
     /// When a change that is held back is due.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         self.due
@@ -97,7 +112,7 @@ fn differs(told: u128, now: u128) -> bool {
 /// A local manager hears of one server at most 50 times a second.
 const GAP_MIN: Duration = Duration::from_millis(20);
 /// An amount that is out of date by so much misleads nobody for long: every answer to a steal tells the present one.
-const AMOUNT_GAP_MIN: Duration = Duration::from_millis(500);
+const AMOUNT_GAP_MIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -254,19 +254,18 @@ impl Manager {
         sum
     }
 
-    /// The workers that will have nothing by the time that a steal through the parent takes: all or none, so that a
-    /// domain that runs dry gets its whole share at once. Every move makes the way of results back longer. None
-    /// where there is no job: nobody works there.
+    /// How many of `workers` the work that is ready leaves without, by the time that a steal through the parent
+    /// takes. None where there is no job: nobody works there.
     fn hungry_soon(&self, workers: u32, work: Duration) -> u32 {
         let (Some(parent), true) = (self.parent(), self.jobs.len() > 0) else {
             return 0;
         };
         let horizon = self.sessions.path(parent).latency * HORIZON_CROSSINGS;
-        if work < horizon.saturating_mul(workers) {
-            workers
-        } else {
-            0
+        if horizon.is_zero() {
+            return 0;
         }
+        let fed = u32::try_from(work.as_nanos() / horizon.as_nanos()).unwrap_or(u32::MAX);
+        workers.saturating_sub(fed)
     }
 
     /// Tells all servers of this domain.

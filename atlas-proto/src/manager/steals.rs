@@ -237,7 +237,7 @@ impl Manager {
             .children
             .iter()
             .filter(|(_, child)| child.is_usable() && child.load.surplus > 0);
-        let rich: Vec<_> = rich
+        let mut rich: Vec<_> = rich
             .map(|(&node, child)| (node, child.load.surplus_work))
             .collect();
         let total: std::time::Duration = rich.iter().map(|(_, work)| *work).sum();
@@ -256,6 +256,8 @@ impl Manager {
                 ..terms.clone()
             }
         };
+        rich.sort_by_key(|(_, work)| std::cmp::Reverse(*work));
+        rich.truncate(VICTIMS_MAX);
         let worthy = rich
             .into_iter()
             .filter(|(_, work)| *work >= least && !work.is_zero());
@@ -265,5 +267,8 @@ impl Manager {
 
 /// A child with less than this part of the average surplus is not asked.
 const SMALL_PART: u32 = 4;
+/// A steal is passed on to so many children, the richest: a few large moves make fewer and shorter chains of
+/// leases than many small ones.
+const VICTIMS_MAX: usize = 3;
 /// What a child has now may be this many times less than what it reported.
 const STALENESS: u32 = 2;

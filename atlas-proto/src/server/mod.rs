@@ -14,6 +14,7 @@ mod victim;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::engine::{EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
@@ -236,27 +237,35 @@ impl Server {
     /// The load as it would be reported now.
     #[must_use]
     pub fn load(&self) -> Load {
+        let load = self.load_but_work();
+        let surplus_work = if load.surplus == 0 {
+            Duration::ZERO
+        } else {
+            self.ready_work()
+        };
+        Load {
+            surplus_work,
+            ..load
+        }
+    }
+
+    fn load_but_work(&self) -> Load {
         if self.phase != Phase::Serving {
             return Load::default();
         }
         let (idle, ready) = (self.idle_workers(), self.ready_closures());
         let soon = u32::from(idle == 0 && ready == 0 && self.works_ahead());
-        let surplus = ready.saturating_sub(idle);
+        let hungry = if self.is_served() {
+            0
+        } else {
+            idle.saturating_sub(ready) + soon
+        };
+        let (workers, surplus) = (self.config.workers, ready.saturating_sub(idle));
         Load {
-            version: 0,
-            workers: self.config.workers,
-            hungry: if self.is_served() {
-                0
-            } else {
-                idle.saturating_sub(ready) + soon
-            },
+            workers,
+            hungry,
             surplus,
-            surplus_work: if surplus == 0 {
-                std::time::Duration::ZERO
-            } else {
-                self.ready_work()
-            },
-            reach: std::time::Duration::ZERO,
+            ..Load::default()
         }
     }
 
@@ -389,6 +398,10 @@ impl Server {
             .is_some_and(|at| at <= now);
         if quiet {
             return self.report_anyway(now);
+        }
+        let load = self.load_but_work();
+        if !self.reporter.asks_for_work(now, &load) {
+            return;
         }
         let path = self.sessions.path(manager);
         if let Some(load) = self.reporter.update(now, path, self.load()) {

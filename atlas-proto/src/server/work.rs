@@ -157,6 +157,12 @@ impl Server {
 
     /// Gives each job its share of the workers, where that has changed.
     pub(super) fn share_workers(&mut self) {
+        if let Some(only) = self.jobs.values().next()
+            && self.jobs.len() == 1
+            && only.workers == self.config.workers
+        {
+            return;
+        }
         let demands = self
             .jobs
             .iter()
@@ -190,6 +196,9 @@ impl Server {
 
     /// Hands closures to engines whose workers are idle, or will be when what they run is done.
     pub(super) fn feed_engines(&mut self) {
+        if self.ledger.ready_count() == 0 {
+            return;
+        }
         let jobs: Vec<JobAlias> = self.ledger.ready_jobs().collect();
         for job in jobs {
             while let Some(id) = self.next_to_feed(job) {

@@ -2,6 +2,8 @@
 //!
 //! Time moves from event to event. What an engine does is told by the story; everything else follows from the machines.
 
+#![expect(clippy::unwrap_used, reason = "a story that cannot be told is a failed test")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
