@@ -15,6 +15,7 @@ use crate::codec::bounded;
 use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
+use crate::policy::lets_in;
 
 /// One message with what a session needs to deliver it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -315,10 +316,11 @@ impl Message {
 }
 
 impl Destination {
-    /// Whether work of `origin` may go there. Its own is always welcome.
+    /// Whether work of `origin` may go there: what the manager there will say, too
+    /// ([`Policy::allows_inflow`](crate::policy::Policy::allows_inflow)).
     #[must_use]
     pub fn admits(&self, origin: &Domain) -> bool {
-        origin.is_within(&self.domain) || self.inflow.iter().any(|pattern| pattern.matches(origin))
+        lets_in(&self.domain, &self.inflow, origin)
     }
 }
 

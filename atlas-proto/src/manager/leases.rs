@@ -237,7 +237,8 @@ impl Manager {
         closures: usize,
     ) -> Result<JobAlias, ReturnReason> {
         let origin = &job.spec.origin;
-        if !origin.is_within(&self.config.domain) && !self.config.policy.allows_inflow(origin) {
+        let (domain, policy) = (&self.config.domain, &self.config.policy);
+        if !policy.allows_inflow(domain, origin) {
             return Err(ReturnReason::Inflow);
         }
         if self.ledger.len() + closures > HELD_MAX {
