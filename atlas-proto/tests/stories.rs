@@ -1,12 +1,17 @@
 //! The protocol told as stories: each is a claim about what happens between managers and servers, and reads as
 //! a part of the specification.
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "also outside of the test functions themselves, a failure here is the test's; a story looks for one message"
+)]
 
 mod stage;
 
 use std::time::Duration;
 
 use atlas_proto::ids::NodeId;
-use atlas_proto::message::{EndStealReason, Message, ReturnReason};
+use atlas_proto::message::{EndStealReason, Message, RefuseChildReason, ReturnReason};
 use atlas_proto::policy::Policy;
 
 use stage::{Stage, patterns};
@@ -474,4 +479,24 @@ fn an_idle_world_says_one_thing_a_second_and_server() {
         per_server <= 1.0 + 1.0 / servers.len() as f64,
         "{per_server}"
     );
+}
+
+#[test]
+fn a_domain_that_is_not_below_its_parents_is_refused() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let other = stage.manager("other.org", Some(top));
+    stage.run_for(SOON * 20);
+    let refused = |m: &Message| {
+        matches!(
+            m,
+            Message::RefuseChild {
+                reason: RefuseChildReason::NotBelow,
+                ..
+            }
+        )
+    };
+    let count = stage.count(top, other, refused);
+    assert!((2..=4).contains(&count), "asked again, but seldom: {count}");
+    assert_eq!(stage.manager_ref(top).children().count(), 0);
 }
