@@ -43,7 +43,7 @@ impl Reporter {
         self.told_at = Some(now);
         self.due = None;
         self.told = Load {
-            version: self.told.version + 1,
+            version: self.told.version.wrapping_add(1),
             ..load
         };
         self.told
