@@ -43,7 +43,7 @@ impl Reporter {
         self.told_at = Some(now);
         self.due = None;
         self.told = Load {
-            version: self.told.version + 1,
+            version: self.told.version.wrapping_add(1),
             ..load
         };
         self.told
@@ -67,8 +67,17 @@ impl Reporter {
         if open || News::of(&self.told, &same_work) == News::Urgent {
             return true;
         }
-        self.due = None;
+        let amount = News::of(&self.told, &same_work) == News::Amount;
+        self.due = self
+            .told_at
+            .filter(|_| amount)
+            .map(|at| at + AMOUNT_GAP_MIN);
         false
+    }
+
+    /// The manager has sent a sibling here, and takes this child for one closure poorer.
+    pub(crate) fn note_visited(&mut self) {
+        self.told.surplus = self.told.surplus.saturating_sub(1);
     }
 
     /// When a change that is held back is due.

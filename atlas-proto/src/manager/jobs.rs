@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use super::{Manager, ManagerEvent};
 use crate::ids::{JobAlias, NodeId};
-use crate::job::{Finished, JobSpec};
-use crate::limits::JOBS_MAX;
+use crate::job::{Closure, Finished, JobSpec};
+use crate::limits::{CLOSURE_BYTES_MAX, ENGINE_NAME_BYTES_MAX, ENGINE_OPTIONS_BYTES_MAX, JOBS_MAX};
 use crate::message::{JobHeader, Message};
 use crate::rng::Rng;
 use crate::time::Time;
@@ -24,6 +24,53 @@ pub enum SubmitError {
     /// Every place is taken.
     #[error("the manager holds {JOBS_MAX} jobs already: wait until one is done, or kill one")]
     TooManyJobs,
+    /// The closures that are here take all the room.
+    #[error("the manager holds as many closures as it can: wait until some are done")]
+    NoRoom,
+    /// The name of the engine is too long.
+    #[error(
+        "the engine's name has {bytes} bytes, at most {ENGINE_NAME_BYTES_MAX} are allowed: use its short name"
+    )]
+    EngineNameTooLong {
+        /// What was given.
+        bytes: usize,
+    },
+    /// The engine is told too much.
+    #[error(
+        "the engine's options have {bytes} bytes, at most {ENGINE_OPTIONS_BYTES_MAX} are allowed: put what is large into \
+         the job's artifact"
+    )]
+    OptionsTooLarge {
+        /// What was given.
+        bytes: usize,
+    },
+    /// The job's arguments are too large to be sent to a server.
+    #[error(
+        "the job's arguments have {bytes} bytes, at most {CLOSURE_BYTES_MAX} are allowed: let the job read them from a file"
+    )]
+    ArgumentsTooLarge {
+        /// What was given.
+        bytes: usize,
+    },
+}
+
+impl SubmitError {
+    /// Whether this can be sent to a server.
+    pub(super) fn check(spec: &JobSpec, root: &Closure) -> Result<(), Self> {
+        let bytes = spec.engine.len();
+        if bytes > ENGINE_NAME_BYTES_MAX {
+            return Err(Self::EngineNameTooLong { bytes });
+        }
+        let bytes = spec.options.len();
+        if bytes > ENGINE_OPTIONS_BYTES_MAX {
+            return Err(Self::OptionsTooLarge { bytes });
+        }
+        let bytes = root.args.len();
+        if bytes > CLOSURE_BYTES_MAX {
+            return Err(Self::ArgumentsTooLarge { bytes });
+        }
+        Ok(())
+    }
 }
 
 /// A job as a manager knows it.

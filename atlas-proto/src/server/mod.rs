@@ -19,8 +19,11 @@ use std::time::Duration;
 use crate::engine::{EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
 use crate::ledger::Ledger;
-use crate::limits::CHILDREN_MAX;
-use crate::message::{ChildInfo, Load, Message, Packet};
+use crate::limits::{
+    Bound, ENDED_JOBS_MAX, FORGOTTEN_MAX, HELD_BYTES_MAX, HELD_MAX, JOBS_MAX, LENDINGS_MAX,
+    SESSIONS_MAX,
+};
+use crate::message::{ChildInfo, EndStealReason, Load, Message, Packet};
 use crate::path::Path;
 use crate::report::Reporter;
 use crate::results::ResultQueues;
@@ -234,6 +237,22 @@ impl Server {
         self.sessions.link(peer).map(crate::link::Link::theirs)
     }
 
+    /// What others make this node hold, each beside its bound.
+    #[must_use]
+    pub fn bounds(&self) -> Vec<Bound> {
+        let mut bounds = vec![
+            Bound::new("closures", self.ledger.len(), HELD_MAX),
+            Bound::new("bytes of closures", self.ledger.bytes(), HELD_BYTES_MAX),
+            Bound::new("jobs", self.jobs.len(), JOBS_MAX),
+            Bound::new("ended jobs", self.ended.len(), ENDED_JOBS_MAX),
+            Bound::new("lendings", self.lending.len(), LENDINGS_MAX),
+            Bound::new("forgotten siblings", self.forgotten.len(), FORGOTTEN_MAX),
+            Bound::new("sessions", self.sessions.len(), SESSIONS_MAX),
+        ];
+        bounds.extend(self.sessions.bounds());
+        bounds
+    }
+
     /// The load as it would be reported now.
     #[must_use]
     pub fn load(&self) -> Load {
@@ -275,6 +294,8 @@ impl Server {
                 .uplink
                 .handle_welcome(now, nonce, epoch, &mut self.sessions)
             {
+                // Versions count the reports of one membership.
+                self.reporter = Reporter::default();
                 self.report_anyway(now);
             }
         } else if let Message::RefuseChild { nonce, .. } = packet.message {
@@ -307,7 +328,7 @@ impl Server {
                 self.sessions.open(now, from, mine, packet.from);
                 true
             }
-            None if self.sessions.peers().len() >= CHILDREN_MAX => false,
+            None if self.sessions.len() >= SESSIONS_MAX => false,
             None => {
                 self.sessions.open(now, from, mine, packet.from);
                 true
@@ -316,8 +337,12 @@ impl Server {
     }
 
     fn deliver(&mut self, now: Time, from: NodeId, packet: Packet) {
+        let session = packet.from;
         for message in self.sessions.receive(now, from, packet) {
-            self.dispatch(now, from, message);
+            // What one message says may end the session of those after it.
+            if self.session(from) == Some(session) {
+                self.dispatch(now, from, message);
+            }
         }
     }
 
@@ -348,7 +373,10 @@ impl Server {
             Message::ForgetPeer { peer, epoch } if from_manager => {
                 self.handle_forget_peer(now, peer, epoch)
             }
-            Message::EndJob { job } if from_manager => self.end_job(job),
+            Message::EndJob { job } if from_manager => {
+                self.end_job(job);
+                self.end_lendings(now, job, EndStealReason::NoSurplus);
+            }
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
             | Message::ForgetPeer { .. }

@@ -107,6 +107,7 @@ fn sum(one: Stats, other: Stats) -> Stats {
         closures_borrowed: one.closures_borrowed + other.closures_borrowed,
         results_late: one.results_late + other.results_late,
         closures_requeued: one.closures_requeued + other.closures_requeued,
+        closures_too_large: one.closures_too_large + other.closures_too_large,
         peers_lost: one.peers_lost + other.peers_lost,
     }
 }
