@@ -95,6 +95,15 @@ pub(super) struct Accepted {
     panic: Option<Bytes>,
 }
 
+/// What is left of a closure that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its nodes that are ready, running or suspended here.
+    pub here: u32,
+    /// Its nodes that are lent.
+    pub lent: usize,
+}
+
 /// What was done so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
@@ -322,6 +331,24 @@ impl Job {
             ticket,
             finished,
         });
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = (Ticket, Held)> {
+        self.by_name.iter().map(|(&name, &place)| {
+            let from_it = |ready: &&Ready| self.frames[ready.parent].ticket == place;
+            let held = Held {
+                here: self.tickets[place].local,
+                lent: self.leases.values().filter(from_it).count(),
+            };
+            (name, held)
+        })
+    }
+
+    pub(super) fn lent(&self) -> impl Iterator<Item = (EngineLease, Ticket)> {
+        self.leases.iter().map(|(&lease, ready)| {
+            let ticket = self.frames[ready.parent].ticket;
+            (lease, self.tickets[ticket].name)
+        })
     }
 
     /// Lets the measures know below what the work was done.
