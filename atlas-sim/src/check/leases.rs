@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use atlas_proto::ids::{EngineLease, JobAlias, LeaseId, NodeId, Ticket};
+use atlas_proto::ids::{LeaseId, NodeId, Ticket};
 use atlas_proto::ledger::{Entry, EntryId, Ledger, Source, State};
 use atlas_proto::message::Message;
 
@@ -141,8 +141,8 @@ fn check_engines(view: View<'_>, server: ServerIndex, ledger: &Ledger) -> Result
     let running = |(id, entry): (EntryId, &Entry)| {
         (entry.state == State::Running).then_some((entry.job, Ticket(id.0)))
     };
-    let expected: BTreeSet<(JobAlias, Ticket)> = ledger.entries().filter_map(running).collect();
-    let held: BTreeSet<(JobAlias, Ticket)> = engine.tickets().map(|(job, t, _)| (job, t)).collect();
+    let expected = sorted(ledger.entries().filter_map(running));
+    let held = sorted(engine.tickets().map(|(job, ticket, _)| (job, ticket)));
     if expected != held {
         return Err(format!(
             "{server:?} believes that its engines run {expected:?}, they run {held:?}"
@@ -152,11 +152,8 @@ fn check_engines(view: View<'_>, server: ServerIndex, ledger: &Ledger) -> Result
         Source::Engine { lease } => Some((entry.job, lease)),
         Source::Root | Source::Peer { .. } => None,
     };
-    let expected: BTreeSet<(JobAlias, EngineLease)> = ledger.entries().filter_map(lent).collect();
-    let held: BTreeSet<(JobAlias, EngineLease)> = engine
-        .leases()
-        .map(|(job, lease, _)| (job, lease))
-        .collect();
+    let expected = sorted(ledger.entries().filter_map(lent));
+    let held = sorted(engine.leases().map(|(job, lease, _)| (job, lease)));
     if expected != held {
         return Err(format!(
             "{server:?} has of its engines {expected:?}, they have lent {held:?}"
@@ -171,6 +168,12 @@ fn check_engines(view: View<'_>, server: ServerIndex, ledger: &Ledger) -> Result
         )),
         None => Ok(()),
     }
+}
+
+fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
+    items.sort_unstable();
+    items
 }
 
 /// From source to source without a cycle, as far as sessions hold, to the root at the job's manager.

@@ -62,6 +62,11 @@ impl<'a> View<'a> {
         numbers.filter_map(move |number| Some((NodeId(number), self.node(NodeId(number))?)))
     }
 
+    /// How many closures are at a node.
+    pub(super) fn held_at(self, node: NodeId) -> u64 {
+        self.node(node).map_or(0, |node| node.ledger().len() as u64)
+    }
+
     /// Both sides hold the same session.
     pub(super) fn in_session(self, one: NodeId, other: NodeId) -> bool {
         self.sides(one, other).is_some()

@@ -334,11 +334,14 @@ impl Job {
     }
 
     pub(super) fn held(&self) -> impl Iterator<Item = (Ticket, Held)> {
-        self.by_name.iter().map(|(&name, &place)| {
-            let from_it = |ready: &&Ready| self.frames[ready.parent].ticket == place;
+        let mut lent: BTreeMap<u32, usize> = BTreeMap::new();
+        for ready in self.leases.values() {
+            *lent.entry(self.frames[ready.parent].ticket).or_default() += 1;
+        }
+        self.by_name.iter().map(move |(&name, place)| {
             let held = Held {
-                here: self.tickets[place].local,
-                lent: self.leases.values().filter(from_it).count(),
+                here: self.tickets[*place].local,
+                lent: lent.get(place).copied().unwrap_or(0),
             };
             (name, held)
         })
