@@ -97,6 +97,11 @@ impl<'a> View<'a> {
         })
     }
 
+    /// One side of a session.
+    pub(super) fn session(self, of: NodeId, with: NodeId) -> Option<SessionView<'a>> {
+        self.node(of)?.session(with)
+    }
+
     /// The servers directly inside the domain of a server, itself among them.
     pub(super) fn siblings(self, server: ServerIndex) -> impl Iterator<Item = ServerIndex> {
         let topology = &self.stage.topology;
@@ -105,8 +110,8 @@ impl<'a> View<'a> {
     }
 
     fn sides(self, one: NodeId, other: NodeId) -> Option<(SessionView<'a>, SessionView<'a>)> {
-        let mine = self.node(one)?.session(other)?;
-        let theirs = self.node(other)?.session(one)?;
+        let mine = self.session(one, other)?;
+        let theirs = self.session(other, one)?;
         let (here, there) = (mine.epochs(), theirs.epochs());
         ((here.0, here.1) == (there.1, there.0)).then_some((mine, theirs))
     }
