@@ -124,11 +124,10 @@ fn grants(message: &Message, lease: LeaseId) -> bool {
 }
 
 fn gives_back(message: &Message, lease: LeaseId) -> bool {
-    match message {
-        Message::ReturnResults { results } => results.iter().any(|result| result.lease == lease),
-        Message::ReturnClosures { leases, .. } => leases.contains(&lease),
-        _ => false,
+    if let Message::ReturnResults { results } = message {
+        return results.iter().any(|result| result.lease == lease);
     }
+    matches!(message, Message::ReturnClosures { leases, .. } if leases.contains(&lease))
 }
 
 fn aborts(message: &Message, lease: LeaseId) -> bool {

@@ -5,7 +5,7 @@ use crate::scenario::{Border, Fault, Scenario, Speeds};
 
 use super::{Invariant, run};
 
-/// The smallest scenario that was found, in at most [`RUNS_MAX`] runs, in which `invariant` still fails.
+/// The smallest scenario that was found, in so many runs at most as take a minute, in which `invariant` still fails.
 #[must_use]
 pub fn shrink(scenario: &Scenario, invariant: Invariant) -> Scenario {
     let mut shrinker = Shrinker {
