@@ -23,6 +23,10 @@ impl Manager {
         job: JobHeader,
         closures: Vec<LeasedClosure>,
     ) -> Vec<EntryId> {
+        if self.jobs.has_ended(lender, job.alias) {
+            // It was granted before the lender heard of the end, and is forgotten there when it does.
+            return Vec::new();
+        }
         let leases: Vec<LeaseId> = closures.iter().map(|leased| leased.lease).collect();
         // Nothing lent, nothing begun.
         if closures.is_empty() {
