@@ -33,7 +33,7 @@ impl Borders {
         };
         let origin = name(nodes.submitted_at());
         let refuses = |domain: DomainIndex| {
-            !origin.is_within(&name(domain)) && !policy_of(scenario, domain).allows_inflow(&origin)
+            !policy_of(scenario, domain).allows_inflow(&name(domain), &origin)
         };
         let mut refusing: Vec<bool> = Vec::new();
         for domain in topology.domains() {
