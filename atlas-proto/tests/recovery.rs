@@ -1,6 +1,7 @@
 //! What went wrong once, told as claims: each was found in a simulated world, and is here as its shortest story.
 #![expect(
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "helpers of tests are not seen to be tests"
 )]
 
