@@ -84,6 +84,17 @@ impl Link {
         self.unacked.is_empty()
     }
 
+    /// The last sequenced message that was delivered.
+    pub(crate) fn received(&self) -> u32 {
+        self.received
+    }
+
+    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = (u32, &Message)> {
+        self.unacked
+            .iter()
+            .map(|unacked| (unacked.seq, &unacked.message))
+    }
+
     /// Tells the link what the driver has measured.
     pub(crate) fn set_path(&mut self, path: Path) {
         self.round_trip.floor = RoundTrip::floor_of(path);

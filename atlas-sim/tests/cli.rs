@@ -113,3 +113,14 @@ fn what_cannot_be_had_is_said_in_a_sentence() {
         );
     }
 }
+
+#[test]
+fn seeds_are_checked_and_a_scenario_is_replayed() {
+    let output = atlas_sim("--seeds 0..3");
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("3 of 3 seeds hold"), "{text}");
+    let checked = atlas_sim(&format!("{SMALL} --check"));
+    let text = String::from_utf8(checked.stdout).unwrap();
+    assert!(text.starts_with("all holds"), "{text}");
+}

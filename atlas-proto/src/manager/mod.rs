@@ -71,7 +71,7 @@ pub struct Manager {
     config: ManagerConfig,
     rng: Rng,
     uplink: Option<Uplink>,
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
     reporter: Reporter,
     children: BTreeMap<NodeId, Child>,
     /// The last attempt to join of each node that ever was a child: late copies of earlier ones are ignored.
@@ -79,7 +79,7 @@ pub struct Manager {
     last_epoch: u64,
     ledger: Ledger,
     jobs: Jobs,
-    results: ResultQueues,
+    pub(crate) results: ResultQueues,
     /// Steals that this manager has asked its children for.
     asks: BTreeMap<RequestId, Ask>,
     /// Steals that its parent has asked for, by this manager's number.

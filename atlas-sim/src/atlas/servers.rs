@@ -40,6 +40,10 @@ impl Servers {
         self.places[index.0 as usize].server.as_mut()
     }
 
+    pub(super) fn get(&self, index: ServerIndex) -> Option<&Server> {
+        self.places.get(index.0 as usize)?.server.as_ref()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (ServerIndex, &Server)> {
         let places = (0..).map(ServerIndex).zip(&self.places);
         places.filter_map(|(index, place)| Some((index, place.server.as_ref()?)))

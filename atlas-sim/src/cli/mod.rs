@@ -2,6 +2,7 @@
 
 mod duration;
 mod options;
+mod seeds;
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
@@ -20,12 +21,18 @@ use real_clock::RealClock;
 
 /// Runs all that is asked for. The exit code says whether every job ended with the sequential result.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(seeds) = &options.seeds {
+        return seeds::run_seeds(seeds);
+    }
     let scenarios = options.scenarios()?;
     if options.print_scenario {
         for scenario in scenarios {
             println!("{}", serde_json::to_string(&scenario)?);
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if let (true, [scenario]) = (options.check, &scenarios[..]) {
+        return seeds::run_checked(scenario);
     }
     let mut reports = Vec::new();
     for scenario in scenarios {
