@@ -4,7 +4,7 @@
 //! nothing that leaves the domain can be matched with what is said inside. A link on whose other side
 //! the job was known first keeps the alias that came from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -40,6 +40,29 @@ struct Job {
 pub(super) struct Jobs {
     jobs: BTreeMap<JobAlias, Job>,
     by_link: BTreeMap<(NodeId, JobAlias), JobAlias>,
+    ended: EndedLinks,
+}
+
+/// What the jobs that ended last were called on each link: what was under way when a neighbour was told of the end
+/// must not bring the job back, since nobody would end it again.
+#[derive(Debug, Default)]
+struct EndedLinks {
+    links: BTreeSet<(NodeId, JobAlias)>,
+    jobs: VecDeque<Vec<(NodeId, JobAlias)>>,
+}
+
+impl EndedLinks {
+    fn insert(&mut self, links: Vec<(NodeId, JobAlias)>) {
+        if self.jobs.len() == ENDED_MAX
+            && let Some(oldest) = self.jobs.pop_front()
+        {
+            for link in oldest {
+                self.links.remove(&link);
+            }
+        }
+        self.links.extend(&links);
+        self.jobs.push_back(links);
+    }
 }
 
 impl Jobs {
@@ -64,6 +87,11 @@ impl Jobs {
     /// This domain's alias for what a neighbour calls `alias`.
     pub(super) fn resolve(&self, peer: NodeId, alias: JobAlias) -> Option<JobAlias> {
         self.by_link.get(&(peer, alias)).copied()
+    }
+
+    /// What a neighbour calls `alias` ended a while ago, and the neighbour has heard of it, or will.
+    pub(super) fn has_ended(&self, peer: NodeId, alias: JobAlias) -> bool {
+        self.ended.links.contains(&(peer, alias))
     }
 
     /// This domain's alias for a job of a neighbour, drawn now if it is new. None if there are too many.
@@ -133,9 +161,11 @@ impl Jobs {
 
     pub(super) fn remove(&mut self, job: JobAlias) {
         if let Some(state) = self.jobs.remove(&job) {
-            for link in state.links {
-                self.by_link.remove(&link);
+            let links: Vec<_> = state.links.into_iter().collect();
+            for link in &links {
+                self.by_link.remove(link);
             }
+            self.ended.insert(links);
         }
     }
 
@@ -226,3 +256,6 @@ impl Manager {
         self.jobs.remove(job);
     }
 }
+
+/// What is under way takes seconds at most; fewer jobs than this end in that time.
+const ENDED_MAX: usize = 256;

@@ -20,6 +20,10 @@ impl Manager {
         job: JobHeader,
         closures: Vec<LeasedClosure>,
     ) -> Vec<EntryId> {
+        if self.jobs.has_ended(lender, job.alias) {
+            // It was granted before the lender heard of the end, and is forgotten there when it does.
+            return Vec::new();
+        }
         let leases: Vec<LeaseId> = closures.iter().map(|leased| leased.lease).collect();
         let local = match self.admit(lender, job, closures.len()) {
             Ok(local) => local,
