@@ -97,11 +97,15 @@ impl Scene {
     /// The job as the manager has named it in a grant to a child.
     fn granted_to(&mut self, child: &Child) -> JobHeader {
         let said = std::iter::from_fn(|| self.manager.poll_transmit());
-        let granted = |Transmit { to, packet }| match packet.message {
-            Message::GrantClosures { job, .. } if to == child.node => Some(job),
-            _ => None,
+        let to_child = said.filter(|transmit| transmit.to == child.node);
+        let granted = |transmit: Transmit| {
+            if let Message::GrantClosures { job, .. } = transmit.packet.message {
+                Some(job)
+            } else {
+                None
+            }
         };
-        said.filter_map(granted).last().unwrap()
+        to_child.filter_map(granted).last().unwrap()
     }
 }
 
