@@ -2,6 +2,7 @@
 
 mod duration;
 mod options;
+mod plots;
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
@@ -15,11 +16,15 @@ use atlas_sim::scenario::{Policy, Scenario};
 use atlas_sim::trace::Trace;
 use atlas_sim::world::simulate;
 
+use options::Command;
 pub(crate) use options::Options;
 use real_clock::RealClock;
 
 /// Runs all that is asked for. The exit code says whether every job ended with the sequential result.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(Command::Plots(plots)) = &options.command {
+        return plots::run(plots).map(|()| ExitCode::SUCCESS);
+    }
     let scenarios = options.scenarios()?;
     if options.print_scenario {
         for scenario in scenarios {
