@@ -124,3 +124,38 @@ fn seeds_are_checked_and_a_scenario_is_replayed() {
     let text = String::from_utf8(checked.stdout).unwrap();
     assert!(text.starts_with("all holds"), "{text}");
 }
+
+#[test]
+fn plots_are_well_formed_and_alike_in_every_run() {
+    let directory = std::env::temp_dir().join(format!("atlas-sim-plots-{}", std::process::id()));
+    let runs = ["one", "other"].map(|name| {
+        let to = directory.join(name);
+        let output = atlas_sim(&format!("plots --quick --to {}", to.display()));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{error}");
+        to
+    });
+    let tables = std::fs::read_to_string(runs[0].join("tables.md")).unwrap();
+    for name in ["servers.svg", "granularity.svg", "latency.svg", "shape.svg"] {
+        let [svg, again] = runs
+            .each_ref()
+            .map(|run| std::fs::read_to_string(run.join(name)).unwrap());
+        assert_eq!(svg, again, "{name}");
+        let document = roxmltree::Document::parse(&svg).unwrap();
+        assert_eq!(document.root_element().tag_name().name(), "svg");
+        let texts: Vec<&str> = document
+            .descendants()
+            .filter_map(|node| node.text())
+            .map(str::trim)
+            .collect();
+        for policy in ["atlas", "random", "crs", "central"] {
+            assert!(texts.contains(&policy), "{name} does not name {policy}");
+        }
+        assert!(tables.contains(name), "the tables do not show {name}");
+    }
+    assert_eq!(
+        tables,
+        std::fs::read_to_string(runs[1].join("tables.md")).unwrap()
+    );
+    std::fs::remove_dir_all(directory).unwrap();
+}

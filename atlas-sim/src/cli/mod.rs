@@ -2,6 +2,7 @@
 
 mod duration;
 mod options;
+mod plots;
 mod seeds;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use atlas_sim::scenario::{Policy, Scenario};
 use atlas_sim::trace::Trace;
 use atlas_sim::world::simulate;
 
+use options::Command;
 pub(crate) use options::Options;
 use real_clock::RealClock;
 
@@ -23,6 +25,9 @@ use real_clock::RealClock;
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(seeds) = &options.seeds {
         return seeds::run_seeds(seeds);
+    }
+    if let Some(Command::Plots(plots)) = &options.command {
+        return plots::run(plots).map(|()| ExitCode::SUCCESS);
     }
     let scenarios = options.scenarios()?;
     if options.print_scenario {

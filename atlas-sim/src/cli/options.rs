@@ -11,14 +11,18 @@ use atlas_sim::scenario::{Fault, Policy, Scenario, Span, Speeds, Submit, churn, 
 use atlas_sim::workload::{Workload, WorkloadConfig};
 
 use super::duration::duration;
+use super::plots::PlotsOptions;
 use super::seeds::parse_seeds;
 
 /// Simulates a world of servers and managers that run one job, and reports how well.
 ///
 /// All that happens follows from the options and the seed. Durations are written as 100s, 250ms or 40us.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    /// What to do instead.
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
     /// How many servers there are.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     servers: u32,
@@ -116,6 +120,11 @@ pub(crate) struct Options {
     /// Reports as JSON, one line for each policy.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(super) enum Command {
+    Plots(PlotsOptions),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
