@@ -43,7 +43,7 @@ impl ResultQueues {
         path: impl Fn(NodeId) -> Path,
     ) -> Option<(NodeId, Vec<LeaseResult>)> {
         let (&lender, queue) = self.0.iter_mut().find(|(_, queue)| queue.is_due(now))?;
-        let gap = (path(lender).latency / 2).clamp(GAP_MIN, GAP_MAX);
+        let gap = (path(lender).latency * 2).clamp(GAP_MIN, GAP_MAX);
         let results = queue.take_message();
         if queue.waiting.is_empty() {
             queue.open_at = now + gap;
@@ -100,7 +100,7 @@ impl Queue {
 /// A message of results is not gathered beyond this size.
 const MESSAGE_BYTES: usize = 1 << 20;
 const GAP_MIN: Duration = Duration::from_millis(1);
-const GAP_MAX: Duration = Duration::from_millis(50);
+const GAP_MAX: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

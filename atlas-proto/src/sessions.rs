@@ -27,6 +27,8 @@ pub struct Transmit {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     links: BTreeMap<NodeId, Link>,
+    /// When each link that waits for something is due: asked for after every input, so kept beside each other.
+    due: BTreeMap<NodeId, Time>,
     paths: BTreeMap<NodeId, Path>,
     outbox: VecDeque<Transmit>,
     overflowed: Vec<NodeId>,
@@ -44,6 +46,7 @@ impl Sessions {
     /// Ends a session. What was not sent or acknowledged is lost.
     pub(crate) fn close(&mut self, peer: NodeId) {
         self.links.remove(&peer);
+        self.due.remove(&peer);
         self.overflowed.retain(|&overflowed| overflowed != peer);
     }
 
@@ -128,13 +131,8 @@ impl Sessions {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
-        let due = |link: &Link| link.poll_timeout().is_some_and(|at| at <= now);
-        let peers: Vec<NodeId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| due(link))
-            .map(|(&peer, _)| peer)
-            .collect();
+        let due = self.due.iter().filter(|(_, at)| **at <= now);
+        let peers: Vec<NodeId> = due.map(|(&peer, _)| peer).collect();
         for peer in peers {
             if let Some(link) = self.links.get_mut(&peer) {
                 link.handle_timeout(now, &mut self.scratch);
@@ -144,7 +142,7 @@ impl Sessions {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.links.values().filter_map(Link::poll_timeout).min()
+        self.due.values().min().copied()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -156,7 +154,12 @@ impl Sessions {
         self.overflowed.pop()
     }
 
+    /// After every change of a link: what it has to send goes out, and its next deadline is noted.
     fn flush(&mut self, to: NodeId) {
+        match self.links.get(&to).and_then(Link::poll_timeout) {
+            Some(at) => self.due.insert(to, at),
+            None => self.due.remove(&to),
+        };
         self.outbox
             .extend(self.scratch.drain(..).map(|packet| Transmit { to, packet }));
     }
