@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::bounded;
 use crate::domain::Domain;
 use crate::ids::TaskId;
+use crate::limits::CLOSURE_BYTES_MAX;
 
 /// What a server must know to start an engine for a job, and where the job may go.
 ///
@@ -70,6 +71,28 @@ pub struct Finished {
     pub outcome: Outcome,
     /// The processor time that it took on all machines together.
     pub work: Duration,
+}
+
+impl Finished {
+    /// What can be sent of it: a result that is too large becomes a panic that says so.
+    pub(crate) fn bounded(self) -> Self {
+        let bytes = self.outcome.bytes().len();
+        if bytes <= CLOSURE_BYTES_MAX {
+            return self;
+        }
+        let what = match self.outcome {
+            Outcome::Value(_) => "result",
+            Outcome::Panic(_) => "panic",
+        };
+        let text = format!(
+            "the task's {what} has {bytes} bytes, at most {CLOSURE_BYTES_MAX} can go to another machine: return \
+             less, or share it as a blob"
+        );
+        Self {
+            outcome: Outcome::Panic(text.into()),
+            ..self
+        }
+    }
 }
 
 impl Outcome {

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{EngineLease, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
+use crate::limits::{GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, HELD_MAX};
 
 /// An entry's number: later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +89,8 @@ pub struct Ledger {
     borrowed: BTreeMap<(NodeId, LeaseId), EntryId>,
     from_engine: BTreeMap<(JobAlias, EngineLease), EntryId>,
     ready_count: usize,
+    /// The arguments of all entries.
+    bytes: usize,
     last_id: u64,
     last_lease: u64,
 }
@@ -102,6 +105,38 @@ impl Ledger {
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The arguments of all closures that are here.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// So many closures with so many bytes of arguments may come in without breaking a bound.
+    pub(crate) fn has_room(&self, closures: usize, bytes: usize) -> bool {
+        self.len() + closures <= HELD_MAX && self.bytes + bytes <= HELD_BYTES_MAX
+    }
+
+    /// Entries in groups that fit into one grant each.
+    pub(crate) fn grants<'a>(&self, mut entries: &'a [EntryId]) -> Vec<&'a [EntryId]> {
+        let mut grants = Vec::new();
+        while !entries.is_empty() {
+            let mut bytes = 0;
+            let fits = |id: &&EntryId| {
+                bytes += self.entry(**id).map_or(0, |entry| entry.closure.args.len());
+                bytes <= GRANT_BYTES_MAX
+            };
+            let count = entries
+                .iter()
+                .take(GRANT_CLOSURES_MAX)
+                .take_while(fits)
+                .count();
+            let (grant, rest) = entries.split_at(count.max(1));
+            grants.push(grant);
+            entries = rest;
+        }
+        grants
     }
 
     /// Nothing is here.
@@ -171,6 +206,7 @@ impl Ledger {
                 self.from_engine.insert((job, lease), id);
             }
         }
+        self.bytes += closure.args.len();
         self.entries.insert(
             id,
             Entry {
@@ -205,6 +241,7 @@ impl Ledger {
     /// The entry is done with.
     pub(crate) fn remove(&mut self, id: EntryId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
+        self.bytes -= entry.closure.args.len();
         self.leave_state(id, entry.job, entry.state);
         match entry.source {
             Source::Root => {}

@@ -7,6 +7,7 @@ pub mod cost;
 pub mod domain;
 pub mod engine;
 pub mod ids;
+pub mod inspect;
 pub mod job;
 pub mod ledger;
 pub mod limits;

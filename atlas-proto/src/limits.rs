@@ -1,4 +1,9 @@
 //! The bounds of everything that a peer can make a node hold, each with the reason for its size.
+//!
+//! What has no bound of its own follows from these: results that wait for their message ended a lease each,
+//! victims that refused a child are its siblings, names of jobs on links are jobs times neighbours, the hints of a thief
+//! are those of one message. Packets, commands and events wait only until the driver has drained them after the input
+//! that made them. Both machines tell what they hold of each beside its bound: [`Bound`].
 
 use std::time::Duration;
 
@@ -25,16 +30,65 @@ pub const READY_RUNS_MAX: usize = 8;
 pub const CHILDREN_MAX: usize = 4096;
 /// Jobs that one node knows at a time.
 pub const JOBS_MAX: usize = 1024;
+/// The arguments in one grant: with the job and the numbers a grant of so many bytes fits into a packet, and the
+/// largest closure fits into a grant.
+pub const GRANT_BYTES_MAX: usize = 1 << 20;
 /// Closures that one node holds of others.
 pub const HELD_MAX: usize = 1 << 18;
+/// The arguments of all closures that one node holds of others: a part of a machine's memory that it can spare.
+pub const HELD_BYTES_MAX: usize = 1 << 30;
 /// Sequenced messages to one peer that wait for their acknowledgement or their turn. A peer that lets
 /// them pile up further is gone or hostile.
 pub const UNACKED_MAX: usize = 1 << 16;
-/// Sequenced messages under way to one peer at a time.
+/// The arguments and results in these messages: half a minute of a way of 100 Mbit/s.
+pub const UNACKED_BYTES_MAX: usize = 256 << 20;
+/// Sequenced messages under way to one peer at a time. No more that came before their turn are kept.
 pub const WINDOW: usize = 512;
+/// The arguments and results in messages that came before their turn: what is dropped will be sent again.
+pub const EARLY_BYTES_MAX: usize = 64 << 20;
 /// Kinds of closures of one job whose work is measured apart.
 pub const KINDS_MAX: usize = 512;
+/// Sessions of a server: with all its siblings, and its manager. Opened by siblings and by its own steals.
+pub const SESSIONS_MAX: usize = CHILDREN_MAX + 1;
+/// Jobs whose end a server remembers, so that a grant which was under way does not bring one back. A grant is
+/// under way for seconds at most; fewer jobs than this end in that time.
+pub const ENDED_JOBS_MAX: usize = 256;
+/// Questions to engines that a server waits for. An honest sibling has one steal outstanding.
+pub const LENDINGS_MAX: usize = CHILDREN_MAX;
+/// Siblings whose last membership a server knows to be over; the oldest are forgotten first. They are
+/// there to refuse packets that were under way then, so that those of a few seconds would do.
+pub const FORGOTTEN_MAX: usize = 4 * CHILDREN_MAX;
+/// Nodes whose last attempt to join a manager remembers, children included. They are there to refuse packets
+/// that were under way then.
+pub const NONCES_MAX: usize = 4 * CHILDREN_MAX;
+/// Neighbours whose path a node remembers, those without a session included.
+pub const PATHS_MAX: usize = 4 * CHILDREN_MAX;
+/// Steals that a manager has asked of one child and that are not over: one for each hungry sibling whose
+/// share is still worth asking for, and the parent's. A child that lets them pile up further is asked for no
+/// more. A steal of the parent's waits for one of these at least, so that there are no more of those than of these.
+pub const ASKS_PER_CHILD_MAX: usize = 128;
+
+/// No way is longer than this: what is measured beyond has gone wrong, and must not silence a neighbour for as
+/// long.
+pub const LATENCY_MAX: Duration = Duration::from_secs(60);
 
 /// A node is to say something to each neighbour this often at least; each side of a pair at every second
 /// turn, so that one message a second passes between the two.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// How much a machine holds of something that others can make it hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Of what.
+    pub what: &'static str,
+    /// So much it holds.
+    pub held: usize,
+    /// So much it may hold.
+    pub max: usize,
+}
+
+impl Bound {
+    pub(crate) fn new(what: &'static str, held: usize, max: usize) -> Self {
+        Self { what, held, max }
+    }
+}

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::ids::Epoch;
-use crate::limits::{UNACKED_MAX, WINDOW};
+use crate::limits::{Bound, EARLY_BYTES_MAX, UNACKED_BYTES_MAX, UNACKED_MAX, WINDOW};
 use crate::message::{Message, Packet};
 use crate::path::Path;
 use crate::time::Time;
@@ -33,6 +33,9 @@ pub(crate) struct Link {
     received: u32,
     /// Arrived before an earlier one.
     early: BTreeMap<u32, Message>,
+    /// The payload in `unacked` and in `early`.
+    unacked_bytes: usize,
+    early_bytes: usize,
     ack_due: Option<Time>,
     resend_at: Option<Time>,
     round_trip: RoundTrip,
@@ -48,7 +51,8 @@ struct Unacked {
     tries: u32,
 }
 
-/// The peer lets messages pile up beyond [`UNACKED_MAX`].
+/// The peer lets messages pile up beyond [`UNACKED_MAX`] or [`UNACKED_BYTES_MAX`], or the session has used
+/// up its numbers: it must end.
 #[derive(Debug)]
 pub(crate) struct Overflow;
 
@@ -63,6 +67,8 @@ impl Link {
             window: WINDOW,
             received: 0,
             early: BTreeMap::new(),
+            unacked_bytes: 0,
+            early_bytes: 0,
             ack_due: None,
             resend_at: None,
             round_trip: RoundTrip::assumed(path),
@@ -84,6 +90,17 @@ impl Link {
         self.unacked.is_empty()
     }
 
+    /// The last sequenced message that was delivered.
+    pub(crate) fn received(&self) -> u32 {
+        self.received
+    }
+
+    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = (u32, &Message)> {
+        self.unacked
+            .iter()
+            .map(|unacked| (unacked.seq, &unacked.message))
+    }
+
     /// Tells the link what the driver has measured.
     pub(crate) fn set_path(&mut self, path: Path) {
         self.round_trip.floor = RoundTrip::floor_of(path);
@@ -100,10 +117,13 @@ impl Link {
             out.push(self.packet(now, 0, message));
             return Ok(());
         }
-        if self.unacked.len() >= UNACKED_MAX {
+        let bytes = self.unacked_bytes + message.payload_bytes();
+        let full = self.unacked.len() >= UNACKED_MAX || bytes > UNACKED_BYTES_MAX;
+        if full || self.last_seq == u32::MAX {
             return Err(Overflow);
         }
         self.last_seq += 1;
+        self.unacked_bytes = bytes;
         self.unacked.push_back(Unacked {
             seq: self.last_seq,
             message,
@@ -122,6 +142,10 @@ impl Link {
         delivered: &mut Vec<Message>,
         out: &mut Vec<Packet>,
     ) {
+        // Only a peer that is broken or hostile lets a message be lost that must arrive, or numbers another.
+        if packet.message.is_sequenced() != (packet.seq > 0) {
+            return;
+        }
         self.last_heard = now;
         self.acknowledge(now, packet.ack, out);
         if packet.seq == 0 {
@@ -133,11 +157,34 @@ impl Link {
         if packet.seq <= self.received || ahead as usize > WINDOW {
             return;
         }
+        let bytes = packet.message.payload_bytes();
+        let full = ahead > 1 && self.early_bytes + bytes > EARLY_BYTES_MAX;
+        if full || self.early.contains_key(&packet.seq) {
+            return;
+        }
+        self.early_bytes += bytes;
         self.early.insert(packet.seq, packet.message);
-        while let Some(message) = self.early.remove(&(self.received + 1)) {
-            self.received += 1;
+        while let Some(next) = self.received.checked_add(1)
+            && let Some(message) = self.early.remove(&next)
+        {
+            self.received = next;
+            self.early_bytes -= message.payload_bytes();
             delivered.push(message);
         }
+    }
+
+    /// What the peer makes this side hold.
+    pub(crate) fn bounds(&self) -> [Bound; 4] {
+        [
+            Bound::new("unacknowledged", self.unacked.len(), UNACKED_MAX),
+            Bound::new(
+                "bytes unacknowledged",
+                self.unacked_bytes,
+                UNACKED_BYTES_MAX,
+            ),
+            Bound::new("early", self.early.len(), WINDOW),
+            Bound::new("bytes early", self.early_bytes, EARLY_BYTES_MAX),
+        ]
     }
 
     /// Sends what is due: acknowledgements, and again what was not acknowledged.
@@ -168,6 +215,7 @@ impl Link {
         {
             let first = self.unacked.pop_front().expect("it was just seen");
             self.in_flight = self.in_flight.saturating_sub(1);
+            self.unacked_bytes -= first.message.payload_bytes();
             // Karn's rule: of one sent twice it is not known which copy was acknowledged, and those after it
             // have waited for it.
             let clean = first.tries == 1 && sample != Some(None);
@@ -268,6 +316,7 @@ const DOUBLINGS_MAX: u32 = 4;
 mod tests {
     use super::*;
     use crate::ids::LeaseId;
+    use crate::limits::CLOSURE_BYTES_MAX;
     use crate::rng::Rng;
 
     fn link() -> Link {
@@ -373,6 +422,70 @@ mod tests {
         }
         assert_eq!(out.len(), WINDOW);
         assert!(link.send(Time::ZERO, numbered(0), &mut out).is_err());
+    }
+
+    #[test]
+    fn a_peer_that_never_acknowledges_large_messages_is_found_out() {
+        let mut link = link();
+        let result = crate::message::LeaseResult {
+            lease: LeaseId(1),
+            finished: crate::job::Finished {
+                outcome: crate::job::Outcome::Value(vec![0; CLOSURE_BYTES_MAX].into()),
+                work: Duration::ZERO,
+            },
+        };
+        let large = Message::ReturnResults {
+            results: vec![result],
+        };
+        let mut out = Vec::new();
+        for _ in 0..UNACKED_BYTES_MAX / CLOSURE_BYTES_MAX {
+            link.send(Time::ZERO, large.clone(), &mut out).unwrap();
+        }
+        assert!(link.send(Time::ZERO, large, &mut out).is_err());
+        assert!(link.bounds().iter().all(|bound| bound.held <= bound.max));
+    }
+
+    #[test]
+    fn regression_a_session_ends_when_its_numbers_are_used_up() {
+        let (mut a, mut b) = (link(), link());
+        (a.last_seq, b.received) = (u32::MAX - 1, u32::MAX - 1);
+        let (mut wire, mut back, mut delivered) = (Vec::new(), Vec::new(), Vec::new());
+        a.send(Time::ZERO, numbered(1), &mut wire).unwrap();
+        b.receive(Time::ZERO, wire.pop().unwrap(), &mut delivered, &mut back);
+        assert_eq!(delivered, [numbered(1)]);
+        assert!(a.send(Time::ZERO, numbered(2), &mut wire).is_err());
+    }
+
+    #[test]
+    fn regression_a_message_that_must_arrive_is_not_taken_without_a_number() {
+        let (mut a, mut b) = (link(), link());
+        let (mut wire, mut back, mut delivered) = (Vec::new(), Vec::new(), Vec::new());
+        a.send(Time::ZERO, numbered(1), &mut wire).unwrap();
+        let unnumbered = Packet {
+            seq: 0,
+            ..wire[0].clone()
+        };
+        let numbered = Packet {
+            message: Message::KeepAlive,
+            ..wire[0].clone()
+        };
+        for packet in [unnumbered, numbered] {
+            b.receive(Time::ZERO, packet, &mut delivered, &mut back);
+        }
+        assert_eq!(delivered, []);
+    }
+
+    #[test]
+    fn regression_the_longest_way_does_not_overflow_the_patience() {
+        let mut link = link();
+        let path = Path {
+            latency: Duration::MAX,
+            bytes_per_s: 0,
+        };
+        link.set_path(path.bounded());
+        let mut out = Vec::new();
+        link.send(Time::ZERO, numbered(1), &mut out).unwrap();
+        assert!(link.poll_timeout().is_some());
     }
 
     #[test]

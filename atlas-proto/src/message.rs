@@ -15,6 +15,7 @@ use crate::codec::bounded;
 use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
+use crate::policy::lets_in;
 
 /// One message with what a session needs to deliver it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +155,8 @@ pub enum ChildInfo {
 /// What is below a child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// Counts the reports of a membership, so that an old one arriving late is known.
+    /// Counts the reports of a membership, so that an old one arriving late is known. It wraps around: of two
+    /// versions the one less than 2^31 ahead is later (RFC 1982).
     pub version: u32,
     /// Workers that may be used; zero while its owner wants the machine.
     pub workers: u32,
@@ -301,6 +303,35 @@ impl Message {
         }
     }
 
+    /// The arguments, results and options in it: what can make a message large.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Self::GrantClosures { job, closures, .. } => {
+                let args = closures.iter().map(|leased| leased.closure.args.len());
+                job.spec.options.len() + args.sum::<usize>()
+            }
+            Self::ReturnResults { results } => {
+                let results = results.iter().map(|result| result.finished.outcome.bytes());
+                results.map(bytes::Bytes::len).sum()
+            }
+            Self::JoinDomain { .. }
+            | Self::WelcomeChild { .. }
+            | Self::RefuseChild { .. }
+            | Self::ExpelChild
+            | Self::LeaveDomain
+            | Self::KeepAlive
+            | Self::ReportLoad(_)
+            | Self::HintPeers { .. }
+            | Self::ForgetPeer { .. }
+            | Self::RequestSteal { .. }
+            | Self::EndSteal { .. }
+            | Self::ReturnClosures { .. }
+            | Self::AbortLeases { .. }
+            | Self::EndJob { .. } => 0,
+        }
+    }
+
     /// The message makes or ends a session, so that it needs none.
     #[must_use]
     pub fn is_sessionless(&self) -> bool {
@@ -314,11 +345,21 @@ impl Message {
     }
 }
 
+impl Load {
+    /// It was reported later than `other`.
+    #[must_use]
+    pub fn is_later_than(&self, other: &Self) -> bool {
+        let ahead = self.version.wrapping_sub(other.version);
+        ahead != 0 && ahead < 1 << 31
+    }
+}
+
 impl Destination {
-    /// Whether work of `origin` may go there. Its own is always welcome.
+    /// Whether work of `origin` may go there: what the manager there will say, too
+    /// ([`Policy::allows_inflow`](crate::policy::Policy::allows_inflow)).
     #[must_use]
     pub fn admits(&self, origin: &Domain) -> bool {
-        origin.is_within(&self.domain) || self.inflow.iter().any(|pattern| pattern.matches(origin))
+        lets_in(&self.domain, &self.inflow, origin)
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::LATENCY_MAX;
+
 /// The one-way latency and the bandwidth between two nodes, as the driver measures them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
@@ -19,6 +21,14 @@ impl Path {
         latency: Duration::from_micros(500),
         bytes_per_s: 100_000_000,
     };
+
+    /// The path as it is reckoned with: within [`LATENCY_MAX`], and of some bandwidth.
+    pub(crate) fn bounded(self) -> Self {
+        Self {
+            latency: self.latency.min(LATENCY_MAX),
+            bytes_per_s: self.bytes_per_s.max(1),
+        }
+    }
 
     /// The way over both, one after the other: latencies add, the slower one counts.
     #[must_use]

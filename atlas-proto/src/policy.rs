@@ -2,6 +2,11 @@
 //!
 //! Each manager has one policy, from its configuration. An empty list allows nothing; the default allows
 //! everything. A policy is asked before work moves: refused work never leaves its lender.
+//!
+//! Inflow guards a domain against work from outside: work whose origin is the domain itself, or a domain below
+//! it, is always let in, whatever the list says. The manager of the domain asks [`Policy::allows_inflow`], others
+//! that think of sending work there ask [`Destination::admits`](crate::message::Destination::admits): both
+//! are the same rule.
 
 use crate::domain::{Domain, DomainPattern};
 use crate::limits::PATTERNS_MAX;
@@ -14,7 +19,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Allows work that matches any of the patterns; with an empty list, none at all.
+    /// Allows work that matches any of the patterns; with an empty list, none but what is always let in.
     ///
     /// # Errors
     ///
@@ -36,10 +41,10 @@ impl Policy {
         Ok(Self { inflow, outflow })
     }
 
-    /// Work of jobs submitted in `origin` may run here.
+    /// Work of jobs submitted in `origin` may run in `domain`, whose policy this is.
     #[must_use]
-    pub fn allows_inflow(&self, origin: &Domain) -> bool {
-        matches_any(&self.inflow, origin)
+    pub fn allows_inflow(&self, domain: &Domain, origin: &Domain) -> bool {
+        lets_in(domain, &self.inflow, origin)
     }
 
     /// This domain's work may go to `destination`.
@@ -93,6 +98,11 @@ pub enum PolicyError {
     },
 }
 
+/// The rule of inflow: what comes from within, and what the list names.
+pub(crate) fn lets_in(domain: &Domain, inflow: &[DomainPattern], origin: &Domain) -> bool {
+    origin.is_within(domain) || matches_any(inflow, origin)
+}
+
 fn matches_any(patterns: &[DomainPattern], domain: &Domain) -> bool {
     patterns.iter().any(|pattern| pattern.matches(domain))
 }
@@ -100,6 +110,7 @@ fn matches_any(patterns: &[DomainPattern], domain: &Domain) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Destination;
 
     fn patterns<const N: usize>(texts: [&str; N]) -> Vec<DomainPattern> {
         texts.map(|text| text.parse().unwrap()).into()
@@ -112,27 +123,48 @@ mod tests {
     #[test]
     fn default_allows_everything() {
         let policy = Policy::default();
-        assert!(policy.allows_inflow(&domain("a")) && policy.allows_outflow(&domain("b.c")));
+        let own = domain("example.edu");
+        assert!(policy.allows_inflow(&own, &domain("a")) && policy.allows_outflow(&domain("b.c")));
     }
 
     #[test]
     fn empty_lists_allow_nothing() {
         let policy = Policy::new(Vec::new(), Vec::new()).unwrap();
-        assert!(!policy.allows_inflow(&domain("a")) && !policy.allows_outflow(&domain("a")));
+        let own = domain("example.edu");
+        assert!(!policy.allows_inflow(&own, &domain("a")) && !policy.allows_outflow(&domain("a")));
     }
 
     #[test]
     fn inflow_and_outflow_are_asked_apart() {
         let policy =
             Policy::new(patterns(["example.edu", "x"]), patterns(["cs.example.edu"])).unwrap();
-        assert!(
-            policy.allows_inflow(&domain("bio.example.edu")) && policy.allows_inflow(&domain("x"))
-        );
-        assert!(!policy.allows_inflow(&domain("edu")));
+        let allows_inflow = |origin| policy.allows_inflow(&domain("cs.org"), &domain(origin));
+        assert!(allows_inflow("bio.example.edu") && allows_inflow("x"));
+        assert!(!allows_inflow("edu"));
         assert!(policy.allows_outflow(&domain("lab.cs.example.edu")));
         assert!(!policy.allows_outflow(&domain("bio.example.edu")));
         assert_eq!(policy.inflow().len(), 2);
         assert_eq!(policy.outflow(), patterns(["cs.example.edu"]));
+    }
+
+    #[test]
+    fn work_from_within_is_let_in_whatever_the_list_says() {
+        let closed = Policy::new(Vec::new(), Vec::new()).unwrap();
+        let own = domain("cs.example.edu");
+        for (origin, allowed) in [
+            ("cs.example.edu", true),
+            ("lab.cs.example.edu", true),
+            ("example.edu", false),
+            ("xcs.example.edu", false),
+        ] {
+            let origin = domain(origin);
+            assert_eq!(closed.allows_inflow(&own, &origin), allowed, "{origin}");
+            let destination = Destination {
+                domain: own.clone(),
+                inflow: closed.inflow().to_vec(),
+            };
+            assert_eq!(destination.admits(&origin), allowed, "{origin}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Reporter {
         self.told_at = Some(now);
         self.due = None;
         self.told = Load {
-            version: self.told.version + 1,
+            version: self.told.version.wrapping_add(1),
             ..load
         };
         self.told
@@ -54,6 +54,30 @@ impl Reporter {
     pub(crate) fn note_fed(&mut self, closures: usize) {
         let closures = u32::try_from(closures).unwrap_or(u32::MAX);
         self.told.hungry = self.told.hungry.saturating_sub(closures);
+    }
+
+    /// Whether [`Reporter::update`] would look at the work in the surplus; if not, it need not be computed, and
+    /// nothing is told.
+    pub(crate) fn asks_for_work(&mut self, now: Time, load: &Load) -> bool {
+        let open = self.told_at.is_none_or(|at| at + AMOUNT_GAP_MIN <= now);
+        let same_work = Load {
+            surplus_work: self.told.surplus_work,
+            ..*load
+        };
+        if open || News::of(&self.told, &same_work) == News::Urgent {
+            return true;
+        }
+        let amount = News::of(&self.told, &same_work) == News::Amount;
+        self.due = self
+            .told_at
+            .filter(|_| amount)
+            .map(|at| at + AMOUNT_GAP_MIN);
+        false
+    }
+
+    /// The manager has sent a sibling here, and takes this child for one closure poorer.
+    pub(crate) fn note_visited(&mut self) {
+        self.told.surplus = self.told.surplus.saturating_sub(1);
     }
 
     /// When a change that is held back is due.
@@ -97,7 +121,7 @@ fn differs(told: u128, now: u128) -> bool {
 /// A local manager hears of one server at most 50 times a second.
 const GAP_MIN: Duration = Duration::from_millis(20);
 /// An amount that is out of date by so much misleads nobody for long: every answer to a steal tells the present one.
-const AMOUNT_GAP_MIN: Duration = Duration::from_millis(500);
+const AMOUNT_GAP_MIN: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

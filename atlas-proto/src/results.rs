@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::ids::NodeId;
+use crate::ids::{LeaseId, NodeId};
 use crate::limits::LEASES_PER_MESSAGE_MAX;
 use crate::message::LeaseResult;
 use crate::path::Path;
@@ -56,6 +56,12 @@ impl ResultQueues {
         waiting.map(|queue| queue.open_at).min()
     }
 
+    /// The leases whose results wait.
+    pub(crate) fn waiting(&self, lender: NodeId) -> impl Iterator<Item = LeaseId> {
+        let queue = self.0.get(&lender).into_iter();
+        queue.flat_map(|queue| queue.waiting.iter().map(|result| result.lease))
+    }
+
     /// Nobody is there to take them any more.
     pub(crate) fn forget(&mut self, lender: NodeId) {
         self.0.remove(&lender);
@@ -101,7 +107,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::ids::LeaseId;
     use crate::job::{Finished, Outcome};
 
     const LENDER: NodeId = NodeId(1);

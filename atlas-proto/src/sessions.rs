@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::{Epoch, NodeId};
+use crate::limits::{Bound, PATHS_MAX};
 use crate::link::Link;
 use crate::message::{Message, Packet};
 use crate::path::Path;
@@ -54,6 +55,17 @@ impl Sessions {
         self.links.contains_key(&peer)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// What the sessions make this node hold.
+    pub(crate) fn bounds(&self) -> Vec<Bound> {
+        let mut bounds = vec![Bound::new("paths", self.paths.len(), PATHS_MAX)];
+        bounds.extend(self.links.values().flat_map(Link::bounds));
+        bounds
+    }
+
     pub(crate) fn peers(&self) -> Vec<NodeId> {
         self.links.keys().copied().collect()
     }
@@ -63,7 +75,14 @@ impl Sessions {
     }
 
     pub(crate) fn set_path(&mut self, peer: NodeId, path: Path) {
-        self.paths.insert(peer, path);
+        let path = path.bounded();
+        if self.paths.len() >= PATHS_MAX && !self.paths.contains_key(&peer) {
+            let links = &self.links;
+            self.paths.retain(|peer, _| links.contains_key(peer));
+        }
+        if self.paths.len() < PATHS_MAX || self.paths.contains_key(&peer) {
+            self.paths.insert(peer, path);
+        }
         if let Some(link) = self.links.get_mut(&peer) {
             link.set_path(path);
         }

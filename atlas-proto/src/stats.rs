@@ -15,6 +15,8 @@ pub struct Stats {
     pub results_late: u64,
     /// Closures that a borrower gave back, or lost with it: ready again.
     pub closures_requeued: u64,
+    /// Closures that an engine offered and that are too large to leave their machine.
+    pub closures_too_large: u64,
     /// Memberships or sessions that ended without a word.
     pub peers_lost: u64,
 }

@@ -2,6 +2,7 @@
 
 #[path = "support/arbitrary.rs"]
 mod arbitrary;
+#[expect(dead_code, reason = "the bodies of other fuzzers are there, too")]
 #[path = "support/fuzz_bodies.rs"]
 mod fuzz_bodies;
 #[path = "support/names.rs"]

@@ -9,6 +9,8 @@ use atlas_proto::codec::{PROTOCOL_VERSION, encode};
 use atlas_proto::rng::Rng;
 
 const INPUTS: usize = 20_000;
+/// Plays are longer: some hundred messages each.
+const PLAYS: usize = 300;
 
 #[test]
 fn decode_holds_for_random_bytes() {
@@ -37,6 +39,63 @@ fn decode_holds_for_mutated_packets() {
         }
         fuzz_bodies::decode(&bytes);
     }
+}
+
+#[test]
+fn machines_hold_for_random_bytes() {
+    let mut rng = Rng::new(3);
+    for _ in 0..PLAYS {
+        fuzz_bodies::machines(&random_play(&mut rng));
+    }
+}
+
+/// Most of a play is the same, so that the machine comes to the same state; then it goes on otherwise.
+#[test]
+fn machines_hold_for_mutated_plays() {
+    let mut rng = Rng::new(4);
+    let plays: Vec<Vec<u8>> = (0..30).map(|_| random_play(&mut rng)).collect();
+    for _ in 0..PLAYS {
+        let mut bytes = plays[rng.below(plays.len())].clone();
+        for _ in 0..=rng.below(4) {
+            mutate(&mut bytes, &plays, &mut rng);
+        }
+        fuzz_bodies::machines(&bytes);
+    }
+}
+
+/// What is said gets through: without this, the claims would hold for machines that hear nothing.
+#[test]
+fn machines_hear_what_random_bytes_say() {
+    let mut rng = Rng::new(5);
+    for machine in 0..3 {
+        let mut sum = [0; 7];
+        for _ in 0..100 {
+            let mut bytes = random_play(&mut rng);
+            bytes[0] = machine;
+            let stats = fuzz_bodies::machines(&bytes);
+            let counts = [
+                stats.steals_asked,
+                stats.closures_lent,
+                stats.closures_borrowed,
+                stats.closures_requeued,
+                stats.results_late,
+                stats.peers_lost,
+                // A root manager has nobody who could ask it.
+                stats.steals_refused + u64::from(machine == 1),
+            ];
+            sum.iter_mut()
+                .zip(counts)
+                .for_each(|(sum, count)| *sum += count);
+        }
+        assert!(sum.iter().all(|&sum| sum > 0), "machine {machine}: {sum:?}");
+    }
+}
+
+fn random_play(rng: &mut Rng) -> Vec<u8> {
+    let bytes = 1 + rng.below(3000);
+    (0..bytes)
+        .map(|_| rng.next_u64().to_le_bytes()[7])
+        .collect()
 }
 
 /// Changes, inserts or removes a byte, or goes on as another packet does.

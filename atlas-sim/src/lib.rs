@@ -6,6 +6,7 @@
 
 pub mod atlas;
 pub mod baseline;
+pub mod check;
 pub mod engine;
 pub mod network;
 pub mod queue;

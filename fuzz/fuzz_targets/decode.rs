@@ -1,6 +1,7 @@
 //! Any bytes as a packet.
 #![no_main]
 
+#[expect(dead_code, reason = "the bodies of other targets are there, too")]
 #[path = "../../atlas-proto/tests/support/fuzz_bodies.rs"]
 mod fuzz_bodies;
 

@@ -180,9 +180,8 @@ impl Manager {
             let refused = child
                 .refused_by
                 .get(&victim)
-                .is_some_and(|&version| version >= other.load.version);
-            if victim == thief || direct || refused || !other.is_usable() || other.load.surplus == 0
-            {
+                .is_some_and(|refused| refused.is_none_or(|version| version == other.load.version));
+            if victim == thief || direct || refused || !other.is_rich() {
                 continue;
             }
             let way = self.sessions.path(victim).then(to_thief);

@@ -11,7 +11,7 @@ use super::Manager;
 use super::steals::Purpose;
 use crate::ids::{Epoch, NodeId, RequestId};
 use crate::job::JobSpec;
-use crate::limits::CHILDREN_MAX;
+use crate::limits::{ASKS_PER_CHILD_MAX, CHILDREN_MAX, NONCES_MAX};
 use crate::link::Link;
 use crate::message::{ChildInfo, Destination, EndStealReason, Load, Message, RefuseChildReason};
 use crate::time::Time;
@@ -24,8 +24,11 @@ pub(super) struct Child {
     pub(super) load: Load,
     /// The steal that is outstanding on its behalf.
     pub(super) asking: Option<RequestId>,
-    /// Victims that had nothing for this child, with the version of their load then.
-    pub(super) refused_by: BTreeMap<NodeId, u32>,
+    /// Steals that it was asked for and that are not over.
+    pub(super) asked: usize,
+    /// Victims that had nothing for this child, with the version of their load then; with none, that is so for as
+    /// long as both are children.
+    pub(super) refused_by: BTreeMap<NodeId, Option<u32>>,
     /// The number of the last report of surplus when it was last given hints.
     pub(super) hinted: u64,
     /// The number of its own last report of surplus.
@@ -48,6 +51,7 @@ impl Child {
                 ..Load::default()
             },
             asking: None,
+            asked: 0,
             refused_by: BTreeMap::new(),
             hinted: 0,
             stamp: 0,
@@ -64,6 +68,11 @@ impl Child {
     /// New work may be sent to it.
     pub(super) fn is_usable(&self) -> bool {
         self.load.workers > 0 && !self.suspected
+    }
+
+    /// It may be asked for closures.
+    pub(super) fn is_rich(&self) -> bool {
+        self.is_usable() && self.load.surplus > 0 && self.asked < ASKS_PER_CHILD_MAX
     }
 
     pub(super) fn admits(&self, spec: &JobSpec) -> bool {
@@ -124,7 +133,7 @@ impl Manager {
             return;
         };
         child.suspected = false;
-        if load.version > child.load.version {
+        if load.is_later_than(&child.load) {
             child.load = load;
             if load.surplus > 0 {
                 self.surplus_stamp += 1;
@@ -151,9 +160,6 @@ impl Manager {
                 },
             );
         }
-        for sibling in self.children.values_mut() {
-            sibling.refused_by.remove(&node);
-        }
         let asked: Vec<RequestId> = self
             .asks
             .iter()
@@ -162,6 +168,9 @@ impl Manager {
             .collect();
         for request in asked {
             self.handle_end_steal(now, node, request, EndStealReason::Leaving);
+        }
+        for sibling in self.children.values_mut() {
+            sibling.refused_by.remove(&node);
         }
         for id in self.ledger.lent_to_peer(node) {
             self.stats.closures_requeued += 1;
@@ -246,7 +255,8 @@ impl Manager {
             sum.surplus_work = sum.surplus_work.saturating_add(load.surplus_work);
             if load.hungry > 0 && child.asking.is_none() {
                 sum.hungry = sum.hungry.saturating_add(load.hungry);
-                sum.reach = sum.reach.max(self.sessions.path(node).latency + load.reach);
+                let way = self.sessions.path(node).latency;
+                sum.reach = sum.reach.max(way.saturating_add(load.reach));
             }
         }
         let ahead = self.hungry_soon(sum.workers, sum.surplus_work);
@@ -254,19 +264,18 @@ impl Manager {
         sum
     }
 
-    /// The workers that will have nothing by the time that a steal through the parent takes: all or none, so that a
-    /// domain that runs dry gets its whole share at once. Every move makes the way of results back longer. None
-    /// where there is no job: nobody works there.
+    /// How many of `workers` the work that is ready leaves without, by the time that a steal through the parent
+    /// takes. None where there is no job: nobody works there.
     fn hungry_soon(&self, workers: u32, work: Duration) -> u32 {
         let (Some(parent), true) = (self.parent(), self.jobs.len() > 0) else {
             return 0;
         };
         let horizon = self.sessions.path(parent).latency * HORIZON_CROSSINGS;
-        if work < horizon.saturating_mul(workers) {
-            workers
-        } else {
-            0
+        if horizon.is_zero() {
+            return 0;
         }
+        let fed = u32::try_from(work.as_nanos() / horizon.as_nanos()).unwrap_or(u32::MAX);
+        workers.saturating_sub(fed)
     }
 
     /// Tells all servers of this domain.
@@ -302,5 +311,3 @@ impl Manager {
 /// A steal through the parent takes four crossings of the way to it, twice that if the parent has to ask its own:
 /// hunger goes up, a request comes down elsewhere, closures go up and come down.
 const HORIZON_CROSSINGS: u32 = 8;
-/// Nodes that were children once are remembered up to so many.
-const NONCES_MAX: usize = 4 * CHILDREN_MAX;

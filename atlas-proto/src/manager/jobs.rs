@@ -4,15 +4,15 @@
 //! nothing that leaves the domain can be matched with what is said inside. A link on whose other side
 //! the job was known first keeps the alias that came from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use super::{Manager, ManagerEvent};
 use crate::ids::{JobAlias, NodeId};
-use crate::job::{Finished, JobSpec};
-use crate::limits::JOBS_MAX;
+use crate::job::{Closure, Finished, JobSpec};
+use crate::limits::{CLOSURE_BYTES_MAX, ENGINE_NAME_BYTES_MAX, ENGINE_OPTIONS_BYTES_MAX, JOBS_MAX};
 use crate::message::{JobHeader, Message};
 use crate::rng::Rng;
 use crate::time::Time;
@@ -24,6 +24,53 @@ pub enum SubmitError {
     /// Every place is taken.
     #[error("the manager holds {JOBS_MAX} jobs already: wait until one is done, or kill one")]
     TooManyJobs,
+    /// The closures that are here take all the room.
+    #[error("the manager holds as many closures as it can: wait until some are done")]
+    NoRoom,
+    /// The name of the engine is too long.
+    #[error(
+        "the engine's name has {bytes} bytes, at most {ENGINE_NAME_BYTES_MAX} are allowed: use its short name"
+    )]
+    EngineNameTooLong {
+        /// What was given.
+        bytes: usize,
+    },
+    /// The engine is told too much.
+    #[error(
+        "the engine's options have {bytes} bytes, at most {ENGINE_OPTIONS_BYTES_MAX} are allowed: put what is large into \
+         the job's artifact"
+    )]
+    OptionsTooLarge {
+        /// What was given.
+        bytes: usize,
+    },
+    /// The job's arguments are too large to be sent to a server.
+    #[error(
+        "the job's arguments have {bytes} bytes, at most {CLOSURE_BYTES_MAX} are allowed: let the job read them from a file"
+    )]
+    ArgumentsTooLarge {
+        /// What was given.
+        bytes: usize,
+    },
+}
+
+impl SubmitError {
+    /// Whether this can be sent to a server.
+    pub(super) fn check(spec: &JobSpec, root: &Closure) -> Result<(), Self> {
+        let bytes = spec.engine.len();
+        if bytes > ENGINE_NAME_BYTES_MAX {
+            return Err(Self::EngineNameTooLong { bytes });
+        }
+        let bytes = spec.options.len();
+        if bytes > ENGINE_OPTIONS_BYTES_MAX {
+            return Err(Self::OptionsTooLarge { bytes });
+        }
+        let bytes = root.args.len();
+        if bytes > CLOSURE_BYTES_MAX {
+            return Err(Self::ArgumentsTooLarge { bytes });
+        }
+        Ok(())
+    }
 }
 
 /// A job as a manager knows it.
@@ -40,6 +87,29 @@ struct Job {
 pub(super) struct Jobs {
     jobs: BTreeMap<JobAlias, Job>,
     by_link: BTreeMap<(NodeId, JobAlias), JobAlias>,
+    ended: EndedLinks,
+}
+
+/// What the jobs that ended last were called on each link: what was under way when a neighbour was told of the end
+/// must not bring the job back, since nobody would end it again.
+#[derive(Debug, Default)]
+struct EndedLinks {
+    links: BTreeSet<(NodeId, JobAlias)>,
+    jobs: VecDeque<Vec<(NodeId, JobAlias)>>,
+}
+
+impl EndedLinks {
+    fn insert(&mut self, links: Vec<(NodeId, JobAlias)>) {
+        if self.jobs.len() == ENDED_MAX
+            && let Some(oldest) = self.jobs.pop_front()
+        {
+            for link in oldest {
+                self.links.remove(&link);
+            }
+        }
+        self.links.extend(&links);
+        self.jobs.push_back(links);
+    }
 }
 
 impl Jobs {
@@ -64,6 +134,11 @@ impl Jobs {
     /// This domain's alias for what a neighbour calls `alias`.
     pub(super) fn resolve(&self, peer: NodeId, alias: JobAlias) -> Option<JobAlias> {
         self.by_link.get(&(peer, alias)).copied()
+    }
+
+    /// What a neighbour calls `alias` ended a while ago, and the neighbour has heard of it, or will.
+    pub(super) fn has_ended(&self, peer: NodeId, alias: JobAlias) -> bool {
+        self.ended.links.contains(&(peer, alias))
     }
 
     /// This domain's alias for a job of a neighbour, drawn now if it is new. None if there are too many.
@@ -133,9 +208,11 @@ impl Jobs {
 
     pub(super) fn remove(&mut self, job: JobAlias) {
         if let Some(state) = self.jobs.remove(&job) {
-            for link in state.links {
-                self.by_link.remove(&link);
+            let links: Vec<_> = state.links.into_iter().collect();
+            for link in &links {
+                self.by_link.remove(link);
             }
+            self.ended.insert(links);
         }
     }
 
@@ -226,3 +303,6 @@ impl Manager {
         self.jobs.remove(job);
     }
 }
+
+/// What is under way takes seconds at most; fewer jobs than this end in that time.
+const ENDED_MAX: usize = 256;

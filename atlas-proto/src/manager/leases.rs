@@ -9,7 +9,7 @@ use super::Manager;
 
 use crate::ids::{JobAlias, LeaseId, NodeId, RequestId};
 use crate::ledger::{EntryId, Source, State};
-use crate::limits::{GRANT_CLOSURES_MAX, HELD_MAX, LEASES_PER_MESSAGE_MAX};
+use crate::limits::LEASES_PER_MESSAGE_MAX;
 use crate::message::{JobHeader, LeaseResult, LeasedClosure, Message, ReturnReason};
 use crate::server::LeasesByPeer;
 use crate::time::Time;
@@ -23,24 +23,33 @@ impl Manager {
         job: JobHeader,
         closures: Vec<LeasedClosure>,
     ) -> Vec<EntryId> {
+        if self.jobs.has_ended(lender, job.alias) {
+            // It was granted before the lender heard of the end, and is forgotten there when it does.
+            return Vec::new();
+        }
         let leases: Vec<LeaseId> = closures.iter().map(|leased| leased.lease).collect();
-        let local = match self.admit(lender, job, closures.len()) {
+        // Nothing lent, nothing begun.
+        if closures.is_empty() {
+            return Vec::new();
+        }
+        let bytes = closures.iter().map(|leased| leased.closure.args.len());
+        let local = match self.admit(lender, job, closures.len(), bytes.sum()) {
             Ok(local) => local,
             Err(reason) => {
                 self.give_back(now, lender, &leases, reason);
                 return Vec::new();
             }
         };
-        let fresh = closures
-            .into_iter()
-            .filter(|leased| self.ledger.borrowed(lender, leased.lease).is_none());
-        let fresh: Vec<LeasedClosure> = fresh.collect();
-        self.stats.closures_borrowed += fresh.len() as u64;
-        let insert = |LeasedClosure { lease, closure }| {
-            self.ledger
-                .insert(local, Source::Peer { lender, lease }, closure)
-        };
-        fresh.into_iter().map(insert).collect()
+        let mut entries = Vec::with_capacity(closures.len());
+        for LeasedClosure { lease, closure } in closures {
+            // One grant may name a lease twice.
+            if self.ledger.borrowed(lender, lease).is_none() {
+                let source = Source::Peer { lender, lease };
+                entries.push(self.ledger.insert(local, source, closure));
+            }
+        }
+        self.stats.closures_borrowed += entries.len() as u64;
+        entries
     }
 
     /// Lends entries that are ready and of one job.
@@ -67,11 +76,11 @@ impl Manager {
             return;
         };
         let load = self.load_for(now, borrower);
-        let chunks = entries.chunks(GRANT_CLOSURES_MAX);
-        let last = chunks.len() - 1;
-        for (index, chunk) in chunks.enumerate() {
-            let mut closures = Vec::with_capacity(chunk.len());
-            for &id in chunk {
+        let grants = self.ledger.grants(entries);
+        let last = grants.len().saturating_sub(1);
+        for (index, grant) in grants.into_iter().enumerate() {
+            let mut closures = Vec::with_capacity(grant.len());
+            for &id in grant {
                 let lease = self.ledger.lend(id, borrower);
                 let entry = self.ledger.entry(id).expect("it was just lent");
                 closures.push(LeasedClosure {
@@ -235,12 +244,14 @@ impl Manager {
         lender: NodeId,
         job: JobHeader,
         closures: usize,
+        bytes: usize,
     ) -> Result<JobAlias, ReturnReason> {
         let origin = &job.spec.origin;
-        if !origin.is_within(&self.config.domain) && !self.config.policy.allows_inflow(origin) {
+        let (domain, policy) = (&self.config.domain, &self.config.policy);
+        if !policy.allows_inflow(domain, origin) {
             return Err(ReturnReason::Inflow);
         }
-        if self.ledger.len() + closures > HELD_MAX {
+        if !self.ledger.has_room(closures, bytes) {
             return Err(ReturnReason::NoRoom);
         }
         let is_server = self

@@ -20,6 +20,9 @@ use crate::domain::Domain;
 use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::ledger::{Ledger, Source};
+use crate::limits::{
+    ASKS_PER_CHILD_MAX, Bound, CHILDREN_MAX, HELD_BYTES_MAX, HELD_MAX, JOBS_MAX, NONCES_MAX,
+};
 use crate::link::Link;
 use crate::message::{ChildInfo, Load, Message, Packet};
 use crate::path::Path;
@@ -71,7 +74,7 @@ pub struct Manager {
     config: ManagerConfig,
     rng: Rng,
     uplink: Option<Uplink>,
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
     reporter: Reporter,
     children: BTreeMap<NodeId, Child>,
     /// The last attempt to join of each node that ever was a child: late copies of earlier ones are ignored.
@@ -79,7 +82,7 @@ pub struct Manager {
     last_epoch: u64,
     ledger: Ledger,
     jobs: Jobs,
-    results: ResultQueues,
+    pub(crate) results: ResultQueues,
     /// Steals that this manager has asked its children for.
     asks: BTreeMap<RequestId, Ask>,
     /// Steals that its parent has asked for, by this manager's number.
@@ -135,7 +138,8 @@ impl Manager {
             .is_some_and(|child| child.epoch == packet.from)
         {
             self.deliver(now, from, packet);
-        } else if packet.from != Epoch::NONE {
+        } else if packet.from != Epoch::NONE && !packet.message.is_sessionless() {
+            // What makes or ends a session is not answered: two nodes could go on expelling each other.
             self.sessions
                 .send_sessionless(from, packet.from, Message::ExpelChild);
         }
@@ -168,13 +172,17 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// If the manager has as many jobs as it can hold.
+    /// If the manager holds as much as it can, or the job is too large to be sent to a server.
     pub fn submit(
         &mut self,
         now: Time,
         spec: JobSpec,
         root: Closure,
     ) -> Result<JobAlias, SubmitError> {
+        SubmitError::check(&spec, &root)?;
+        if !self.ledger.has_room(1, root.args.len()) {
+            return Err(SubmitError::NoRoom);
+        }
         let job = self.jobs.submit(
             JobSpec {
                 origin: self.config.domain.clone(),
@@ -238,6 +246,33 @@ impl Manager {
         &self.stats
     }
 
+    /// What others make this node hold, each beside its bound.
+    #[must_use]
+    pub fn bounds(&self) -> Vec<Bound> {
+        let mut bounds = vec![
+            Bound::new("closures", self.ledger.len(), HELD_MAX),
+            Bound::new("bytes of closures", self.ledger.bytes(), HELD_BYTES_MAX),
+            Bound::new("jobs", self.jobs.len(), JOBS_MAX),
+            Bound::new("children", self.children.len(), CHILDREN_MAX),
+            Bound::new("nonces", self.nonces.len(), NONCES_MAX),
+            // Each waits for one at least.
+            Bound::new("relays", self.relays.len(), self.asks.len()),
+            Bound::new("sessions", self.sessions.len(), CHILDREN_MAX + 1),
+        ];
+        for (node, child) in &self.children {
+            let asks = self.asks.values().filter(|ask| ask.victim == *node).count();
+            debug_assert_eq!(asks, child.asked, "the steals asked of {node} are counted");
+            bounds.push(Bound::new("asks", asks, ASKS_PER_CHILD_MAX));
+            bounds.push(Bound::new(
+                "refusals",
+                child.refused_by.len(),
+                self.children.len(),
+            ));
+        }
+        bounds.extend(self.sessions.bounds());
+        bounds
+    }
+
     /// Its domain.
     #[must_use]
     pub fn domain(&self) -> &Domain {
@@ -269,6 +304,8 @@ impl Manager {
         };
         if let Message::WelcomeChild { nonce, epoch } = packet.message {
             if uplink.handle_welcome(now, nonce, epoch, &mut self.sessions) {
+                // Versions count the reports of one membership.
+                self.reporter = Reporter::default();
                 self.report_anyway(now, parent);
             }
         } else if let Message::RefuseChild { nonce, .. } = packet.message {
@@ -283,8 +320,12 @@ impl Manager {
     }
 
     fn deliver(&mut self, now: Time, from: NodeId, packet: Packet) {
+        let session = packet.from;
         for message in self.sessions.receive(now, from, packet) {
-            self.dispatch(now, from, message);
+            // What one message says may end the session of those after it.
+            if self.session(from) == Some(session) {
+                self.dispatch(now, from, message);
+            }
         }
     }
 

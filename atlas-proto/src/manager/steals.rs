@@ -5,6 +5,7 @@
 //! the move worth while is divided among them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Manager;
 use crate::ids::{NodeId, RequestId};
@@ -90,6 +91,7 @@ impl Manager {
                 terms.share.of_count(child.load.surplus),
                 child.load.surplus_work,
             );
+            child.asked += 1;
             child.reduce_surplus(closures, terms.share.of_work(work));
         }
         self.stats.steals_asked += 1;
@@ -147,14 +149,11 @@ impl Manager {
         };
         // A policy does not change with the load.
         let version = match reason {
-            EndStealReason::Policy => u32::MAX,
+            EndStealReason::Policy => None,
             EndStealReason::Done
             | EndStealReason::NoSurplus
             | EndStealReason::NotWorthMoving
-            | EndStealReason::Leaving => self
-                .children
-                .get(&from)
-                .map_or(0, |victim| victim.load.version),
+            | EndStealReason::Leaving => self.children.get(&from).map(|victim| victim.load.version),
         };
         if let Purpose::Feed(child) = ask.purpose
             && reason != EndStealReason::Done
@@ -186,6 +185,9 @@ impl Manager {
         let Some(ask) = self.asks.remove(&request) else {
             return;
         };
+        if let Some(victim) = self.children.get_mut(&victim) {
+            victim.asked -= 1;
+        }
         match ask.purpose {
             Purpose::Feed(child) => {
                 if let Some(child) = self.children.get_mut(&child)
@@ -233,15 +235,13 @@ impl Manager {
 
     /// The children to ask, each with its part of the terms.
     fn victims_for(&self, terms: &StealTerms) -> Result<Vec<(NodeId, StealTerms)>, EndStealReason> {
-        let rich = self
-            .children
-            .iter()
-            .filter(|(_, child)| child.is_usable() && child.load.surplus > 0);
-        let rich: Vec<_> = rich
+        let rich = self.children.iter().filter(|(_, child)| child.is_rich());
+        let mut rich: Vec<_> = rich
             .map(|(&node, child)| (node, child.load.surplus_work))
             .collect();
-        let total: std::time::Duration = rich.iter().map(|(_, work)| *work).sum();
-        if rich.is_empty() {
+        let works = rich.iter().map(|(_, work)| *work);
+        let total = works.fold(Duration::ZERO, Duration::saturating_add);
+        if rich.is_empty() || total.is_zero() {
             return Err(EndStealReason::NoSurplus);
         }
         let needed = terms.work_min;
@@ -249,13 +249,16 @@ impl Manager {
             return Err(EndStealReason::NotWorthMoving);
         }
         let least = total / u32::try_from(rich.len()).unwrap_or(u32::MAX) / SMALL_PART;
-        let part = |work: std::time::Duration| {
+        let part = |work: Duration| {
             let part = work.as_secs_f64() / total.as_secs_f64() / f64::from(STALENESS);
+            let work_min = needed.as_secs_f64() * part.min(1.0);
             StealTerms {
-                work_min: needed.mul_f64(part.min(1.0)),
+                work_min: Duration::try_from_secs_f64(work_min).unwrap_or(needed),
                 ..terms.clone()
             }
         };
+        rich.sort_by_key(|(_, work)| std::cmp::Reverse(*work));
+        rich.truncate(VICTIMS_MAX);
         let worthy = rich
             .into_iter()
             .filter(|(_, work)| *work >= least && !work.is_zero());
@@ -265,5 +268,8 @@ impl Manager {
 
 /// A child with less than this part of the average surplus is not asked.
 const SMALL_PART: u32 = 4;
+/// A steal is passed on to so many children, the richest: a few large moves make fewer and shorter chains of
+/// leases than many small ones.
+const VICTIMS_MAX: usize = 3;
 /// What a child has now may be this many times less than what it reported.
 const STALENESS: u32 = 2;

@@ -10,8 +10,10 @@ use crate::engine::{EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
 use crate::job::Finished;
 use crate::ledger::{Entry, EntryId, Source, State};
-use crate::limits::{HELD_MAX, LEASES_PER_MESSAGE_MAX};
-use crate::message::{JobHeader, LeaseResult, LeasedClosure, Message, ReturnReason};
+use crate::limits::{FORGOTTEN_MAX, LEASES_PER_MESSAGE_MAX};
+use crate::message::{
+    EndStealReason, JobHeader, LeaseResult, LeasedClosure, Message, ReturnReason,
+};
 use crate::time::Time;
 
 /// Leases to be named to their other side, by peer.
@@ -33,7 +35,12 @@ impl Server {
             return self.give_back(now, lender, leases(), ReturnReason::Retreat);
         }
         let alias = job.alias;
-        if self.ledger.len() + closures.len() > HELD_MAX || !self.begin_job(job) {
+        let bytes = closures.iter().map(|leased| leased.closure.args.len());
+        // Nothing lent, nothing begun.
+        if closures.is_empty() {
+            return;
+        }
+        if !self.ledger.has_room(closures.len(), bytes.sum()) || !self.begin_job(job) {
             return self.give_back(now, lender, leases(), ReturnReason::NoRoom);
         }
         for LeasedClosure { lease, closure } in closures {
@@ -78,8 +85,11 @@ impl Server {
     }
 
     pub(super) fn handle_forget_peer(&mut self, now: Time, peer: NodeId, epoch: Epoch) {
-        let known = self.forgotten.entry(peer).or_insert(epoch);
-        *known = epoch.max(*known);
+        // Whether this server's own membership is over is told in another way.
+        if peer == self.uplink.manager() {
+            return;
+        }
+        self.remember_forgotten(peer, epoch);
         if self
             .sessions
             .link(peer)
@@ -98,8 +108,10 @@ impl Server {
                 closures,
             } => self.handle_lent(now, job, request, closures),
             EngineEvent::Finished {
-                ticket, finished, ..
-            } => self.handle_finished(ticket, finished),
+                job,
+                ticket,
+                finished,
+            } => self.handle_finished(job, ticket, finished),
             EngineEvent::Unwanted { job, lease } => {
                 let entry = self.ledger.from_engine(job, lease);
                 self.abort(now, entry.into_iter().collect());
@@ -162,6 +174,7 @@ impl Server {
         let jobs: Vec<JobAlias> = self.jobs.keys().copied().collect();
         for job in jobs {
             self.drop_job(job);
+            self.end_lendings(now, job, EndStealReason::Leaving);
         }
         for (lender, leases) in returned {
             self.give_back(now, lender, leases, ReturnReason::Retreat);
@@ -170,9 +183,26 @@ impl Server {
         self.steal = None;
     }
 
-    fn handle_finished(&mut self, ticket: Ticket, finished: Finished) {
-        match self.ledger.remove(EntryId(ticket.0)) {
-            Some(entry) => self.deliver_result(&entry, finished),
+    fn remember_forgotten(&mut self, peer: NodeId, epoch: Epoch) {
+        if self.forgotten.len() >= FORGOTTEN_MAX && !self.forgotten.contains_key(&peer) {
+            let oldest = self.forgotten.iter().min_by_key(|(_, epoch)| **epoch);
+            if let Some((&oldest, _)) = oldest {
+                self.forgotten.remove(&oldest);
+            }
+        }
+        let known = self.forgotten.entry(peer).or_insert(epoch);
+        *known = epoch.max(*known);
+    }
+
+    fn handle_finished(&mut self, job: JobAlias, ticket: Ticket, finished: Finished) {
+        let id = EntryId(ticket.0);
+        let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
+        let entry = match self.ledger.entry(id).is_some_and(runs) {
+            true => self.ledger.remove(id),
+            false => None,
+        };
+        match entry {
+            Some(entry) => self.deliver_result(&entry, finished.bounded()),
             None => self.stats.results_late += 1,
         }
     }
@@ -199,6 +229,7 @@ impl Server {
             self.give_back(now, lender, leases, ReturnReason::EngineFailed);
         }
         self.forget_engine(job);
+        self.end_lendings(now, job, EndStealReason::NoSurplus);
     }
 
     fn deliver_result(&mut self, entry: &Entry, finished: Finished) {

@@ -14,12 +14,16 @@ mod victim;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::engine::{EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
 use crate::ledger::Ledger;
-use crate::limits::CHILDREN_MAX;
-use crate::message::{ChildInfo, Load, Message, Packet};
+use crate::limits::{
+    Bound, ENDED_JOBS_MAX, FORGOTTEN_MAX, HELD_BYTES_MAX, HELD_MAX, JOBS_MAX, LENDINGS_MAX,
+    SESSIONS_MAX,
+};
+use crate::message::{ChildInfo, EndStealReason, Load, Message, Packet};
 use crate::path::Path;
 use crate::report::Reporter;
 use crate::results::ResultQueues;
@@ -55,12 +59,12 @@ pub struct Server {
     rng: Rng,
     phase: Phase,
     uplink: Uplink,
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
     reporter: Reporter,
     ledger: Ledger,
     jobs: BTreeMap<JobAlias, ServerJob>,
     ended: EndedJobs,
-    results: ResultQueues,
+    pub(crate) results: ResultQueues,
     hints: Hints,
     steal: Option<Steal>,
     /// Questions to engines, by their number.
@@ -233,30 +237,54 @@ impl Server {
         self.sessions.link(peer).map(crate::link::Link::theirs)
     }
 
+    /// What others make this node hold, each beside its bound.
+    #[must_use]
+    pub fn bounds(&self) -> Vec<Bound> {
+        let mut bounds = vec![
+            Bound::new("closures", self.ledger.len(), HELD_MAX),
+            Bound::new("bytes of closures", self.ledger.bytes(), HELD_BYTES_MAX),
+            Bound::new("jobs", self.jobs.len(), JOBS_MAX),
+            Bound::new("ended jobs", self.ended.len(), ENDED_JOBS_MAX),
+            Bound::new("lendings", self.lending.len(), LENDINGS_MAX),
+            Bound::new("forgotten siblings", self.forgotten.len(), FORGOTTEN_MAX),
+            Bound::new("sessions", self.sessions.len(), SESSIONS_MAX),
+        ];
+        bounds.extend(self.sessions.bounds());
+        bounds
+    }
+
     /// The load as it would be reported now.
     #[must_use]
     pub fn load(&self) -> Load {
+        let load = self.load_but_work();
+        let surplus_work = if load.surplus == 0 {
+            Duration::ZERO
+        } else {
+            self.ready_work()
+        };
+        Load {
+            surplus_work,
+            ..load
+        }
+    }
+
+    fn load_but_work(&self) -> Load {
         if self.phase != Phase::Serving {
             return Load::default();
         }
         let (idle, ready) = (self.idle_workers(), self.ready_closures());
         let soon = u32::from(idle == 0 && ready == 0 && self.works_ahead());
-        let surplus = ready.saturating_sub(idle);
+        let hungry = if self.is_served() {
+            0
+        } else {
+            idle.saturating_sub(ready) + soon
+        };
+        let (workers, surplus) = (self.config.workers, ready.saturating_sub(idle));
         Load {
-            version: 0,
-            workers: self.config.workers,
-            hungry: if self.is_served() {
-                0
-            } else {
-                idle.saturating_sub(ready) + soon
-            },
+            workers,
+            hungry,
             surplus,
-            surplus_work: if surplus == 0 {
-                std::time::Duration::ZERO
-            } else {
-                self.ready_work()
-            },
-            reach: std::time::Duration::ZERO,
+            ..Load::default()
         }
     }
 
@@ -266,6 +294,8 @@ impl Server {
                 .uplink
                 .handle_welcome(now, nonce, epoch, &mut self.sessions)
             {
+                // Versions count the reports of one membership.
+                self.reporter = Reporter::default();
                 self.report_anyway(now);
             }
         } else if let Message::RefuseChild { nonce, .. } = packet.message {
@@ -298,7 +328,7 @@ impl Server {
                 self.sessions.open(now, from, mine, packet.from);
                 true
             }
-            None if self.sessions.peers().len() >= CHILDREN_MAX => false,
+            None if self.sessions.len() >= SESSIONS_MAX => false,
             None => {
                 self.sessions.open(now, from, mine, packet.from);
                 true
@@ -307,8 +337,12 @@ impl Server {
     }
 
     fn deliver(&mut self, now: Time, from: NodeId, packet: Packet) {
+        let session = packet.from;
         for message in self.sessions.receive(now, from, packet) {
-            self.dispatch(now, from, message);
+            // What one message says may end the session of those after it.
+            if self.session(from) == Some(session) {
+                self.dispatch(now, from, message);
+            }
         }
     }
 
@@ -339,7 +373,10 @@ impl Server {
             Message::ForgetPeer { peer, epoch } if from_manager => {
                 self.handle_forget_peer(now, peer, epoch)
             }
-            Message::EndJob { job } if from_manager => self.end_job(job),
+            Message::EndJob { job } if from_manager => {
+                self.end_job(job);
+                self.end_lendings(now, job, EndStealReason::NoSurplus);
+            }
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
             | Message::ForgetPeer { .. }
@@ -389,6 +426,10 @@ impl Server {
             .is_some_and(|at| at <= now);
         if quiet {
             return self.report_anyway(now);
+        }
+        let load = self.load_but_work();
+        if !self.reporter.asks_for_work(now, &load) {
+            return;
         }
         let path = self.sessions.path(manager);
         if let Some(load) = self.reporter.update(now, path, self.load()) {

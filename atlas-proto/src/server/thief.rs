@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Server, Steal};
 use crate::cost::{work_min, work_min_per_kib};
 use crate::ids::{Epoch, NodeId, RequestId};
-use crate::limits::HINT_PEERS_MAX;
+use crate::limits::{HINT_PEERS_MAX, SESSIONS_MAX};
 use crate::message::{Message, PeerHint, Share, StealTerms};
 use crate::time::Time;
 
@@ -18,8 +18,10 @@ use crate::time::Time;
 pub(super) struct Hints(Vec<PeerHint>);
 
 impl Hints {
-    fn set(&mut self, mut peers: Vec<PeerHint>, own: NodeId) {
-        peers.retain(|hint| hint.peer != own && hint.surplus > 0);
+    /// `others`: this node and its manager, who are no siblings.
+    fn set(&mut self, mut peers: Vec<PeerHint>, others: [NodeId; 2]) {
+        let sound = |hint: &PeerHint| hint.epoch != Epoch::NONE && hint.surplus > 0;
+        peers.retain(|hint| sound(hint) && !others.contains(&hint.peer));
         peers.truncate(HINT_PEERS_MAX);
         self.0 = peers;
     }
@@ -44,7 +46,8 @@ impl Hints {
 
 impl Server {
     pub(super) fn handle_hint_peers(&mut self, peers: Vec<PeerHint>) {
-        self.hints.set(peers, self.config.node);
+        self.hints
+            .set(peers, [self.config.node, self.config.manager]);
         self.reporter.note_fed(usize::MAX);
     }
 
@@ -140,7 +143,8 @@ impl Server {
                 .forgotten
                 .get(&chosen.peer)
                 .is_some_and(|&epoch| chosen.epoch <= epoch);
-            if !stale && !over {
+            let full = link.is_none() && self.sessions.len() >= SESSIONS_MAX;
+            if !stale && !over && !full {
                 return Some((chosen.peer, chosen.epoch));
             }
             self.hints.forget(chosen.peer);

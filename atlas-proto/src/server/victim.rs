@@ -14,13 +14,14 @@ use crate::engine::{EngineCommand, ReadyRun};
 use crate::ids::{EngineLease, JobAlias, NodeId, RequestId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
-use crate::limits::GRANT_CLOSURES_MAX;
+use crate::limits::{CLOSURE_BYTES_MAX, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, LENDINGS_MAX};
 use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, ReturnReason, StealTerms};
 use crate::time::Time;
 
 /// A question to an engine: for whom it is asked.
 #[derive(Debug)]
 pub(super) struct Lending {
+    pub(super) job: JobAlias,
     thief: NodeId,
     request: RequestId,
     /// Something was granted from the queue already.
@@ -50,7 +51,13 @@ impl Server {
         request: RequestId,
         terms: &StealTerms,
     ) {
+        if thief != self.uplink.manager() {
+            self.reporter.note_visited();
+        }
         match self.plan_grant(terms) {
+            Ok((_, plan)) if plan.from_engine > 0 && self.lending.len() >= LENDINGS_MAX => {
+                self.end_steal(now, thief, request, EndStealReason::NoSurplus);
+            }
             Ok((job, plan)) => self.grant(now, thief, request, job, plan),
             Err(reason) => self.end_steal(now, thief, request, reason),
         }
@@ -64,18 +71,18 @@ impl Server {
         request: RequestId,
         closures: Vec<(EngineLease, Closure)>,
     ) {
-        let lending = self.lending.remove(&request);
+        let of_job = |lending: &Lending| lending.job == job;
+        let asked = self.lending.get(&request).is_some_and(of_job);
+        let lending = asked.then(|| self.lending.remove(&request)).flatten();
         let lending = lending
             .filter(|lending| self.sessions.is_open(lending.thief) && self.phase == Phase::Serving);
         let Some(lending) = lending else {
-            self.commands.extend(
-                closures
-                    .into_iter()
-                    .map(|(lease, _)| EngineCommand::Reclaim { job, lease }),
-            );
-            return;
+            return closures
+                .into_iter()
+                .for_each(|(lease, _)| self.reclaim(job, lease));
         };
-        if closures.is_empty() {
+        let entries = self.take_from_engine(job, closures);
+        if entries.is_empty() {
             let reason = if lending.granted {
                 EndStealReason::Done
             } else {
@@ -83,8 +90,6 @@ impl Server {
             };
             return self.end_steal(now, lending.thief, lending.request, reason);
         }
-        let entry = |(lease, closure)| self.ledger.insert(job, Source::Engine { lease }, closure);
-        let entries: Vec<EntryId> = closures.into_iter().map(entry).collect();
         self.send_grant(
             now,
             lending.thief,
@@ -93,6 +98,45 @@ impl Server {
             &entries,
             false,
         );
+    }
+
+    /// What an engine lends, but for what cannot leave: that stays with it.
+    fn take_from_engine(
+        &mut self,
+        job: JobAlias,
+        closures: Vec<(EngineLease, Closure)>,
+    ) -> Vec<EntryId> {
+        let mut entries = Vec::with_capacity(closures.len());
+        for (lease, closure) in closures {
+            let bytes = closure.args.len();
+            self.stats.closures_too_large += u64::from(bytes > CLOSURE_BYTES_MAX);
+            if self.ledger.from_engine(job, lease).is_some() {
+                // The engine lends twice what it has once.
+            } else if bytes > CLOSURE_BYTES_MAX || !self.ledger.has_room(1, bytes) {
+                self.reclaim(job, lease);
+            } else {
+                let source = Source::Engine { lease };
+                entries.push(self.ledger.insert(job, source, closure));
+            }
+        }
+        entries
+    }
+
+    /// What an engine lent is not lent: it has it back.
+    fn reclaim(&mut self, job: JobAlias, lease: EngineLease) {
+        if self.is_started(job) && self.ledger.from_engine(job, lease).is_none() {
+            self.commands
+                .push_back(EngineCommand::Reclaim { job, lease });
+        }
+    }
+
+    /// The engine of a job is gone, and will answer no question: the thieves hear of it.
+    pub(super) fn end_lendings(&mut self, now: Time, job: JobAlias, reason: EndStealReason) {
+        let of_job = |_: &RequestId, lending: &mut Lending| lending.job == job;
+        let over: Vec<_> = self.lending.extract_if(.., of_job).collect();
+        for (_, lending) in over {
+            self.end_steal(now, lending.thief, lending.request, reason);
+        }
     }
 
     fn plan_grant(&self, terms: &StealTerms) -> Result<(JobAlias, Plan), EndStealReason> {
@@ -164,9 +208,9 @@ impl Server {
                 let Some((id, (work, bytes))) = queued.next().zip(queue) else {
                     break;
                 };
-                if repays(terms, bytes, work) && plan.bytes + bytes <= GRANT_BYTES {
+                if repays(terms, bytes, work) && plan.bytes + bytes <= GRANT_BYTES_MAX {
                     plan.queued.push(id);
-                    plan.work += work;
+                    plan.work = plan.work.saturating_add(work);
                     plan.bytes += bytes;
                 }
             } else if let Some(work) = engine {
@@ -174,7 +218,7 @@ impl Server {
                     break;
                 }
                 plan.from_engine += 1;
-                plan.work += work;
+                plan.work = plan.work.saturating_add(work);
                 in_run -= 1;
                 if in_run == 0 {
                     runs.next();
@@ -207,6 +251,7 @@ impl Server {
             self.lending.insert(
                 question,
                 Lending {
+                    job,
                     thief,
                     request,
                     granted,
@@ -235,33 +280,36 @@ impl Server {
         let Some(state) = self.jobs.get(&job) else {
             return;
         };
-        let spec = state.spec.clone();
-        let mut closures = Vec::with_capacity(entries.len());
-        for &id in entries {
-            let (expected, _) = self.expected_of(id);
-            let lease = self.ledger.lend(id, thief);
-            let entry = self.ledger.entry(id).expect("it was just lent");
-            closures.push(LeasedClosure {
-                lease,
-                closure: Closure {
-                    expected,
-                    ..entry.closure.clone()
-                },
-            });
-        }
-        self.stats.closures_lent += closures.len() as u64;
-        let (load, job) = (self.load_for(now, thief), JobHeader { alias: job, spec });
-        self.sessions.send(
-            now,
-            thief,
-            Message::GrantClosures {
+        let header = JobHeader {
+            alias: job,
+            spec: state.spec.clone(),
+        };
+        let grants = self.ledger.grants(entries);
+        let last = grants.len().saturating_sub(1);
+        for (index, entries) in grants.into_iter().enumerate() {
+            let closures: Vec<LeasedClosure> =
+                entries.iter().map(|&id| self.lend(id, thief)).collect();
+            self.stats.closures_lent += closures.len() as u64;
+            let grant = Message::GrantClosures {
                 request,
-                more,
-                load,
-                job,
+                more: more || index < last,
+                load: self.load_for(now, thief),
+                job: header.clone(),
                 closures,
-            },
-        );
+            };
+            self.sessions.send(now, thief, grant);
+        }
+    }
+
+    fn lend(&mut self, id: EntryId, thief: NodeId) -> LeasedClosure {
+        let (expected, _) = self.expected_of(id);
+        let lease = self.ledger.lend(id, thief);
+        let entry = self.ledger.entry(id).expect("it was just lent");
+        let closure = Closure {
+            expected,
+            ..entry.closure.clone()
+        };
+        LeasedClosure { lease, closure }
     }
 
     /// What had come from the thief and has not begun goes back to it.
@@ -320,31 +368,31 @@ impl Server {
         let (mut listed, mut youngest) = (0_u32, Duration::ZERO);
         for run in &state.load.oldest {
             youngest = state.model.expected(run.kind);
-            in_engine += times(youngest, run.closures);
+            in_engine = in_engine.saturating_add(times(youngest, run.closures));
             listed = listed.saturating_add(run.closures);
         }
         // The engine lists its oldest only; the others are younger, so smaller.
-        in_engine += times(youngest / 2, state.load.ready.saturating_sub(listed));
+        let rest = state.load.ready.saturating_sub(listed);
+        in_engine = in_engine.saturating_add(times(youngest / 2, rest));
         let (mut sampled, mut work) = (0, Duration::ZERO);
         for id in self.ledger.ready(job).take(QUEUE_SAMPLE) {
             sampled += 1;
-            work += self.expected_of(id).0;
+            work = work.saturating_add(self.expected_of(id).0);
         }
         let queued = u32::try_from(self.ledger.ready_of(job)).unwrap_or(u32::MAX);
-        in_engine
-            + if sampled == 0 {
-                work
-            } else {
-                times(work / sampled, queued)
-            }
+        let in_queue = if sampled == 0 {
+            work
+        } else {
+            times(work / sampled, queued)
+        };
+        in_engine.saturating_add(in_queue)
     }
 
     pub(super) fn ready_work(&self) -> Duration {
-        self.jobs.keys().map(|&job| self.ready_work_of(job)).sum()
+        let works = self.jobs.keys().map(|&job| self.ready_work_of(job));
+        works.fold(Duration::ZERO, Duration::saturating_add)
     }
 }
 
-/// Closures of one grant hold at most this many bytes, so that a packet always fits.
-const GRANT_BYTES: usize = 1 << 20;
 /// The work of a long queue is estimated from its oldest entries.
 const QUEUE_SAMPLE: usize = 32;

@@ -4,7 +4,7 @@
 //! others. A closure stays in the server's queue, where it can be lent on or given back at no cost, until a
 //! worker is idle or about to be.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Server;
@@ -13,7 +13,7 @@ use crate::engine::{EngineCommand, EngineLoad, Measured};
 use crate::ids::{JobAlias, Ticket};
 use crate::job::{Closure, JobSpec};
 use crate::ledger::EntryId;
-use crate::limits::JOBS_MAX;
+use crate::limits::{ENDED_JOBS_MAX, JOBS_MAX, READY_RUNS_MAX};
 use crate::message::JobHeader;
 
 /// A job with an engine here.
@@ -38,8 +38,15 @@ impl EndedJobs {
         self.0.contains(&job)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn insert(&mut self, job: JobAlias) {
-        if self.0.len() == ENDED_MAX {
+        if self.contains(job) {
+            return;
+        }
+        if self.0.len() == ENDED_JOBS_MAX {
             self.0.pop_front();
         }
         self.0.push_back(job);
@@ -84,11 +91,14 @@ impl ServerJob {
 }
 
 impl Server {
-    /// Makes sure that the job is known. False if there are too many.
+    /// Makes sure that the job is known. False if there are too many of which closures are here.
     pub(super) fn begin_job(&mut self, job: JobHeader) -> bool {
         if !self.jobs.contains_key(&job.alias) {
             if self.jobs.len() >= JOBS_MAX {
-                return false;
+                let Some(unused) = self.unused_job() else {
+                    return false;
+                };
+                self.drop_job(unused);
             }
             self.jobs.insert(job.alias, ServerJob::new(job.spec));
         }
@@ -110,6 +120,19 @@ impl Server {
         }
     }
 
+    /// A job of which nothing is here: nobody misses it.
+    fn unused_job(&self) -> Option<JobAlias> {
+        let held = self.ledger.entries().map(|(_, entry)| entry.job);
+        let asked = self.lending.values().map(|lending| lending.job);
+        let used: BTreeSet<JobAlias> = held.chain(asked).collect();
+        self.jobs.keys().find(|job| !used.contains(job)).copied()
+    }
+
+    /// The job has an engine that can be talked to.
+    pub(super) fn is_started(&self, job: JobAlias) -> bool {
+        self.jobs.get(&job).is_some_and(|state| state.started)
+    }
+
     /// The engine of a job is gone; the next closure starts another.
     pub(super) fn forget_engine(&mut self, job: JobAlias) {
         if let Some(state) = self.jobs.get_mut(&job) {
@@ -117,8 +140,12 @@ impl Server {
         }
     }
 
-    pub(super) fn handle_load(&mut self, job: JobAlias, load: EngineLoad) {
-        if let Some(state) = self.jobs.get_mut(&job) {
+    pub(super) fn handle_load(&mut self, job: JobAlias, mut load: EngineLoad) {
+        // One that is not started has nothing to lend, whatever its last words were.
+        if let Some(state) = self.jobs.get_mut(&job).filter(|state| state.started) {
+            load.idle = load.idle.min(state.workers);
+            load.oldest.retain(|run| run.closures > 0);
+            load.oldest.truncate(READY_RUNS_MAX);
             state.load = load;
         }
     }
@@ -157,6 +184,12 @@ impl Server {
 
     /// Gives each job its share of the workers, where that has changed.
     pub(super) fn share_workers(&mut self) {
+        if let Some(only) = self.jobs.values().next()
+            && self.jobs.len() == 1
+            && only.workers == self.config.workers
+        {
+            return;
+        }
         let demands = self
             .jobs
             .iter()
@@ -177,7 +210,7 @@ impl Server {
                 });
             }
             // New workers are idle until the engine says otherwise; of those that leave, the idle go first.
-            state.load.idle = (state.load.idle + share)
+            state.load.idle = (state.load.idle.saturating_add(share))
                 .saturating_sub(state.workers)
                 .min(share);
             state.workers = share;
@@ -190,6 +223,9 @@ impl Server {
 
     /// Hands closures to engines whose workers are idle, or will be when what they run is done.
     pub(super) fn feed_engines(&mut self) {
+        if self.ledger.ready_count() == 0 {
+            return;
+        }
         let jobs: Vec<JobAlias> = self.ledger.ready_jobs().collect();
         for job in jobs {
             while let Some(id) = self.next_to_feed(job) {
@@ -242,9 +278,6 @@ fn equal_shares(workers: u32, demands: BTreeMap<JobAlias, u32>) -> BTreeMap<JobA
     }
     shares
 }
-
-/// A grant is under way for seconds at most; fewer jobs than this end in that time.
-const ENDED_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,11 @@
 //!
 //! Time moves from event to event. What an engine does is told by the story; everything else follows from the machines.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a story that cannot be told is a failed test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -16,11 +21,11 @@ use atlas_proto::time::Time;
 use atlas_proto::{Manager, ManagerConfig, ManagerEvent, Server, ServerConfig};
 use bytes::Bytes;
 
-pub const LAN: Path = Path {
+pub(crate) const LAN: Path = Path {
     latency: Duration::from_micros(200),
     bytes_per_s: 125_000_000,
 };
-pub const WAN: Path = Path {
+pub(crate) const WAN: Path = Path {
     latency: Duration::from_millis(50),
     bytes_per_s: 12_500_000,
 };
@@ -28,8 +33,8 @@ pub const WAN: Path = Path {
 type Filter = Box<dyn FnMut(NodeId, NodeId, &Message) -> bool>;
 
 /// The whole world of a story.
-pub struct Stage {
-    pub now: Time,
+pub(crate) struct Stage {
+    pub(crate) now: Time,
     managers: BTreeMap<NodeId, Manager>,
     servers: BTreeMap<NodeId, Actor>,
     parents: BTreeMap<NodeId, NodeId>,
@@ -40,8 +45,8 @@ pub struct Stage {
     lose: Filter,
     double: Filter,
     /// All that arrived, in order.
-    pub log: Vec<(NodeId, NodeId, Message)>,
-    pub finished: Vec<(JobAlias, Finished)>,
+    pub(crate) log: Vec<(NodeId, NodeId, Message)>,
+    pub(crate) finished: Vec<(JobAlias, Finished)>,
 }
 
 struct Actor {
@@ -62,7 +67,7 @@ struct Engine {
 }
 
 impl Stage {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             now: Time::ZERO,
             managers: BTreeMap::new(),
@@ -79,11 +84,16 @@ impl Stage {
         }
     }
 
-    pub fn manager(&mut self, domain: &str, parent: Option<NodeId>) -> NodeId {
+    pub(crate) fn manager(&mut self, domain: &str, parent: Option<NodeId>) -> NodeId {
         self.manager_with(domain, parent, Policy::default())
     }
 
-    pub fn manager_with(&mut self, domain: &str, parent: Option<NodeId>, policy: Policy) -> NodeId {
+    pub(crate) fn manager_with(
+        &mut self,
+        domain: &str,
+        parent: Option<NodeId>,
+        policy: Policy,
+    ) -> NodeId {
         let node = self.next_node();
         let domain = domain.parse().unwrap();
         let config = ManagerConfig {
@@ -106,7 +116,7 @@ impl Stage {
         node
     }
 
-    pub fn server(&mut self, manager: NodeId, workers: u32) -> NodeId {
+    pub(crate) fn server(&mut self, manager: NodeId, workers: u32) -> NodeId {
         let node = self.next_node();
         let config = ServerConfig {
             node,
@@ -141,21 +151,24 @@ impl Stage {
     }
 
     /// Messages that the story loses.
-    pub fn lose(&mut self, filter: impl FnMut(NodeId, NodeId, &Message) -> bool + 'static) {
+    pub(crate) fn lose(&mut self, filter: impl FnMut(NodeId, NodeId, &Message) -> bool + 'static) {
         self.lose = Box::new(filter);
     }
 
     /// Messages that arrive twice, the second time later.
-    pub fn double(&mut self, filter: impl FnMut(NodeId, NodeId, &Message) -> bool + 'static) {
+    pub(crate) fn double(
+        &mut self,
+        filter: impl FnMut(NodeId, NodeId, &Message) -> bool + 'static,
+    ) {
         self.double = Box::new(filter);
     }
 
     /// The node stops without a word.
-    pub fn kill(&mut self, node: NodeId) {
+    pub(crate) fn kill(&mut self, node: NodeId) {
         self.dead.insert(node);
     }
 
-    pub fn submit(&mut self, manager: NodeId) -> JobAlias {
+    pub(crate) fn submit(&mut self, manager: NodeId) -> JobAlias {
         let spec = JobSpec {
             origin: "replaced.example".parse().unwrap(),
             engine: "native".to_owned(),
@@ -175,14 +188,14 @@ impl Stage {
 
     /// What the engine of `node` runs makes `closures` ready, at `depth`; closures of that depth are known to
     /// hold `work` each.
-    pub fn spawn(&mut self, node: NodeId, closures: u32, depth: u32, work: Duration) {
+    pub(crate) fn spawn(&mut self, node: NodeId, closures: u32, depth: u32, work: Duration) {
         let actor = self.servers.get_mut(&node).unwrap();
         let job = actor.engine.job.expect("the engine runs something");
         let made = closure(depth, work);
         let measured = Measured {
             kind: made.kind,
             work,
-            finished: 0,
+            finished: 1,
         };
         actor.server.handle_engine(
             self.now,
@@ -199,7 +212,7 @@ impl Stage {
     }
 
     /// The oldest closure that the engine of `node` was given is done.
-    pub fn finish(&mut self, node: NodeId, value: u8) {
+    pub(crate) fn finish(&mut self, node: NodeId, value: u8) {
         let actor = self.servers.get_mut(&node).unwrap();
         let job = actor.engine.job.expect("the engine runs something");
         let ticket = actor
@@ -225,7 +238,7 @@ impl Stage {
 
     /// The engine of `node` has done all that it had, but for the closure that it was given first if that is
     /// the root of the job.
-    pub fn run_dry(&mut self, node: NodeId) {
+    pub(crate) fn run_dry(&mut self, node: NodeId) {
         let actor = self.servers.get_mut(&node).unwrap();
         actor.engine.ready.clear();
         self.tell_load(node);
@@ -255,31 +268,31 @@ impl Stage {
         }
     }
 
-    pub fn with_server(&mut self, node: NodeId, change: impl FnOnce(&mut Server, Time)) {
+    pub(crate) fn with_server(&mut self, node: NodeId, change: impl FnOnce(&mut Server, Time)) {
         change(&mut self.servers.get_mut(&node).unwrap().server, self.now);
         self.drain(node);
     }
 
-    pub fn server_ref(&self, node: NodeId) -> &Server {
+    pub(crate) fn server_ref(&self, node: NodeId) -> &Server {
         &self.servers[&node].server
     }
 
-    pub fn manager_ref(&self, node: NodeId) -> &Manager {
+    pub(crate) fn manager_ref(&self, node: NodeId) -> &Manager {
         &self.managers[&node]
     }
 
     /// How many closures the engine of `node` has been given and has not finished.
-    pub fn given(&self, node: NodeId) -> usize {
+    pub(crate) fn given(&self, node: NodeId) -> usize {
         self.servers[&node].engine.accepted.len()
     }
 
     /// How many closures that it made the engine of `node` has.
-    pub fn ready(&self, node: NodeId) -> usize {
+    pub(crate) fn ready(&self, node: NodeId) -> usize {
         self.servers[&node].engine.ready.len()
     }
 
     /// The values that came back for closures that the engine of `node` lent.
-    pub fn results(&self, node: NodeId) -> Vec<u8> {
+    pub(crate) fn results(&self, node: NodeId) -> Vec<u8> {
         let results = self.servers[&node].engine.results.iter();
         results
             .map(|finished| finished.outcome.bytes()[0])
@@ -287,7 +300,7 @@ impl Stage {
     }
 
     /// How often a message that `matches` arrived at `to` from `from`.
-    pub fn count(&self, from: NodeId, to: NodeId, matches: fn(&Message) -> bool) -> usize {
+    pub(crate) fn count(&self, from: NodeId, to: NodeId, matches: fn(&Message) -> bool) -> usize {
         self.log
             .iter()
             .filter(|(f, t, m)| (*f, *t) == (from, to) && matches(m))
@@ -295,14 +308,14 @@ impl Stage {
     }
 
     /// Lets the world go on for a while.
-    pub fn run_for(&mut self, span: Duration) {
+    pub(crate) fn run_for(&mut self, span: Duration) {
         let until = self.now + span;
         while self.step(until) {}
         self.now = until;
     }
 
     /// Lets the world go on until `done`, for a minute at most.
-    pub fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let limit = self.now + Duration::from_secs(60);
         while !done(self) {
             assert!(self.step(limit), "a minute has passed without {what}");
@@ -505,7 +518,7 @@ impl Engine {
     }
 }
 
-pub fn closure(depth: u32, expected: Duration) -> Closure {
+pub(crate) fn closure(depth: u32, expected: Duration) -> Closure {
     let kind = ClosureKind {
         task: TaskId(1),
         depth,
@@ -517,7 +530,7 @@ pub fn closure(depth: u32, expected: Duration) -> Closure {
     }
 }
 
-pub fn patterns(patterns: &[&str]) -> Vec<DomainPattern> {
+pub(crate) fn patterns(patterns: &[&str]) -> Vec<DomainPattern> {
     patterns
         .iter()
         .map(|pattern| pattern.parse().unwrap())

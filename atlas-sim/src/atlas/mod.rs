@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use atlas_proto::engine::EngineEvent;
 use atlas_proto::ids::{JobAlias, NodeId};
-use atlas_proto::job::Closure;
+use atlas_proto::job::{Closure, JobSpec};
 use atlas_proto::message::Message;
 use atlas_proto::policy::Policy;
 use atlas_proto::rng::Rng;
@@ -41,6 +41,7 @@ pub struct Atlas {
     submit: (DomainIndex, Time),
     job: Option<JobAlias>,
     outcome: Option<JobOutcome>,
+    deliveries: u64,
     seed: u64,
     wire: bool,
 }
@@ -82,6 +83,7 @@ impl Atlas {
             submit: (submit_to, Time::ZERO + scenario.warm_up),
             job: None,
             outcome: None,
+            deliveries: 0,
             seed: scenario.seed,
             wire: scenario.wire,
         }
@@ -103,6 +105,30 @@ impl Atlas {
         self.job
     }
 
+    /// How many results managers have delivered to clients.
+    #[must_use]
+    pub fn deliveries(&self) -> u64 {
+        self.deliveries
+    }
+
+    /// The manager of a domain.
+    #[must_use]
+    pub fn manager(&self, domain: DomainIndex) -> &Manager {
+        &self.managers[domain.0 as usize]
+    }
+
+    /// A server, if it is there.
+    #[must_use]
+    pub fn server(&self, index: ServerIndex) -> Option<&Server> {
+        self.servers.get(index)
+    }
+
+    /// The domain at whose manager the job is submitted.
+    #[must_use]
+    pub fn submitted_at(&self) -> DomainIndex {
+        self.submit.0
+    }
+
     fn submit_job(&mut self, stage: Play<'_>) {
         let Some(tree) = stage.tree.clone() else {
             return;
@@ -115,7 +141,12 @@ impl Atlas {
         };
         let domain = self.submit.0;
         let manager = &mut self.managers[domain.0 as usize];
-        let submitted = manager.submit(stage.now(), job_spec().as_ref().clone(), closure);
+        // Who asks is the manager's to know, and nobody else's.
+        let spec = JobSpec {
+            origin: CLIENT.parse().expect("a domain's name"),
+            ..job_spec().as_ref().clone()
+        };
+        let submitted = manager.submit(stage.now(), spec, closure);
         self.job = Some(submitted.expect("a manager takes its first job"));
         self.drain_manager(stage, domain);
     }
@@ -127,6 +158,7 @@ impl Atlas {
             packet::send(stage, node, transmit, self.wire);
         }
         while let Some(ManagerEvent::JobFinished { job, finished }) = manager.poll_event() {
+            self.deliveries += 1;
             if self.job == Some(job) && self.outcome.is_none() {
                 self.outcome = Some(JobOutcome {
                     ended: stage.now(),
@@ -298,7 +330,8 @@ impl Nodes for Atlas {
     }
 }
 
-fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
+/// What a domain lets in and out.
+pub(crate) fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
     let border = scenario
         .borders
         .iter()
@@ -326,6 +359,8 @@ fn machine_seed(seed: u64, node: NodeId, life: u64) -> u64 {
     Rng::new(seed ^ (node.0 << 20) ^ (life << 52)).next_u64()
 }
 
+/// The name of the client, which no message carries.
+pub const CLIENT: &str = "client-b7e3.private.invalid";
 const START_SALT: u64 = 0x6c62_272e_07bb_0142;
 const START_WITHIN_NS: usize = 1_000_000_000;
 /// The number of a plan that is no fault.

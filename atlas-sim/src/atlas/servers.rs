@@ -40,6 +40,10 @@ impl Servers {
         self.places[index.0 as usize].server.as_mut()
     }
 
+    pub(super) fn get(&self, index: ServerIndex) -> Option<&Server> {
+        self.places.get(index.0 as usize)?.server.as_ref()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (ServerIndex, &Server)> {
         let places = (0..).map(ServerIndex).zip(&self.places);
         places.filter_map(|(index, place)| Some((index, place.server.as_ref()?)))
@@ -107,6 +111,7 @@ fn sum(one: Stats, other: Stats) -> Stats {
         closures_borrowed: one.closures_borrowed + other.closures_borrowed,
         results_late: one.results_late + other.results_late,
         closures_requeued: one.closures_requeued + other.closures_requeued,
+        closures_too_large: one.closures_too_large + other.closures_too_large,
         peers_lost: one.peers_lost + other.peers_lost,
     }
 }

@@ -3,6 +3,7 @@
 mod duration;
 mod options;
 mod plots;
+mod seeds;
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
@@ -25,12 +26,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(Command::Plots(plots)) = &options.command {
         return plots::run(plots).map(|()| ExitCode::SUCCESS);
     }
+    if let Some(seeds) = &options.seeds {
+        return seeds::run_seeds(seeds);
+    }
     let scenarios = options.scenarios()?;
     if options.print_scenario {
         for scenario in scenarios {
             println!("{}", serde_json::to_string(&scenario)?);
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if let (true, [scenario]) = (options.check, &scenarios[..]) {
+        return seeds::run_checked(scenario);
     }
     let mut reports = Vec::new();
     for scenario in scenarios {

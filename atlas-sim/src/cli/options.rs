@@ -1,5 +1,6 @@
 //! The options of the command line, and the scenario that they describe.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use atlas_sim::workload::{Workload, WorkloadConfig};
 
 use super::duration::duration;
 use super::plots::PlotsOptions;
+use super::seeds::parse_seeds;
 
 /// Simulates a world of servers and managers that run one job, and reports how well.
 ///
@@ -102,6 +104,13 @@ pub(crate) struct Options {
     /// A scenario as --print-scenario prints it, in place of all options that describe a world.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
+    /// Runs small worlds drawn from these seeds, one after the other, and checks after every event what must
+    /// always hold.
+    #[arg(long, value_name = "FROM..TO", value_parser = parse_seeds)]
+    pub(super) seeds: Option<Range<u64>>,
+    /// Checks after every event what must always hold, in place of a report. Of one policy only.
+    #[arg(long)]
+    pub(super) check: bool,
     /// Prints the scenario that the options describe, one line for each policy, and runs nothing.
     #[arg(long)]
     pub(super) print_scenario: bool,

@@ -95,6 +95,15 @@ pub(super) struct Accepted {
     panic: Option<Bytes>,
 }
 
+/// What is left of a closure that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its nodes that are ready, running or suspended here.
+    pub here: u32,
+    /// Its nodes that are lent.
+    pub lent: usize,
+}
+
 /// What was done so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
@@ -322,6 +331,27 @@ impl Job {
             ticket,
             finished,
         });
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = (Ticket, Held)> {
+        let mut lent: BTreeMap<u32, usize> = BTreeMap::new();
+        for ready in self.leases.values() {
+            *lent.entry(self.frames[ready.parent].ticket).or_default() += 1;
+        }
+        self.by_name.iter().map(move |(&name, place)| {
+            let held = Held {
+                here: self.tickets[*place].local,
+                lent: lent.get(place).copied().unwrap_or(0),
+            };
+            (name, held)
+        })
+    }
+
+    pub(super) fn lent(&self) -> impl Iterator<Item = (EngineLease, Ticket)> {
+        self.leases.iter().map(|(&lease, ready)| {
+            let ticket = self.frames[ready.parent].ticket;
+            (lease, self.tickets[ticket].name)
+        })
     }
 
     /// Lets the measures know below what the work was done.

@@ -28,12 +28,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atlas_proto::engine::{EngineCommand, EngineEvent};
-use atlas_proto::ids::JobAlias;
+use atlas_proto::ids::{EngineLease, JobAlias, Ticket};
 use atlas_proto::job::JobSpec;
 use atlas_proto::time::Time;
 
-use crate::workload::Tree;
+use crate::workload::{Tree, TreeNode};
 use clock::WorkClock;
+pub use job::Held;
 use job::{Job, Totals};
 
 /// The programs that can be run, by the name of their artifact.
@@ -171,6 +172,25 @@ impl VirtualEngine {
     #[must_use]
     pub fn ready(&self) -> usize {
         self.jobs.values().map(|job| job.ready.len()).sum()
+    }
+
+    /// The closures that were accepted and are not done, with how many of their nodes are here and how many are
+    /// lent. Nodes that wait for children are not counted.
+    pub fn tickets(&self) -> impl Iterator<Item = (JobAlias, Ticket, Held)> {
+        let jobs = self.jobs.iter();
+        jobs.flat_map(|(&job, state)| state.held().map(move |(ticket, held)| (job, ticket, held)))
+    }
+
+    /// The closures that are lent, each with the ticket that it descends from.
+    pub fn leases(&self) -> impl Iterator<Item = (JobAlias, EngineLease, Ticket)> {
+        let jobs = self.jobs.iter();
+        jobs.flat_map(|(&job, state)| state.lent().map(move |(lease, from)| (job, lease, from)))
+    }
+
+    /// The nodes of all jobs that could be run or lent, oldest first.
+    pub fn ready_nodes(&self) -> impl Iterator<Item = TreeNode> {
+        let ready = self.jobs.values().flat_map(|job| &job.ready);
+        ready.map(|ready| ready.node)
     }
 
     fn totals(&self) -> Totals {

@@ -1,6 +1,7 @@
 //! All that decides what happens in a world. Two runs of one scenario are alike to the last byte.
 
 mod faults;
+mod swarm;
 
 use std::time::Duration;
 

@@ -69,6 +69,17 @@ impl<M> Flights<M> {
         self.insert(copy)
     }
 
+    /// Those whose number among all messages is larger than `serial`, with it. Copies have one number.
+    pub fn later_than(&self, serial: u64) -> impl Iterator<Item = (u64, NodeId, NodeId, &M)> {
+        let flights = self.places.iter().flatten();
+        flights
+            .filter(move |flight| flight.serial > serial)
+            .map(|flight| {
+                let transit = flight.transit;
+                (flight.serial, transit.from, transit.to, &flight.message)
+            })
+    }
+
     /// All of them, in no meaningful order, but in the same one for the same seed.
     pub fn iter(&self) -> impl Iterator<Item = (NodeId, NodeId, &M)> {
         self.places

@@ -241,6 +241,12 @@ impl<N: Nodes> World<N> {
         &self.stage
     }
 
+    /// For tests that break a world on purpose.
+    #[cfg(test)]
+    pub(crate) fn parts_mut(&mut self) -> (&mut N, &mut Stage<N::Message>) {
+        (&mut self.nodes, &mut self.stage)
+    }
+
     /// Lets something happen to a node whose engines, if it has any, are at the present.
     fn at_node(&mut self, node: NodeId, happen: impl FnOnce(&mut N, &mut Stage<N::Message>)) {
         let server = self.stage.server_at(node);

@@ -1,0 +1,263 @@
+//! A manager, and what its parent, its children and those who submit do to it.
+
+use super::*;
+
+/// A manager below [`ABOVE`], with children.
+struct TheManager {
+    manager: Manager,
+    said: BTreeMap<NodeId, u32>,
+}
+
+impl TheManager {
+    fn new() -> Self {
+        let config = ManagerConfig {
+            node: NodeId(1),
+            domain: "cs.example.edu".parse().unwrap(),
+            parent: Some(ABOVE),
+            policy: Policy::default(),
+            incarnation: 1,
+        };
+        let mut manager = Manager::new(config, 1, NOW);
+        manager.handle_timeout(NOW);
+        let mut this = Self {
+            manager,
+            said: BTreeMap::new(),
+        };
+        this.welcome();
+        this
+    }
+
+    fn welcome(&mut self) -> Vec<(NodeId, Message)> {
+        let nonce = match self.sent().remove(0).1 {
+            Message::JoinDomain { nonce, .. } => nonce,
+            other => panic!("{other:?}"),
+        };
+        let epoch = MEMBER;
+        self.hear(ABOVE, Message::WelcomeChild { nonce, epoch })
+    }
+
+    fn server(&mut self, node: NodeId, load: Load) {
+        let child = ChildInfo::Server { workers: 4 };
+        self.hear(node, Message::JoinDomain { nonce: 1, child });
+        self.hear(node, Message::ReportLoad(load));
+    }
+
+    fn epoch_of(&self, node: NodeId) -> Epoch {
+        self.manager.session(node).unwrap_or(Epoch(1))
+    }
+
+    fn hear(&mut self, from: NodeId, message: Message) -> Vec<(NodeId, Message)> {
+        let epoch = self.epoch_of(from);
+        let packet = numbered(&mut self.said, from, (epoch, epoch), message);
+        self.manager.handle_packet(NOW, from, packet);
+        self.sent()
+    }
+
+    fn sent(&mut self) -> Vec<(NodeId, Message)> {
+        std::iter::from_fn(|| self.manager.poll_transmit())
+            .map(checked)
+            .collect()
+    }
+}
+
+#[test]
+fn regression_nothing_lent_is_no_job_of_a_manager() {
+    let mut manager = TheManager::new();
+    manager.hear(ABOVE, grant(JOB, &[], 9));
+    assert_eq!(manager.manager.job_count(), 0);
+}
+
+#[test]
+fn regression_two_managers_do_not_go_on_expelling_each_other() {
+    let mut manager = TheManager::new();
+    let stranger = NodeId(50);
+    assert_eq!(
+        manager.hear(stranger, Message::KeepAlive),
+        [(stranger, Message::ExpelChild)]
+    );
+    assert_eq!(manager.hear(stranger, Message::ExpelChild), []);
+}
+
+#[test]
+fn regression_what_a_child_says_after_it_has_left_is_not_heard() {
+    let mut manager = TheManager::new();
+    let child = ChildInfo::Manager {
+        domain: "lab.cs.example.edu".parse().unwrap(),
+        inflow: Vec::new(),
+    };
+    manager.hear(FIRST, Message::JoinDomain { nonce: 1, child });
+    let epoch = manager.epoch_of(FIRST);
+    let said = [(2, grant(JOB, &[1], 9)), (1, Message::LeaveDomain)];
+    for (seq, message) in said {
+        let packet = Packet {
+            from: epoch,
+            to: epoch,
+            seq,
+            ack: 0,
+            message,
+        };
+        manager.manager.handle_packet(NOW, FIRST, packet);
+    }
+    assert_eq!(manager.manager.session(FIRST), None);
+    assert!(manager.manager.ledger().is_empty());
+    assert_eq!(manager.manager.job_count(), 0);
+}
+
+/// What one child was given bit by bit goes to the next in one go.
+#[test]
+fn regression_large_closures_that_were_gathered_go_in_several_grants() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    for leases in [[1, 2, 3], [4, 5, 6]] {
+        let sent = manager.hear(ABOVE, grant(JOB, &leases, CLOSURE_BYTES_MAX));
+        assert_eq!(grants(&sent), 3);
+    }
+    manager.server(SECOND, hungry(4));
+    let sent = manager.hear(FIRST, Message::LeaveDomain);
+    let to_second = sent.into_iter().filter(|(to, _)| *to == SECOND);
+    assert_eq!(grants(&to_second.collect::<Vec<_>>()), 6);
+}
+
+#[test]
+fn regression_one_grant_may_name_a_lease_twice() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    manager.hear(ABOVE, grant(JOB, &[1, 1], 9));
+    assert_eq!(manager.manager.ledger().len(), 1);
+    let leases = vec![LeaseId(1)];
+    manager.hear(ABOVE, Message::AbortLeases { leases });
+    assert!(manager.manager.ledger().is_empty());
+}
+
+#[test]
+fn regression_jobs_that_no_server_could_be_sent_are_not_taken() {
+    let mut manager = TheManager::new();
+    let spec = (*spec()).clone();
+    let engine = "x".repeat(ENGINE_NAME_BYTES_MAX + 1);
+    let options = vec![0; ENGINE_OPTIONS_BYTES_MAX + 1].into();
+    let long_name = JobSpec {
+        engine,
+        ..spec.clone()
+    };
+    let many_options = JobSpec {
+        options,
+        ..spec.clone()
+    };
+    let mut submit = |spec, bytes| manager.manager.submit(NOW, spec, closure(bytes));
+    assert_eq!(
+        submit(long_name, 0),
+        Err(SubmitError::EngineNameTooLong { bytes: 33 })
+    );
+    assert_eq!(
+        submit(many_options, 0),
+        Err(SubmitError::OptionsTooLarge { bytes: 65_537 })
+    );
+    assert_eq!(
+        submit(spec.clone(), CLOSURE_BYTES_MAX + 1),
+        Err(SubmitError::ArgumentsTooLarge { bytes: 1_048_577 })
+    );
+    assert!(submit(spec, CLOSURE_BYTES_MAX).is_ok());
+}
+
+/// A surplus of which no work is expected is asked of nobody: the parent hears so.
+#[test]
+fn regression_a_steal_that_nobody_can_serve_is_answered() {
+    let mut manager = TheManager::new();
+    let surplus_work = Duration::ZERO;
+    manager.server(
+        FIRST,
+        Load {
+            surplus_work,
+            ..rich(1)
+        },
+    );
+    let near = Path {
+        latency: Duration::ZERO,
+        ..Path::ASSUMED
+    };
+    manager.manager.handle_path(NOW, FIRST, near);
+    let sent = manager.hear(ABOVE, steal(5));
+    assert_eq!(
+        ends(&sent),
+        [(ABOVE, RequestId(5), EndStealReason::NoSurplus)]
+    );
+    assert_eq!(held(&manager.manager.bounds(), "relays"), 0);
+}
+
+#[test]
+fn regression_children_that_have_all_the_work_there_is_do_not_overflow() {
+    let mut manager = TheManager::new();
+    for node in [FIRST, SECOND] {
+        let all = Load {
+            surplus_work: Duration::MAX,
+            reach: Duration::MAX,
+            hungry: u32::MAX,
+            ..rich(1)
+        };
+        manager.server(node, all);
+    }
+    manager.manager.handle_path(
+        NOW,
+        FIRST,
+        Path {
+            latency: Duration::MAX,
+            bytes_per_s: 0,
+        },
+    );
+    assert_eq!(manager.manager.load().surplus_work, Duration::MAX);
+    manager.hear(ABOVE, steal(5));
+}
+
+#[test]
+fn regression_a_child_that_answers_no_steal_is_asked_for_a_few() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, rich(1));
+    let mut asked = 0;
+    let steals = 2 * ASKS_PER_CHILD_MAX;
+    for n in 0..steals {
+        let sent = manager.hear(ABOVE, steal(n as u64));
+        let to_child = sent.iter().filter(|(to, message)| {
+            *to == FIRST && matches!(message, Message::RequestSteal { .. })
+        });
+        let (now_asked, refused) = (to_child.count(), ends(&sent).len());
+        assert_eq!(now_asked + refused, 1);
+        asked += now_asked;
+        let version = u32::try_from(n).unwrap() + 2;
+        manager.hear(FIRST, Message::ReportLoad(rich(version)));
+    }
+    assert_eq!(asked, ASKS_PER_CHILD_MAX);
+}
+
+#[test]
+fn regression_versions_of_reports_wrap_around() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, rich(1));
+    let mut report = |version, surplus| {
+        let load = Load {
+            surplus,
+            ..rich(version)
+        };
+        manager.hear(FIRST, Message::ReportLoad(load));
+        manager.manager.load().surplus
+    };
+    // A report from 2^31 ahead is one from behind, whoever says so.
+    assert_eq!(report(u32::MAX, 50), 40);
+    for (version, surplus) in [(1 << 31, 51), (u32::MAX, 52), (0, 53), (1, 54)] {
+        assert_eq!(report(version, surplus), surplus);
+    }
+    assert_eq!(report(u32::MAX, 55), 54, "an old one, late");
+}
+
+#[test]
+fn regression_the_reports_of_a_new_membership_count_from_one() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    manager.hear(ABOVE, Message::ExpelChild);
+    manager.manager.handle_timeout(NOW);
+    let sent = manager.welcome();
+    let versions = sent.iter().find_map(|(to, message)| match message {
+        Message::ReportLoad(load) if *to == ABOVE => Some(load.version),
+        _ => None,
+    });
+    assert_eq!(versions, Some(1));
+}

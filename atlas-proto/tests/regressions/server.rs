@@ -1,0 +1,315 @@
+//! A server, and what its siblings, its manager and its engines do to it.
+
+use super::*;
+
+/// A server, a member of its domain, and what its neighbours have said so far.
+struct TheServer {
+    server: Server,
+    said: BTreeMap<NodeId, u32>,
+}
+
+impl TheServer {
+    fn new() -> Self {
+        let config = ServerConfig {
+            node: NodeId(1),
+            manager: ABOVE,
+            workers: 4,
+            incarnation: 1,
+        };
+        let mut server = Server::new(config, 1, NOW);
+        server.handle_timeout(NOW);
+        let mut this = Self {
+            server,
+            said: BTreeMap::new(),
+        };
+        let nonce = match this.sent().remove(0).1 {
+            Message::JoinDomain { nonce, .. } => nonce,
+            other => panic!("{other:?}"),
+        };
+        let epoch = MEMBER;
+        let sent = this.hear(ABOVE, Message::WelcomeChild { nonce, epoch });
+        assert!(matches!(sent[..], [(ABOVE, Message::ReportLoad(_))]));
+        this
+    }
+
+    /// A packet in the session with a neighbour; what the server says to it.
+    fn hear(&mut self, from: NodeId, message: Message) -> Vec<(NodeId, Message)> {
+        let epoch = if from == ABOVE { MEMBER } else { Epoch(from.0) };
+        let packet = numbered(&mut self.said, from, (epoch, MEMBER), message);
+        self.server.handle_packet(NOW, from, packet);
+        self.sent()
+    }
+
+    fn sent(&mut self) -> Vec<(NodeId, Message)> {
+        std::iter::from_fn(|| self.server.poll_transmit())
+            .map(checked)
+            .collect()
+    }
+
+    fn commands(&mut self) -> Vec<EngineCommand> {
+        std::iter::from_fn(|| self.server.poll_engine()).collect()
+    }
+
+    /// The engine of [`JOB`] runs one closure of the manager's and has `ready` closures of its own.
+    fn busy(ready: u32) -> Self {
+        let mut this = Self::new();
+        this.hear(ABOVE, grant(JOB, &[1], 9));
+        assert!(
+            this.commands()
+                .iter()
+                .any(|command| matches!(command, EngineCommand::Accept { .. }))
+        );
+        this.load(EngineLoad {
+            idle: 0,
+            ready,
+            oldest: vec![run(ready)],
+        });
+        this
+    }
+
+    fn load(&mut self, load: EngineLoad) {
+        let event = EngineEvent::Load { job: JOB, load };
+        self.server.handle_engine(NOW, event);
+        self.sent();
+    }
+
+    /// The first sibling steals; the server's question to its engine.
+    fn asked(&mut self) -> RequestId {
+        assert_eq!(self.hear(FIRST, steal(5)), []);
+        match self.commands()[..] {
+            [EngineCommand::Lend { request, .. }] => request,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    fn lent(&mut self, request: RequestId, sizes: &[usize]) -> Vec<(NodeId, Message)> {
+        let lent = |(at, &size): (usize, &usize)| (EngineLease(at as u64), closure(size));
+        let closures = sizes.iter().enumerate().map(lent).collect();
+        let event = EngineEvent::Lent {
+            job: JOB,
+            request,
+            closures,
+        };
+        self.server.handle_engine(NOW, event);
+        self.sent()
+    }
+}
+
+#[test]
+fn regression_a_nonsensical_load_of_an_engine_is_no_harm() {
+    for (idle, ready) in [(u32::MAX, u32::MAX), (0, u32::MAX), (u32::MAX, 0)] {
+        let mut server = TheServer::busy(0);
+        server.load(EngineLoad {
+            idle,
+            ready,
+            oldest: [0, u32::MAX, 0, u32::MAX].map(run).into(),
+        });
+        server.hear(FIRST, steal(5));
+        // Another job: the workers are shared anew.
+        server.hear(ABOVE, grant(JobAlias(10), &[2], 9));
+        assert!(server.server.load().hungry <= 4);
+    }
+}
+
+#[test]
+fn regression_closures_said_to_hold_all_the_work_there_is_do_not_overflow() {
+    let mut server = TheServer::busy(0);
+    for lease in 10..40 {
+        server.hear(ABOVE, grant(JOB, &[lease], 9));
+        server.hear(ABOVE, grant(JobAlias(lease), &[lease + 100], 9));
+    }
+    assert_eq!(server.server.load().surplus_work, Duration::MAX);
+    server.hear(FIRST, steal(5));
+}
+
+#[test]
+fn regression_a_crash_answers_the_steals_that_wait_for_the_engine() {
+    let mut server = TheServer::busy(20);
+    let question = server.asked();
+    server
+        .server
+        .handle_engine(NOW, EngineEvent::Crashed { job: JOB });
+    assert_eq!(
+        ends(&server.sent()),
+        [(FIRST, RequestId(5), EndStealReason::NoSurplus)]
+    );
+    // An answer out of the grave is nobody's.
+    assert_eq!(grants(&server.lent(question, &[9])), 0);
+}
+
+/// Four workers serve four jobs; the fifth has no engine yet, whoever speaks for it.
+#[test]
+fn regression_an_engine_that_is_not_started_is_asked_for_nothing() {
+    let mut server = TheServer::new();
+    for job in [1, 2, 3, 4, JOB.0] {
+        server.hear(ABOVE, grant(JobAlias(job), &[job], 9));
+    }
+    let is_start = |command: &EngineCommand| matches!(command, EngineCommand::Start { .. });
+    let started = server.commands().into_iter().filter(is_start);
+    assert_eq!(started.count(), 4);
+    let leases = vec![LeaseId(JOB.0)];
+    server.hear(ABOVE, Message::AbortLeases { leases });
+    server.load(EngineLoad {
+        idle: 0,
+        ready: 20,
+        oldest: vec![run(20)],
+    });
+    server.hear(FIRST, steal(5));
+    assert_eq!(server.commands(), []);
+}
+
+#[test]
+fn regression_a_retreat_answers_the_steals_that_wait_for_an_engine() {
+    let mut server = TheServer::busy(20);
+    server.asked();
+    server.server.retreat(NOW);
+    assert_eq!(
+        ends(&server.sent()),
+        [(FIRST, RequestId(5), EndStealReason::Leaving)]
+    );
+}
+
+#[test]
+fn regression_the_end_of_a_job_answers_the_steals_that_wait_for_its_engine() {
+    let mut server = TheServer::busy(20);
+    server.asked();
+    let sent = server.hear(ABOVE, Message::EndJob { job: JOB });
+    assert_eq!(
+        ends(&sent),
+        [(FIRST, RequestId(5), EndStealReason::NoSurplus)]
+    );
+}
+
+#[test]
+fn regression_a_closure_that_is_too_large_stays() {
+    let mut server = TheServer::busy(20);
+    let question = server.asked();
+    let sent = server.lent(question, &[CLOSURE_BYTES_MAX + 1]);
+    assert_eq!(
+        ends(&sent),
+        [(FIRST, RequestId(5), EndStealReason::NoSurplus)]
+    );
+    let lease = EngineLease(0);
+    assert_eq!(
+        server.commands(),
+        [EngineCommand::Reclaim { job: JOB, lease }]
+    );
+    assert_eq!(server.server.stats().closures_too_large, 1);
+    assert_eq!(server.server.ledger().len(), 1);
+}
+
+#[test]
+fn regression_large_closures_of_an_engine_go_in_several_grants() {
+    let mut server = TheServer::busy(20);
+    let question = server.asked();
+    let sent = server.lent(question, &[CLOSURE_BYTES_MAX; 6]);
+    let more: Vec<bool> = sent
+        .iter()
+        .filter_map(|(_, message)| match message {
+            Message::GrantClosures { more, .. } => Some(*more),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(more, [true, true, true, true, true, false]);
+}
+
+#[test]
+fn regression_a_result_that_is_too_large_becomes_a_panic_that_says_so() {
+    let mut server = TheServer::busy(0);
+    let ticket = Ticket(1);
+    let outcome = Outcome::Value(vec![0; CLOSURE_BYTES_MAX + 1].into());
+    let finished = finished(outcome);
+    let event = EngineEvent::Finished {
+        job: JOB,
+        ticket,
+        finished,
+    };
+    server.server.handle_engine(NOW, event);
+    let sent = server.sent();
+    let results = sent.iter().find_map(|(to, message)| match message {
+        Message::ReturnResults { results } if *to == ABOVE => Some(results),
+        _ => None,
+    });
+    let Outcome::Panic(text) = &results.unwrap()[0].finished.outcome else {
+        panic!("{results:?}");
+    };
+    let text = std::str::from_utf8(text).unwrap();
+    assert!(text.contains("1048577 bytes"), "{text}");
+}
+
+#[test]
+fn regression_an_engine_finishes_only_what_it_was_given() {
+    let mut server = TheServer::busy(20);
+    let question = server.asked();
+    server.lent(question, &[9]);
+    // The first is running, of another job; the second is lent.
+    for (job, ticket) in [(JobAlias(10), 1), (JOB, 2), (JOB, 99)] {
+        let event = EngineEvent::Finished {
+            job,
+            ticket: Ticket(ticket),
+            finished: finished(Outcome::Value([1].as_slice().into())),
+        };
+        server.server.handle_engine(NOW, event);
+    }
+    assert_eq!(server.server.stats().results_late, 3);
+    assert_eq!(server.server.ledger().len(), 2);
+}
+
+#[test]
+fn regression_no_membership_is_lost_by_forgetting_the_manager() {
+    let mut server = TheServer::new();
+    let forget = Message::ForgetPeer {
+        peer: ABOVE,
+        epoch: Epoch(u64::MAX),
+    };
+    server.hear(ABOVE, forget);
+    assert_eq!(server.server.session(ABOVE), Some(MEMBER));
+}
+
+#[test]
+fn regression_siblings_that_are_over_are_forgotten_in_their_turn() {
+    let mut server = TheServer::new();
+    for n in 0..FORGOTTEN_MAX as u64 + 9 {
+        let (peer, epoch) = (NodeId(100 + n), Epoch(100 + n));
+        server.hear(ABOVE, Message::ForgetPeer { peer, epoch });
+    }
+    assert_eq!(
+        held(&server.server.bounds(), "forgotten siblings"),
+        FORGOTTEN_MAX
+    );
+}
+
+#[test]
+fn regression_paths_of_nodes_without_a_session_are_bounded() {
+    let mut server = TheServer::new();
+    for n in 0..PATHS_MAX as u64 + 9 {
+        server
+            .server
+            .handle_path(NOW, NodeId(100 + n), Path::ASSUMED);
+    }
+    assert!(held(&server.server.bounds(), "paths") <= PATHS_MAX);
+}
+
+#[test]
+fn regression_jobs_of_which_nothing_is_here_make_room_for_others() {
+    let mut server = TheServer::new();
+    for n in 0..JOBS_MAX as u64 {
+        assert_eq!(returns(&server.hear(FIRST, grant(JobAlias(n), &[n], 9))), 0);
+        let leases = vec![LeaseId(n)];
+        server.hear(FIRST, Message::AbortLeases { leases });
+    }
+    assert_eq!(held(&server.server.bounds(), "jobs"), JOBS_MAX);
+    let sent = server.hear(
+        FIRST,
+        grant(JobAlias(JOBS_MAX as u64), &[JOBS_MAX as u64], 9),
+    );
+    assert_eq!(returns(&sent), 0);
+    assert_eq!(held(&server.server.bounds(), "jobs"), JOBS_MAX);
+}
+
+#[test]
+fn regression_nothing_lent_is_no_job() {
+    let mut server = TheServer::new();
+    server.hear(FIRST, grant(JOB, &[], 9));
+    assert_eq!(held(&server.server.bounds(), "jobs"), 0);
+}

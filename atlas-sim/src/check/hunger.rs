@@ -1,0 +1,96 @@
+//! No server stays hungry beside a sibling with surplus.
+//!
+//! Judged by what the engines truly hold, not by what nodes believe of each other. Surplus counts where moving
+//! half of it would repay the way between the two, as the nodes themselves reckon it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atlas_proto::cost::work_min;
+use atlas_proto::time::Time;
+
+use super::view::View;
+use crate::topology::ServerIndex;
+use crate::workload::{Tree, TreeNode};
+
+/// Since when servers have been hungry beside surplus.
+#[derive(Debug, Default)]
+pub(super) struct Hunger {
+    since: BTreeMap<ServerIndex, Time>,
+}
+
+impl Hunger {
+    /// Looks at all servers; more often than [`HUNGER_MAX`] by far.
+    pub(super) fn sweep(&mut self, view: View<'_>) -> Result<(), String> {
+        let now = view.stage.now();
+        for server in view.stage.topology.servers() {
+            if !is_hungry(view, server) || !has_rich_sibling(view, server) {
+                self.since.remove(&server);
+                continue;
+            }
+            let since = *self.since.entry(server).or_insert(now);
+            if now.since(since) > HUNGER_MAX {
+                return Err(format!(
+                    "{server:?} is hungry beside a sibling with surplus since {since}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// It serves, and nothing runs or waits there.
+fn is_hungry(view: View<'_>, server: ServerIndex) -> bool {
+    let engine = view.stage.engine(server);
+    let serves = |server: &atlas_proto::Server| {
+        server.epoch().is_some() && server.load().workers > 0 && server.ledger().ready_count() == 0
+    };
+    view.nodes.server(server).is_some_and(serves) && engine.running() == 0 && engine.ready() == 0
+}
+
+fn has_rich_sibling(view: View<'_>, thief: ServerIndex) -> bool {
+    let topology = &view.stage.topology;
+    let Some(tree) = view.stage.tree.as_deref() else {
+        return false;
+    };
+    view.siblings(thief)
+        .filter(|&sibling| sibling != thief)
+        .any(|victim| {
+            let Some(server) = view.nodes.server(victim) else {
+                return false;
+            };
+            let engine = view.stage.engine(victim);
+            if server.epoch().is_none()
+                || server.load().workers == 0
+                || engine.ready() < SURPLUS_MIN
+            {
+                return false;
+            }
+            let path = view
+                .stage
+                .path(topology.server(thief), topology.server(victim));
+            let worth = work_min(path) * 2;
+            has_work(tree, engine.ready_nodes(), worth)
+        })
+}
+
+/// The nodes and all below them hold that much.
+fn has_work(tree: &Tree, nodes: impl Iterator<Item = TreeNode>, wanted: Duration) -> bool {
+    let wanted = u64::try_from(wanted.as_nanos()).unwrap_or(u64::MAX);
+    let mut stack: Vec<TreeNode> = nodes.collect();
+    let mut found = 0_u64;
+    while let Some(node) = stack.pop() {
+        found = found.saturating_add(tree.work(&node));
+        if found >= wanted {
+            return true;
+        }
+        tree.children(&node, &mut stack);
+    }
+    false
+}
+
+/// A lost hint or steal is made good by the next report of load, and that is due every two seconds; with the
+/// engine's news, the request and the answer, three such turns are enough, and one more is slack.
+pub(super) const HUNGER_MAX: Duration = Duration::from_secs(10);
+/// Of one ready closure nothing can be told: its own server may run it at any moment.
+const SURPLUS_MIN: usize = 2;

@@ -1,0 +1,39 @@
+//! Worlds drawn from seeds hold all that must always hold. `atlas-sim --seeds` runs many more.
+
+use atlas_sim::check::run;
+use atlas_sim::scenario::Scenario;
+
+/// Few enough for a debug build.
+const SEEDS: std::ops::Range<u64> = 0..60;
+
+#[test]
+fn what_must_always_hold_holds_in_worlds_of_many_seeds() {
+    let failed: Vec<String> = SEEDS
+        .filter_map(|seed| Some((seed, run(&Scenario::swarm(seed)).err()?)))
+        .map(|(seed, violation)| format!("seed {seed}: {violation}"))
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn a_swarm_has_worlds_of_every_kind() {
+    let worlds: Vec<Scenario> = SEEDS.map(Scenario::swarm).collect();
+    let some = |what: &dyn Fn(&Scenario) -> bool| {
+        let count = worlds.iter().filter(|world| what(world)).count();
+        (5..55).contains(&count)
+    };
+    assert!(some(&|world| world.faults.is_empty()));
+    assert!(some(&|world| world.borders.is_empty()));
+    assert!(some(&|world| world.network.cuts.is_empty()));
+    assert!(some(&|world| world.network.lan.loss_ppm > 0));
+    assert!(some(&|world| world.network.lan.duplication_ppm > 0));
+    assert!(some(&|world| world.network.lan.reordering_ppm > 0));
+    assert!(some(&|world| world.levels == 3));
+    assert!(some(&|world| world.workers == 1));
+}
+
+#[test]
+fn one_seed_gives_one_world() {
+    assert_eq!(Scenario::swarm(7), Scenario::swarm(7));
+    assert_eq!(run(&Scenario::swarm(7)), run(&Scenario::swarm(7)));
+}

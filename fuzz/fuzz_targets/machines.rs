@@ -1,0 +1,10 @@
+//! Any bytes as what peers, engines and time tell a server or a manager.
+#![no_main]
+
+#[expect(dead_code, reason = "the bodies of other targets are there, too")]
+#[path = "../../atlas-proto/tests/support/fuzz_bodies.rs"]
+mod fuzz_bodies;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz_bodies::machines(bytes);
+});
