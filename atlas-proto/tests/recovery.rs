@@ -1,13 +1,13 @@
 //! What went wrong once, told as claims: each was found in a simulated world, and is here as its shortest story.
 #![expect(
     clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
     reason = "helpers of tests are not seen to be tests"
 )]
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_proto::domain::DomainPattern;
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
 use atlas_proto::message::{ChildInfo, JobHeader, LeasedClosure, Load, Message, Packet};
@@ -48,8 +48,16 @@ impl Scene {
         let node = NodeId(number);
         let child = ChildInfo::Manager {
             domain: domain.parse().unwrap(),
-            inflow: vec![atlas_proto::domain::DomainPattern::ANY],
+            inflow: vec![DomainPattern::ANY],
         };
+        self.join_as(node, child)
+    }
+
+    fn join_server(&mut self, number: u64) -> Child {
+        self.join_as(NodeId(number), ChildInfo::Server { workers: 4 })
+    }
+
+    fn join_as(&mut self, node: NodeId, child: ChildInfo) -> Child {
         let packet = Packet {
             from: Epoch::NONE,
             to: Epoch::NONE,
@@ -79,14 +87,25 @@ impl Scene {
         self.manager.handle_packet(self.now, child.node, packet);
     }
 
+    /// Who was told of siblings with surplus since the last call.
+    fn hinted(&mut self) -> Vec<NodeId> {
+        let said = std::iter::from_fn(|| self.manager.poll_transmit());
+        let hints = said.filter(|t| matches!(t.packet.message, Message::HintPeers { .. }));
+        hints.map(|transmit| transmit.to).collect()
+    }
+
     /// The job as the manager has named it in a grant to a child.
     fn granted_to(&mut self, child: &Child) -> JobHeader {
         let said = std::iter::from_fn(|| self.manager.poll_transmit());
-        let granted = |Transmit { to, packet }| match packet.message {
-            Message::GrantClosures { job, .. } if to == child.node => Some(job),
-            _ => None,
+        let to_child = said.filter(|transmit| transmit.to == child.node);
+        let granted = |transmit: Transmit| {
+            if let Message::GrantClosures { job, .. } = transmit.packet.message {
+                Some(job)
+            } else {
+                None
+            }
         };
-        said.filter_map(granted).last().unwrap()
+        to_child.filter_map(granted).last().unwrap()
     }
 }
 
@@ -163,4 +182,33 @@ fn a_job_that_was_ended_on_a_link_comes_back_under_another_name() {
     scene.hear(&mut cs, Message::EndJob { job: JobAlias(7) });
     scene.hear(&mut cs, grant(job(8), 2));
     assert_eq!(scene.manager.job_count(), 1);
+}
+
+/// Two servers that asked ahead of need were told of every surplus before all others, and refused each time; the
+/// others, with nothing to run, were never told.
+#[test]
+fn regression_hints_of_surplus_go_round() {
+    let mut scene = Scene::new();
+    let mut rich = scene.join_server(1);
+    let mut hungry = [2, 3, 4].map(|number| scene.join_server(number));
+    let mut told = Vec::new();
+    for version in 1..=3 {
+        let load = Load {
+            version,
+            workers: 4,
+            ..Load::default()
+        };
+        for child in &mut hungry {
+            scene.hear(child, Message::ReportLoad(Load { hungry: 1, ..load }));
+        }
+        let surplus = Load {
+            surplus: 1,
+            surplus_work: Duration::from_secs(50),
+            ..load
+        };
+        scene.hear(&mut rich, Message::ReportLoad(surplus));
+        told.extend(scene.hinted());
+    }
+    told.sort_unstable();
+    assert_eq!(told, [NodeId(2), NodeId(3), NodeId(4)]);
 }

@@ -33,12 +33,16 @@ impl Manager {
             .children
             .iter()
             .filter(|(_, child)| child.load.hungry > 0 && child.is_usable());
-        let hungry: Vec<NodeId> = hungry.map(|(&node, _)| node).collect();
+        // Who was told of surplus last comes last: it may be one that asks ahead of need and is refused, while others
+        // have nothing at all.
+        let mut hungry: Vec<(u64, NodeId)> =
+            hungry.map(|(&node, child)| (child.hinted, node)).collect();
+        hungry.sort_unstable();
         let any_surplus = self.children.values().any(|child| child.load.surplus > 0);
         if !any_surplus {
             return;
         }
-        for node in hungry {
+        for (_, node) in hungry {
             if !self.hint(now, node) {
                 self.steal_for(now, node);
             }

@@ -23,11 +23,11 @@ use real_clock::RealClock;
 
 /// Runs all that is asked for. The exit code says whether every job ended with the sequential result.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    if let Some(Command::Plots(plots)) = &options.command {
-        return plots::run(plots).map(|()| ExitCode::SUCCESS);
-    }
     if let Some(seeds) = &options.seeds {
         return seeds::run_seeds(seeds);
+    }
+    if let Some(Command::Plots(plots)) = &options.command {
+        return plots::run(plots).map(|()| ExitCode::SUCCESS);
     }
     let scenarios = options.scenarios()?;
     if options.print_scenario {
