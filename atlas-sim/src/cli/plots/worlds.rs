@@ -48,14 +48,7 @@ fn by_servers(scale: Scale) -> Figure {
         Scale::Full => &[(10, 1), (100, 2), (1_000, 3), (10_000, 4)],
         Scale::Quick => &[(4, 1), (9, 2)],
     };
-    let work_per_server = match scale {
-        Scale::Full => WORK_PER_SERVER_OF_MANY,
-        Scale::Quick => Base::of(scale).work_per_server,
-    };
-    let base = Base {
-        work_per_server,
-        ..Base::of(scale)
-    };
+    let base = Base::of(scale);
     let points = sizes.iter().map(|&(servers, levels)| {
         let world = Base {
             servers,
@@ -293,8 +286,7 @@ fn thousands(number: u32) -> String {
     }
 }
 
-/// Less than in the base world, so that ten thousand servers can be simulated.
-const WORK_PER_SERVER_OF_MANY: Duration = Duration::from_secs(30);
+/// So many take minutes to simulate.
 const MANY: u32 = 10_000;
 /// Its one queue is full with a tenth of the servers already.
 const LEFT_OUT_OF_MANY: [Policy; 1] = [Policy::Central];
