@@ -2,7 +2,8 @@
 //! messages.
 //!
 //! The first result after a pause leaves at once; those that follow within the gap leave together at its
-//! end. The gap is half the latency of the way, so that gathering never costs more than half a crossing.
+//! end. The gap is two crossings of the way: a stream of results costs a bounded number of messages, and a single one
+//! waits for nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

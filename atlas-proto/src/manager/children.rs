@@ -248,18 +248,24 @@ impl Manager {
     #[must_use]
     pub fn load(&self) -> Load {
         let mut sum = Load::default();
+        let mut employable = 0_u32;
         for (&node, child) in &self.children {
             let load = child.load;
             sum.workers = sum.workers.saturating_add(load.workers);
             sum.surplus = sum.surplus.saturating_add(load.surplus);
             sum.surplus_work = sum.surplus_work.saturating_add(load.surplus_work);
+            // What no job at hand may feed would only draw work here that then has to go elsewhere.
+            if !self.jobs.may_employ(|spec| child.admits(spec)) {
+                continue;
+            }
+            employable = employable.saturating_add(load.workers);
             if load.hungry > 0 && child.asking.is_none() {
                 sum.hungry = sum.hungry.saturating_add(load.hungry);
                 let way = self.sessions.path(node).latency;
                 sum.reach = sum.reach.max(way.saturating_add(load.reach));
             }
         }
-        let ahead = self.hungry_soon(sum.workers, sum.surplus_work);
+        let ahead = self.hungry_soon(employable, sum.surplus_work);
         sum.hungry = sum.hungry.max(ahead);
         sum
     }

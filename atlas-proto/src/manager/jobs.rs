@@ -127,6 +127,11 @@ impl Jobs {
         self.jobs.get(&job).is_some_and(|job| job.origin.is_none())
     }
 
+    /// One of the jobs at hand is of the kind that `admits`; or there is none, and the next one may be.
+    pub(super) fn may_employ(&self, admits: impl Fn(&JobSpec) -> bool) -> bool {
+        self.jobs.is_empty() || self.jobs.values().any(|job| admits(&job.spec))
+    }
+
     pub(super) fn spec(&self, job: JobAlias) -> Option<&Arc<JobSpec>> {
         self.jobs.get(&job).map(|job| &job.spec)
     }
