@@ -121,7 +121,7 @@ fn differs(told: u128, now: u128) -> bool {
 /// A local manager hears of one server at most 50 times a second.
 const GAP_MIN: Duration = Duration::from_millis(20);
 /// An amount that is out of date by so much misleads nobody for long: every answer to a steal tells the present one.
-const AMOUNT_GAP_MIN: Duration = Duration::from_millis(200);
+const AMOUNT_GAP_MIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

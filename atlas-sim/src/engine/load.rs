@@ -82,7 +82,7 @@ fn oldest_runs(ready: &VecDeque<Ready>) -> Vec<ReadyRun> {
 }
 
 /// A server's picture is at most this old.
-const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
+const REFRESH_INTERVAL: Duration = Duration::from_millis(250);
 /// More closures than a grant takes, and few enough to look at now and then.
 const SCAN_MAX: usize = 4096;
 
