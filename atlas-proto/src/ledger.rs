@@ -80,6 +80,9 @@ pub enum State {
     },
 }
 
+/// Leases to be named to their other side, by peer.
+pub(crate) type LeasesByPeer = BTreeMap<NodeId, Vec<LeaseId>>;
+
 /// All entries of a node.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -253,6 +256,19 @@ impl Ledger {
             }
         }
         Some(entry)
+    }
+
+    /// The entries go back to whom they came from: the leases to name to each lender.
+    pub(crate) fn undo(&mut self, entries: &[EntryId]) -> LeasesByPeer {
+        let mut returned = LeasesByPeer::new();
+        for &id in entries {
+            if let Some(entry) = self.remove(id)
+                && let Source::Peer { lender, lease } = entry.source
+            {
+                returned.entry(lender).or_default().push(lease);
+            }
+        }
+        returned
     }
 
     /// The entries that a peer has of this node.

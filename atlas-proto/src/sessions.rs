@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::ids::{Epoch, NodeId};
-use crate::limits::{Bound, PATHS_MAX};
+use crate::ids::{Epoch, LeaseId, NodeId};
+use crate::ledger::LeasesByPeer;
+use crate::limits::{Bound, LEASES_PER_MESSAGE_MAX, PATHS_MAX};
 use crate::link::Link;
-use crate::message::{Message, Packet};
+use crate::message::{Message, Packet, ReturnReason};
 use crate::path::Path;
 use crate::time::Time;
 
@@ -100,6 +101,41 @@ impl Sessions {
             self.overflowed.push(peer);
         }
         self.flush(peer);
+    }
+
+    /// Gives the closures of these leases back to their lenders.
+    pub(crate) fn give_back(
+        &mut self,
+        now: Time,
+        returned: impl IntoIterator<Item = (NodeId, Vec<LeaseId>)>,
+        reason: ReturnReason,
+    ) {
+        for (lender, leases) in returned {
+            let message = |leases| Message::ReturnClosures { leases, reason };
+            self.send_leases(now, lender, &leases, message);
+        }
+    }
+
+    /// Tells the borrowers that nobody wants the results of these leases.
+    pub(crate) fn abort_leases(&mut self, now: Time, aborted: LeasesByPeer) {
+        for (borrower, leases) in aborted {
+            self.send_leases(now, borrower, &leases, |leases| Message::AbortLeases {
+                leases,
+            });
+        }
+    }
+
+    /// Names leases in as many messages as that takes.
+    fn send_leases(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        leases: &[LeaseId],
+        message: impl Fn(Vec<LeaseId>) -> Message,
+    ) {
+        for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
+            self.send(now, peer, message(leases.to_vec()));
+        }
     }
 
     /// Sends a message that makes or ends a session.

@@ -108,7 +108,8 @@ impl Manager {
                 self.lend(now, node, &place.given, None, false);
             }
         }
-        self.undo(now, &undone, ReturnReason::NoRoom);
+        let returned = self.ledger.undo(&undone);
+        self.sessions.give_back(now, returned, ReturnReason::NoRoom);
     }
 
     /// Until it reports, a child is thought to be as much less hungry as it was given closures.

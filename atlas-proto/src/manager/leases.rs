@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 use super::Manager;
 
 use crate::ids::{JobAlias, LeaseId, NodeId, RequestId};
-use crate::ledger::{EntryId, Source, State};
-use crate::limits::LEASES_PER_MESSAGE_MAX;
+use crate::ledger::{EntryId, LeasesByPeer, Source, State};
 use crate::message::{JobHeader, LeaseResult, LeasedClosure, Message, ReturnReason};
-use crate::server::LeasesByPeer;
 use crate::time::Time;
 
 impl Manager {
@@ -27,7 +25,6 @@ impl Manager {
             // It was granted before the lender heard of the end, and is forgotten there when it does.
             return Vec::new();
         }
-        let leases: Vec<LeaseId> = closures.iter().map(|leased| leased.lease).collect();
         // Nothing lent, nothing begun.
         if closures.is_empty() {
             return Vec::new();
@@ -36,7 +33,8 @@ impl Manager {
         let local = match self.admit(lender, job, closures.len(), bytes.sum()) {
             Ok(local) => local,
             Err(reason) => {
-                self.give_back(now, lender, &leases, reason);
+                let leases = closures.iter().map(|leased| leased.lease).collect();
+                self.sessions.give_back(now, [(lender, leases)], reason);
                 return Vec::new();
             }
         };
@@ -115,7 +113,9 @@ impl Manager {
             matches!(source, Some(Source::Peer { lender, .. }) if lender == to)
         };
         let (back, on): (Vec<EntryId>, Vec<EntryId>) = entries.iter().partition(|id| is_from(id));
-        self.undo(now, &back, ReturnReason::Asked { request });
+        let returned = self.ledger.undo(&back);
+        self.sessions
+            .give_back(now, returned, ReturnReason::Asked { request });
         self.lend(now, to, &on, request, request.is_some());
     }
 
@@ -211,32 +211,7 @@ impl Manager {
                 aborted.entry(borrower).or_default().push(lease);
             }
         }
-        for (borrower, leases) in aborted {
-            for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
-                self.sessions.send(
-                    now,
-                    borrower,
-                    Message::AbortLeases {
-                        leases: leases.to_vec(),
-                    },
-                );
-            }
-        }
-    }
-
-    /// Entries go back to whom they came from.
-    pub(super) fn undo(&mut self, now: Time, entries: &[EntryId], reason: ReturnReason) {
-        let mut returned = LeasesByPeer::new();
-        for &id in entries {
-            if let Some(entry) = self.ledger.remove(id)
-                && let Source::Peer { lender, lease } = entry.source
-            {
-                returned.entry(lender).or_default().push(lease);
-            }
-        }
-        for (lender, leases) in returned {
-            self.give_back(now, lender, &leases, reason);
-        }
+        self.sessions.abort_leases(now, aborted);
     }
 
     fn admit(
@@ -265,18 +240,5 @@ impl Manager {
             self.jobs.intern(lender, job, &mut self.rng)
         };
         local.ok_or(ReturnReason::NoRoom)
-    }
-
-    fn give_back(&mut self, now: Time, lender: NodeId, leases: &[LeaseId], reason: ReturnReason) {
-        for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
-            self.sessions.send(
-                now,
-                lender,
-                Message::ReturnClosures {
-                    leases: leases.to_vec(),
-                    reason,
-                },
-            );
-        }
     }
 }

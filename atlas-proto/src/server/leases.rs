@@ -3,21 +3,14 @@
 //! Whatever ends a session ends its leases: closures that the peer had of this server are ready again, closures
 //! that this server had of the peer are not wanted any more.
 
-use std::collections::BTreeMap;
-
 use super::{Phase, Server};
 use crate::engine::{EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
 use crate::job::Finished;
-use crate::ledger::{Entry, EntryId, Source, State};
-use crate::limits::{FORGOTTEN_MAX, LEASES_PER_MESSAGE_MAX};
-use crate::message::{
-    EndStealReason, JobHeader, LeaseResult, LeasedClosure, Message, ReturnReason,
-};
+use crate::ledger::{Entry, EntryId, LeasesByPeer, Source, State};
+use crate::limits::FORGOTTEN_MAX;
+use crate::message::{EndStealReason, JobHeader, LeaseResult, LeasedClosure, ReturnReason};
 use crate::time::Time;
-
-/// Leases to be named to their other side, by peer.
-pub(crate) type LeasesByPeer = BTreeMap<NodeId, Vec<LeaseId>>;
 
 impl Server {
     pub(super) fn handle_grant(
@@ -30,9 +23,9 @@ impl Server {
         if self.ended.contains(job.alias) {
             return;
         }
-        let leases = || closures.iter().map(|leased| leased.lease).collect();
+        let all = || [(lender, closures.iter().map(|leased| leased.lease).collect())];
         if self.phase != Phase::Serving {
-            return self.give_back(now, lender, leases(), ReturnReason::Retreat);
+            return self.sessions.give_back(now, all(), ReturnReason::Retreat);
         }
         let alias = job.alias;
         let bytes = closures.iter().map(|leased| leased.closure.args.len());
@@ -41,7 +34,7 @@ impl Server {
             return;
         }
         if !self.ledger.has_room(closures.len(), bytes.sum()) || !self.begin_job(job) {
-            return self.give_back(now, lender, leases(), ReturnReason::NoRoom);
+            return self.sessions.give_back(now, all(), ReturnReason::NoRoom);
         }
         for LeasedClosure { lease, closure } in closures {
             if self.ledger.borrowed(lender, lease).is_none() {
@@ -170,15 +163,14 @@ impl Server {
                 aborted.entry(borrower).or_default().push(lease);
             }
         }
-        self.send_aborts(now, aborted);
+        self.sessions.abort_leases(now, aborted);
         let jobs: Vec<JobAlias> = self.jobs.keys().copied().collect();
         for job in jobs {
             self.drop_job(job);
             self.end_lendings(now, job, EndStealReason::Leaving);
         }
-        for (lender, leases) in returned {
-            self.give_back(now, lender, leases, ReturnReason::Retreat);
-        }
+        self.sessions
+            .give_back(now, returned, ReturnReason::Retreat);
         self.hints.clear();
         self.steal = None;
     }
@@ -209,25 +201,21 @@ impl Server {
 
     /// An engine died with all that it held: its closures go back, what it lent is unwanted.
     fn handle_crash(&mut self, now: Time, job: JobAlias) {
-        let mut returned = LeasesByPeer::new();
-        let mut unwanted = Vec::new();
+        let (mut lost, mut unwanted) = (Vec::new(), Vec::new());
         for id in self.ledger.of_job(job) {
             let Some(entry) = self.ledger.entry(id) else {
                 continue;
             };
             match (entry.source, entry.state) {
-                (Source::Peer { lender, lease }, State::Running) => {
-                    returned.entry(lender).or_default().push(lease);
-                    self.ledger.remove(id);
-                }
+                (Source::Peer { .. }, State::Running) => lost.push(id),
                 (Source::Engine { .. }, _) => unwanted.push(id),
                 (Source::Peer { .. } | Source::Root, _) => {}
             }
         }
         self.abort(now, unwanted);
-        for (lender, leases) in returned {
-            self.give_back(now, lender, leases, ReturnReason::EngineFailed);
-        }
+        let returned = self.ledger.undo(&lost);
+        self.sessions
+            .give_back(now, returned, ReturnReason::EngineFailed);
         self.forget_engine(job);
         self.end_lendings(now, job, EndStealReason::NoSurplus);
     }
@@ -283,33 +271,6 @@ impl Server {
                 State::Lent { borrower, lease } => aborted.entry(borrower).or_default().push(lease),
             }
         }
-        self.send_aborts(now, aborted);
-    }
-
-    fn send_aborts(&mut self, now: Time, aborted: LeasesByPeer) {
-        for (borrower, leases) in aborted {
-            for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
-                self.sessions.send(
-                    now,
-                    borrower,
-                    Message::AbortLeases {
-                        leases: leases.to_vec(),
-                    },
-                );
-            }
-        }
-    }
-
-    fn give_back(&mut self, now: Time, lender: NodeId, leases: Vec<LeaseId>, reason: ReturnReason) {
-        for leases in leases.chunks(LEASES_PER_MESSAGE_MAX) {
-            self.sessions.send(
-                now,
-                lender,
-                Message::ReturnClosures {
-                    leases: leases.to_vec(),
-                    reason,
-                },
-            );
-        }
+        self.sessions.abort_leases(now, aborted);
     }
 }

@@ -33,8 +33,6 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::Uplink;
 
-pub(crate) use leases::LeasesByPeer;
-
 use thief::Hints;
 use victim::Lending;
 use work::{EndedJobs, ServerJob};

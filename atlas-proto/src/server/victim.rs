@@ -240,7 +240,11 @@ impl Server {
         let (back, lent): (Vec<EntryId>, Vec<EntryId>) =
             plan.queued.iter().partition(|id| is_thiefs(id));
         let granted = !plan.queued.is_empty();
-        self.return_asked(now, thief, request, &back);
+        let asked = ReturnReason::Asked {
+            request: Some(request),
+        };
+        let returned = self.ledger.undo(&back);
+        self.sessions.give_back(now, returned, asked);
         if !lent.is_empty() {
             self.send_grant(now, thief, Some(request), job, &lent, ask_engine);
         } else if granted && !ask_engine {
@@ -310,25 +314,6 @@ impl Server {
             ..entry.closure.clone()
         };
         LeasedClosure { lease, closure }
-    }
-
-    /// What had come from the thief and has not begun goes back to it.
-    fn return_asked(&mut self, now: Time, thief: NodeId, request: RequestId, entries: &[EntryId]) {
-        let mut leases = Vec::with_capacity(entries.len());
-        for &id in entries {
-            if let Some(Source::Peer { lease, .. }) =
-                self.ledger.remove(id).map(|entry| entry.source)
-            {
-                leases.push(lease);
-            }
-        }
-        if !leases.is_empty() {
-            let reason = ReturnReason::Asked {
-                request: Some(request),
-            };
-            self.sessions
-                .send(now, thief, Message::ReturnClosures { leases, reason });
-        }
     }
 
     fn end_steal(&mut self, now: Time, thief: NodeId, request: RequestId, reason: EndStealReason) {
