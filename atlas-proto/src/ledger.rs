@@ -258,6 +258,11 @@ impl Ledger {
         Some(entry)
     }
 
+    /// The closure that `borrower` holds under `lease` is done: its entry is gone.
+    pub(crate) fn take_lent(&mut self, borrower: NodeId, lease: LeaseId) -> Option<Entry> {
+        self.lent_to(borrower, lease).and_then(|id| self.remove(id))
+    }
+
     /// The entries go back to whom they came from: the leases to name to each lender.
     pub(crate) fn undo(&mut self, entries: &[EntryId]) -> LeasesByPeer {
         let mut returned = LeasesByPeer::new();
@@ -284,6 +289,27 @@ impl Ledger {
             .range(first..=last)
             .map(|(_, &id)| id)
             .collect()
+    }
+
+    /// The entries that this node has of a peer under these leases.
+    pub(crate) fn borrowed_under(&self, lender: NodeId, leases: &[LeaseId]) -> Vec<EntryId> {
+        leases
+            .iter()
+            .filter_map(|&lease| self.borrowed(lender, lease))
+            .collect()
+    }
+
+    /// Parts entries into those that `peer` lent and the others: what came from there goes back rather than being
+    /// lent on, so that no lease runs in a circle.
+    pub(crate) fn part_by_lender(
+        &self,
+        entries: &[EntryId],
+        peer: NodeId,
+    ) -> (Vec<EntryId>, Vec<EntryId>) {
+        entries.iter().partition(|id| {
+            let source = self.entry(**id).map(|entry| entry.source);
+            matches!(source, Some(Source::Peer { lender, .. }) if lender == peer)
+        })
     }
 
     /// The entries of a job.

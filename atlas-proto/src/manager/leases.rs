@@ -99,8 +99,8 @@ impl Manager {
         }
     }
 
-    /// Sends entries that are ready and of one job on to whom they are for: what came from there goes back, so that
-    /// no lease runs in a circle; the rest is lent. A request is not ended by it.
+    /// Sends entries that are ready and of one job on to whom they are for: what came from there goes back, the rest
+    /// is lent. A request is not ended by it.
     pub(super) fn pass_on(
         &mut self,
         now: Time,
@@ -108,11 +108,7 @@ impl Manager {
         entries: &[EntryId],
         request: Option<RequestId>,
     ) {
-        let is_from = |id: &EntryId| {
-            let source = self.ledger.entry(*id).map(|entry| entry.source);
-            matches!(source, Some(Source::Peer { lender, .. }) if lender == to)
-        };
-        let (back, on): (Vec<EntryId>, Vec<EntryId>) = entries.iter().partition(|id| is_from(id));
+        let (back, on) = self.ledger.part_by_lender(entries, to);
         let returned = self.ledger.undo(&back);
         self.sessions
             .give_back(now, returned, ReturnReason::Asked { request });
@@ -175,11 +171,7 @@ impl Manager {
         results: Vec<LeaseResult>,
     ) {
         for LeaseResult { lease, finished } in results {
-            let Some(entry) = self
-                .ledger
-                .lent_to(borrower, lease)
-                .and_then(|id| self.ledger.remove(id))
-            else {
+            let Some(entry) = self.ledger.take_lent(borrower, lease) else {
                 self.stats.results_late += 1;
                 continue;
             };
@@ -191,14 +183,6 @@ impl Manager {
                 Source::Engine { .. } => unreachable!("a manager has no engine"),
             }
         }
-    }
-
-    pub(super) fn handle_abort_leases(&mut self, now: Time, lender: NodeId, leases: &[LeaseId]) {
-        let entries = leases
-            .iter()
-            .filter_map(|&lease| self.ledger.borrowed(lender, lease))
-            .collect();
-        self.abort(now, entries);
     }
 
     /// Nobody wants the results of these entries.

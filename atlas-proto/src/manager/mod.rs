@@ -368,7 +368,9 @@ impl Manager {
                 self.handle_return_closures(now, from, &leases, reason)
             }
             Message::ReturnResults { results } => self.handle_return_results(now, from, results),
-            Message::AbortLeases { leases } => self.handle_abort_leases(now, from, &leases),
+            Message::AbortLeases { leases } => {
+                self.abort(now, self.ledger.borrowed_under(from, &leases));
+            }
             Message::EndJob { job } => self.handle_end_job(now, from, job),
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)

@@ -58,23 +58,11 @@ impl Server {
 
     pub(super) fn handle_return_results(&mut self, borrower: NodeId, results: Vec<LeaseResult>) {
         for LeaseResult { lease, finished } in results {
-            match self
-                .ledger
-                .lent_to(borrower, lease)
-                .and_then(|id| self.ledger.remove(id))
-            {
+            match self.ledger.take_lent(borrower, lease) {
                 Some(entry) => self.deliver_result(&entry, finished),
                 None => self.stats.results_late += 1,
             }
         }
-    }
-
-    pub(super) fn handle_abort_leases(&mut self, now: Time, lender: NodeId, leases: &[LeaseId]) {
-        let entries = leases
-            .iter()
-            .filter_map(|&lease| self.ledger.borrowed(lender, lease))
-            .collect();
-        self.abort(now, entries);
     }
 
     pub(super) fn handle_forget_peer(&mut self, now: Time, peer: NodeId, epoch: Epoch) {

@@ -366,7 +366,9 @@ impl Server {
             }
             Message::ReturnClosures { leases, .. } => self.handle_return_closures(from, &leases),
             Message::ReturnResults { results } => self.handle_return_results(from, results),
-            Message::AbortLeases { leases } => self.handle_abort_leases(now, from, &leases),
+            Message::AbortLeases { leases } => {
+                self.abort(now, self.ledger.borrowed_under(from, &leases));
+            }
             Message::HintPeers { peers } if from_manager => self.handle_hint_peers(peers),
             Message::ForgetPeer { peer, epoch } if from_manager => {
                 self.handle_forget_peer(now, peer, epoch)

@@ -233,12 +233,7 @@ impl Server {
 
     fn grant(&mut self, now: Time, thief: NodeId, request: RequestId, job: JobAlias, plan: Plan) {
         let ask_engine = plan.from_engine > 0;
-        let is_thiefs = |id: &EntryId| {
-            let source = self.ledger.entry(*id).map(|entry| entry.source);
-            matches!(source, Some(Source::Peer { lender, .. }) if lender == thief)
-        };
-        let (back, lent): (Vec<EntryId>, Vec<EntryId>) =
-            plan.queued.iter().partition(|id| is_thiefs(id));
+        let (back, lent) = self.ledger.part_by_lender(&plan.queued, thief);
         let granted = !plan.queued.is_empty();
         let asked = ReturnReason::Asked {
             request: Some(request),
