@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::ids::{LeaseId, NodeId};
 use crate::limits::LEASES_PER_MESSAGE_MAX;
-use crate::message::LeaseResult;
+use crate::message::{LeaseResult, Message};
 use crate::path::Path;
+use crate::sessions::Sessions;
 use crate::time::Time;
 
 /// The results that wait, by lender.
@@ -37,8 +38,15 @@ impl ResultQueues {
         queue.waiting.push(result);
     }
 
+    /// Sends all that is due.
+    pub(crate) fn flush(&mut self, now: Time, sessions: &mut Sessions) {
+        while let Some((lender, results)) = self.poll(now, |peer| sessions.path(peer)) {
+            sessions.send(now, lender, Message::ReturnResults { results });
+        }
+    }
+
     /// The next message that is due, with its receiver.
-    pub(crate) fn poll(
+    fn poll(
         &mut self,
         now: Time,
         path: impl Fn(NodeId) -> Path,

@@ -396,11 +396,7 @@ impl Manager {
             }
         }
         self.balance(now);
-        while let Some((lender, results)) = self.results.poll(now, |peer| self.sessions.path(peer))
-        {
-            self.sessions
-                .send(now, lender, Message::ReturnResults { results });
-        }
+        self.results.flush(now, &mut self.sessions);
         self.report(now);
     }
 

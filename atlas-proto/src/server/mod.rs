@@ -404,11 +404,7 @@ impl Server {
             self.share_workers();
             self.feed_engines();
         }
-        while let Some((lender, results)) = self.results.poll(now, |peer| self.sessions.path(peer))
-        {
-            self.sessions
-                .send(now, lender, Message::ReturnResults { results });
-        }
+        self.results.flush(now, &mut self.sessions);
         if self.phase == Phase::Serving && self.uplink.epoch().is_some() {
             self.seek(now);
         }
