@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::ids::{Epoch, NodeId};
 use crate::limits::KEEP_ALIVE;
-use crate::message::{ChildInfo, Message};
+use crate::message::{ChildInfo, Message, Packet};
 use crate::rng::Rng;
 use crate::sessions::Sessions;
 use crate::time::Time;
@@ -33,6 +33,17 @@ enum Phase {
     Joining { tries: u32, retry_at: Time },
     Member { epoch: Epoch },
     Left,
+}
+
+/// What a manager's answer makes of the membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It begins.
+    Begun,
+    /// It is over: the caller closes the session and joins anew.
+    Over,
+    /// Nothing changes, or not before the next attempt.
+    Nothing,
 }
 
 impl Uplink {
@@ -61,38 +72,35 @@ impl Uplink {
         }
     }
 
-    /// The manager has answered. True if the membership begins with it.
-    pub(crate) fn handle_welcome(
+    /// Takes in what makes or ends a membership; none if the packet is of neither kind.
+    pub(crate) fn handle_answer(
         &mut self,
         now: Time,
-        nonce: u64,
-        epoch: Epoch,
+        packet: &Packet,
         sessions: &mut Sessions,
-    ) -> bool {
-        let joining = matches!(self.phase, Phase::Joining { .. });
-        if !joining || nonce != self.nonce || epoch == Epoch::NONE {
-            return false;
+    ) -> Option<Answer> {
+        if let Message::WelcomeChild { nonce, epoch } = packet.message {
+            let joining = matches!(self.phase, Phase::Joining { .. });
+            if !joining || nonce != self.nonce || epoch == Epoch::NONE {
+                return Some(Answer::Nothing);
+            }
+            self.phase = Phase::Member { epoch };
+            sessions.open(now, self.manager, epoch, epoch);
+            Some(Answer::Begun)
+        } else if let Message::RefuseChild { nonce, .. } = packet.message {
+            if nonce == self.nonce
+                && let Phase::Joining { tries, .. } = self.phase
+            {
+                let retry_at = now + RETRY_MAX;
+                self.phase = Phase::Joining { tries, retry_at };
+            }
+            Some(Answer::Nothing)
+        } else if packet.message == Message::ExpelChild {
+            let over = self.epoch() == Some(packet.from);
+            Some(if over { Answer::Over } else { Answer::Nothing })
+        } else {
+            None
         }
-        self.phase = Phase::Member { epoch };
-        sessions.open(now, self.manager, epoch, epoch);
-        true
-    }
-
-    /// The manager does not take this node now: it asks again, later.
-    pub(crate) fn handle_refusal(&mut self, now: Time, nonce: u64) {
-        if nonce == self.nonce
-            && let Phase::Joining { tries, .. } = self.phase
-        {
-            self.phase = Phase::Joining {
-                tries,
-                retry_at: now + RETRY_MAX,
-            };
-        }
-    }
-
-    /// The manager has said that an epoch is over.
-    pub(crate) fn is_expelled(&self, epoch: Epoch) -> bool {
-        self.epoch() == Some(epoch)
     }
 
     /// The manager has been silent for so long that it must have given this node up.
@@ -136,11 +144,8 @@ impl Uplink {
     }
 
     /// The child has said nothing for so long that a keep-alive is due.
-    pub(crate) fn keep_alive_at(&self, sessions: &Sessions) -> Option<Time> {
-        self.epoch()?;
-        sessions
-            .link(self.manager)
-            .map(|link| link.last_sent + SPEAK_EVERY)
+    pub(crate) fn is_quiet(&self, now: Time, sessions: &Sessions) -> bool {
+        self.keep_alive_at(sessions).is_some_and(|at| at <= now)
     }
 
     pub(crate) fn poll_timeout(&self, sessions: &Sessions) -> Option<Time> {
@@ -149,6 +154,13 @@ impl Uplink {
             Phase::Member { .. } => self.keep_alive_at(sessions).min(self.lost_at(sessions)),
             Phase::Left => None,
         }
+    }
+
+    fn keep_alive_at(&self, sessions: &Sessions) -> Option<Time> {
+        self.epoch()?;
+        sessions
+            .link(self.manager)
+            .map(|link| link.last_sent + SPEAK_EVERY)
     }
 
     fn lost_at(&self, sessions: &Sessions) -> Option<Time> {

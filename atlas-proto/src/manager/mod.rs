@@ -33,7 +33,7 @@ use crate::rng::Rng;
 use crate::sessions::{Sessions, Transmit};
 use crate::stats::Stats;
 use crate::time::Time;
-use crate::uplink::Uplink;
+use crate::uplink::{Answer, Uplink};
 
 pub use jobs::SubmitError;
 
@@ -302,20 +302,15 @@ impl Manager {
         let Some(uplink) = &mut self.uplink else {
             return;
         };
-        if let Message::WelcomeChild { nonce, epoch } = packet.message {
-            if uplink.handle_welcome(now, nonce, epoch, &mut self.sessions) {
+        match uplink.handle_answer(now, &packet, &mut self.sessions) {
+            Some(Answer::Begun) => {
                 // Versions count the reports of one membership.
                 self.reporter = Reporter::default();
                 self.report_anyway(now, parent);
             }
-        } else if let Message::RefuseChild { nonce, .. } = packet.message {
-            uplink.handle_refusal(now, nonce);
-        } else if packet.message == Message::ExpelChild {
-            if uplink.is_expelled(packet.from) {
-                self.lose_parent(now);
-            }
-        } else {
-            self.deliver(now, parent, packet);
+            Some(Answer::Over) => self.lose_parent(now),
+            Some(Answer::Nothing) => {}
+            None => self.deliver(now, parent, packet),
         }
     }
 
@@ -409,10 +404,7 @@ impl Manager {
             return;
         };
         let parent = uplink.manager();
-        if uplink
-            .keep_alive_at(&self.sessions)
-            .is_some_and(|at| at <= now)
-        {
+        if uplink.is_quiet(now, &self.sessions) {
             return self.report_anyway(now, parent);
         }
         let path = self.sessions.path(parent);

@@ -31,7 +31,7 @@ use crate::rng::Rng;
 use crate::sessions::{Sessions, Transmit};
 use crate::stats::Stats;
 use crate::time::Time;
-use crate::uplink::Uplink;
+use crate::uplink::{Answer, Uplink};
 
 use thief::Hints;
 use victim::Lending;
@@ -287,23 +287,15 @@ impl Server {
     }
 
     fn handle_manager_packet(&mut self, now: Time, packet: Packet) {
-        if let Message::WelcomeChild { nonce, epoch } = packet.message {
-            if self
-                .uplink
-                .handle_welcome(now, nonce, epoch, &mut self.sessions)
-            {
+        match self.uplink.handle_answer(now, &packet, &mut self.sessions) {
+            Some(Answer::Begun) => {
                 // Versions count the reports of one membership.
                 self.reporter = Reporter::default();
                 self.report_anyway(now);
             }
-        } else if let Message::RefuseChild { nonce, .. } = packet.message {
-            self.uplink.handle_refusal(now, nonce);
-        } else if packet.message == Message::ExpelChild {
-            if self.uplink.is_expelled(packet.from) {
-                self.start_over(now);
-            }
-        } else {
-            self.deliver(now, self.uplink.manager(), packet);
+            Some(Answer::Over) => self.start_over(now),
+            Some(Answer::Nothing) => {}
+            None => self.deliver(now, self.uplink.manager(), packet),
         }
     }
 
@@ -416,11 +408,7 @@ impl Server {
         if self.uplink.epoch().is_none() {
             return;
         }
-        let quiet = self
-            .uplink
-            .keep_alive_at(&self.sessions)
-            .is_some_and(|at| at <= now);
-        if quiet {
+        if self.uplink.is_quiet(now, &self.sessions) {
             return self.report_anyway(now);
         }
         let load = self.load_but_work();
