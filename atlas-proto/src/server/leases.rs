@@ -124,12 +124,7 @@ impl Server {
             self.sessions.close(peer);
             self.results.forget(peer);
         }
-        let jobs: Vec<JobAlias> = self.jobs.keys().copied().collect();
-        for job in jobs {
-            self.drop_job(job);
-        }
-        self.hints.clear();
-        self.steal = None;
+        self.drop_all();
         self.lending.clear();
         self.forgotten.clear();
         if self.phase == Phase::Leaving {
@@ -152,15 +147,22 @@ impl Server {
             }
         }
         self.sessions.abort_leases(now, aborted);
-        let jobs: Vec<JobAlias> = self.jobs.keys().copied().collect();
-        for job in jobs {
-            self.drop_job(job);
+        for job in self.drop_all() {
             self.end_lendings(now, job, EndStealReason::Leaving);
         }
         self.sessions
             .give_back(now, returned, ReturnReason::Retreat);
+    }
+
+    /// Forgets all jobs, and whom to ask for more of their closures. Gives the jobs.
+    fn drop_all(&mut self) -> Vec<JobAlias> {
         self.hints.clear();
         self.steal = None;
+        let jobs: Vec<JobAlias> = self.jobs.keys().copied().collect();
+        for &job in &jobs {
+            self.drop_job(job);
+        }
+        jobs
     }
 
     fn remember_forgotten(&mut self, peer: NodeId, epoch: Epoch) {
@@ -177,11 +179,8 @@ impl Server {
     fn handle_finished(&mut self, job: JobAlias, ticket: Ticket, finished: Finished) {
         let id = EntryId(ticket.0);
         let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
-        let entry = match self.ledger.entry(id).is_some_and(runs) {
-            true => self.ledger.remove(id),
-            false => None,
-        };
-        match entry {
+        let runs = self.ledger.entry(id).is_some_and(runs);
+        match runs.then(|| self.ledger.remove(id)).flatten() {
             Some(entry) => self.deliver_result(&entry, finished.bounded()),
             None => self.stats.results_late += 1,
         }
