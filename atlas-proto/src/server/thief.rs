@@ -4,8 +4,6 @@
 //! (Mitzenmacher, 2001: two choices are almost as good as knowing all). When the names are used up it tells its
 //! manager again that it is hungry, and waits: the manager names others as soon as there are any.
 
-use std::time::Duration;
-
 use super::{Server, Steal};
 use crate::cost::{work_min, work_min_per_kib};
 use crate::ids::{Epoch, NodeId, RequestId};
@@ -151,11 +149,6 @@ impl Server {
         }
         None
     }
-}
-
-/// What is expected of `closures` closures together.
-pub(super) fn times(each: Duration, closures: u32) -> Duration {
-    each.saturating_mul(closures)
 }
 
 /// Beside a closure of so many round trips, waiting for one is lost in the noise.

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use super::thief::times;
 use super::{Phase, Server};
 use crate::cost::repays;
 use crate::engine::{EngineCommand, ReadyRun};
@@ -348,12 +347,12 @@ impl Server {
         let (mut listed, mut youngest) = (0_u32, Duration::ZERO);
         for run in &state.load.oldest {
             youngest = state.model.expected(run.kind);
-            in_engine = in_engine.saturating_add(times(youngest, run.closures));
+            in_engine = in_engine.saturating_add(youngest.saturating_mul(run.closures));
             listed = listed.saturating_add(run.closures);
         }
         // The engine lists its oldest only; the others are younger, so smaller.
         let rest = state.load.ready.saturating_sub(listed);
-        in_engine = in_engine.saturating_add(times(youngest / 2, rest));
+        in_engine = in_engine.saturating_add((youngest / 2).saturating_mul(rest));
         let (mut sampled, mut work) = (0, Duration::ZERO);
         for id in self.ledger.ready(job).take(QUEUE_SAMPLE) {
             sampled += 1;
@@ -363,7 +362,7 @@ impl Server {
         let in_queue = if sampled == 0 {
             work
         } else {
-            times(work / sampled, queued)
+            (work / sampled).saturating_mul(queued)
         };
         in_engine.saturating_add(in_queue)
     }

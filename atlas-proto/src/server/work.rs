@@ -184,6 +184,7 @@ impl Server {
 
     /// Gives each job its share of the workers, where that has changed.
     pub(super) fn share_workers(&mut self) {
+        // As nearly always, one job has them all: there is nothing to look at.
         if let Some(only) = self.jobs.values().next()
             && self.jobs.len() == 1
             && only.workers == self.config.workers
@@ -259,14 +260,13 @@ impl Server {
     }
 }
 
-/// Divides `workers` among jobs with these demands: equally, but nobody gets more than it demands while another
-/// lacks. What nobody demands goes to those that demand most; a job with no demand keeps none.
+/// Divides `workers` among jobs with these demands: equally, but nobody gets more than it demands. What nobody demands
+/// is left over; a job that is alone gets all, whatever it demands.
 fn equal_shares(workers: u32, demands: BTreeMap<JobAlias, u32>) -> BTreeMap<JobAlias, u32> {
-    let mut shares: BTreeMap<JobAlias, u32> = demands.keys().map(|&job| (job, 0)).collect();
-    if let [only] = demands.keys().collect::<Vec<_>>()[..] {
-        shares.insert(*only, workers);
-        return shares;
+    if demands.len() == 1 {
+        return demands.into_keys().map(|job| (job, workers)).collect();
     }
+    let mut shares: BTreeMap<JobAlias, u32> = demands.keys().map(|&job| (job, 0)).collect();
     for _ in 0..workers {
         let lacking = demands
             .iter()
@@ -296,6 +296,7 @@ mod tests {
     fn jobs_share_workers_equally_up_to_their_demand() {
         assert_eq!(shares(4, &[0]), [4]);
         assert_eq!(shares(4, &[9, 9]), [2, 2]);
+        assert_eq!(shares(4, &[1, 1]), [1, 1]);
         assert_eq!(shares(4, &[1, 9]), [1, 3]);
         assert_eq!(shares(4, &[0, 9]), [0, 4]);
         assert_eq!(shares(2, &[5, 5, 5]), [1, 1, 0]);
