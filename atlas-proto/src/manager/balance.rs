@@ -126,9 +126,10 @@ impl Manager {
             return false;
         };
         let hinted = child.hinted;
-        let rich = self.children.iter().filter(|(node, child)| {
-            **node != thief && child.is_server() && child.is_usable() && child.load.surplus > 0
-        });
+        let rich = self
+            .children
+            .iter()
+            .filter(|(node, child)| **node != thief && child.is_server() && child.has_surplus());
         let mut peers: Vec<(PeerHint, u64)> = rich
             .map(|(&peer, child)| {
                 (

@@ -70,9 +70,14 @@ impl Child {
         self.load.workers > 0 && !self.suspected
     }
 
+    /// Siblings may be sent to it.
+    pub(super) fn has_surplus(&self) -> bool {
+        self.is_usable() && self.load.surplus > 0
+    }
+
     /// It may be asked for closures.
     pub(super) fn is_rich(&self) -> bool {
-        self.is_usable() && self.load.surplus > 0 && self.asked < ASKS_PER_CHILD_MAX
+        self.has_surplus() && self.asked < ASKS_PER_CHILD_MAX
     }
 
     pub(super) fn admits(&self, spec: &JobSpec) -> bool {
@@ -172,14 +177,7 @@ impl Manager {
         for sibling in self.children.values_mut() {
             sibling.refused_by.remove(&node);
         }
-        for id in self.ledger.lent_to_peer(node) {
-            self.stats.closures_requeued += 1;
-            self.ledger.requeue(id);
-        }
-        self.abort(now, self.ledger.borrowed_from_peer(node));
-        for job in self.jobs.originating_at(node) {
-            self.end_job(now, job);
-        }
+        self.void_leases(now, node);
     }
 
     /// Looks who is silent, and speaks to whom it has been silent itself.
@@ -226,18 +224,23 @@ impl Manager {
         self.results.forget(parent);
         self.jobs.forget_link(parent);
         self.relays.clear();
-        for id in self.ledger.lent_to_peer(parent) {
-            self.stats.closures_requeued += 1;
-            self.ledger.requeue(id);
-        }
-        self.abort(now, self.ledger.borrowed_from_peer(parent));
-        for job in self.jobs.originating_at(parent) {
-            self.end_job(now, job);
-        }
+        self.void_leases(now, parent);
         for ask in self.asks.values_mut() {
             if matches!(ask.purpose, Purpose::Relay(_)) {
                 ask.purpose = Purpose::Keep;
             }
+        }
+    }
+
+    /// The session with a neighbour is over: what it had is ready again, what came from it is not wanted any more.
+    fn void_leases(&mut self, now: Time, peer: NodeId) {
+        for id in self.ledger.lent_to_peer(peer) {
+            self.stats.closures_requeued += 1;
+            self.ledger.requeue(id);
+        }
+        self.abort(now, self.ledger.borrowed_from_peer(peer));
+        for job in self.jobs.originating_at(peer) {
+            self.end_job(now, job);
         }
     }
 
@@ -282,6 +285,11 @@ impl Manager {
         }
         let fed = u32::try_from(work.as_nanos() / horizon.as_nanos()).unwrap_or(u32::MAX);
         workers.saturating_sub(fed)
+    }
+
+    /// It is a server of this domain.
+    pub(super) fn is_server(&self, node: NodeId) -> bool {
+        self.children.get(&node).is_some_and(Child::is_server)
     }
 
     /// Tells all servers of this domain.

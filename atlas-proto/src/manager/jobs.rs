@@ -262,11 +262,7 @@ impl Jobs {
 impl Manager {
     /// This domain's alias for what a neighbour calls `alias`. Servers use it themselves.
     pub(super) fn resolve_job(&self, peer: NodeId, alias: JobAlias) -> Option<JobAlias> {
-        let is_server = self
-            .children
-            .get(&peer)
-            .is_some_and(super::Child::is_server);
-        if is_server {
+        if self.is_server(peer) {
             self.jobs.spec(alias).map(|_| alias)
         } else {
             self.jobs.resolve(peer, alias)
@@ -294,11 +290,7 @@ impl Manager {
             self.ledger.remove(id);
         }
         for (peer, alias) in self.jobs.links(job) {
-            let is_server = self
-                .children
-                .get(&peer)
-                .is_some_and(super::Child::is_server);
-            if !is_server && !self.jobs.came_from(job, peer) {
+            if !self.is_server(peer) && !self.jobs.came_from(job, peer) {
                 self.sessions
                     .send(now, peer, Message::EndJob { job: alias });
             }

@@ -213,11 +213,7 @@ impl Manager {
         if !self.ledger.has_room(closures, bytes) {
             return Err(ReturnReason::NoRoom);
         }
-        let is_server = self
-            .children
-            .get(&lender)
-            .is_some_and(super::Child::is_server);
-        let local = if is_server {
+        let local = if self.is_server(lender) {
             // A server knows no job but through this manager: this one is over.
             self.resolve_job(lender, job.alias)
         } else {

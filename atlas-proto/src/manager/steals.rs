@@ -51,13 +51,7 @@ impl Manager {
         request: RequestId,
         terms: &StealTerms,
     ) {
-        let allowed =
-            |to: &crate::message::Destination| self.config.policy.allows_outflow(&to.domain);
-        let victims = match terms.destination.as_ref().is_none_or(allowed) {
-            true => self.victims_for(terms),
-            false => Err(EndStealReason::Policy),
-        };
-        let victims = match victims {
+        let victims = match self.victims_for(terms) {
             Ok(victims) => victims,
             Err(reason) => return self.end_steal(now, parent, request, reason),
         };
@@ -235,6 +229,11 @@ impl Manager {
 
     /// The children to ask, each with its part of the terms.
     fn victims_for(&self, terms: &StealTerms) -> Result<Vec<(NodeId, StealTerms)>, EndStealReason> {
+        if let Some(to) = &terms.destination
+            && !self.config.policy.allows_outflow(&to.domain)
+        {
+            return Err(EndStealReason::Policy);
+        }
         let rich = self.children.iter().filter(|(_, child)| child.is_rich());
         let mut rich: Vec<_> = rich
             .map(|(&node, child)| (node, child.load.surplus_work))
