@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use atlas_proto::engine::{EngineCommand, EngineEvent};
 use atlas_proto::ids::{EngineLease, JobAlias, RequestId, Ticket};
-use atlas_proto::job::{Closure, Finished, JobSpec, Outcome};
+use atlas_proto::job::{Closure, Finished, Outcome};
 use atlas_proto::time::Time;
 use atlas_sim::engine::{Trees, VirtualEngine};
 use atlas_sim::workload::{Tree, Workload, WorkloadConfig, decode_result, kind_at};
-use bytes::Bytes;
+use atlas_sim::world::job_spec;
 use proptest::prelude::*;
 
 proptest! {
@@ -22,7 +22,7 @@ proptest! {
 
     #[test]
     fn engines_that_exchange_closures_give_the_sequential_result(
-        shape in prop::sample::select(&SHAPES),
+        shape in prop::sample::select(&Workload::ALL),
         seed in 0..1000_u64,
         engines in prop::collection::vec((1..5_u32, 0.2..3.0), 2..5),
         steps in prop::collection::vec(step(), 0..120),
@@ -104,7 +104,8 @@ struct Pool {
 
 impl Pool {
     fn new(tree: &Arc<Tree>, engines: &[(u32, f64)]) -> Self {
-        let trees = Arc::new(Trees::from([(ARTIFACT, Arc::clone(tree))]));
+        let spec = job_spec();
+        let trees = Arc::new(Trees::from([(spec.artifact, Arc::clone(tree))]));
         let engine =
             |&(workers, speed): &(u32, f64)| VirtualEngine::new(Arc::clone(&trees), workers, speed);
         let mut pool = Self {
@@ -117,13 +118,8 @@ impl Pool {
             root: None,
         };
         for (at, &(workers, _)) in engines.iter().enumerate() {
-            pool.command(
-                at,
-                EngineCommand::Start {
-                    job: JOB,
-                    spec: spec(),
-                },
-            );
+            let spec = Arc::clone(&spec);
+            pool.command(at, EngineCommand::Start { job: JOB, spec });
             pool.command(at, EngineCommand::SetWorkers { job: JOB, workers });
         }
         let closure = Closure {
@@ -327,25 +323,5 @@ fn tree(shape: Workload, seed: u64) -> Arc<Tree> {
     }))
 }
 
-fn spec() -> Arc<JobSpec> {
-    let origin = serde_json::from_str("\"example.org\"").expect("a domain");
-    let options = Bytes::new();
-    Arc::new(JobSpec {
-        origin,
-        engine: "virtual".into(),
-        artifact: ARTIFACT,
-        options,
-    })
-}
-
 const JOB: JobAlias = JobAlias(1);
 const ROOT: Ticket = Ticket(1);
-const ARTIFACT: [u8; 32] = [1; 32];
-const SHAPES: [Workload; 6] = [
-    Workload::Uts,
-    Workload::UtsBinomial,
-    Workload::Balanced,
-    Workload::Skewed,
-    Workload::Flat,
-    Workload::Chain,
-];

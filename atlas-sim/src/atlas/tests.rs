@@ -1,14 +1,10 @@
 use super::*;
 use crate::network::{Cut, CutWhat};
-use crate::report::{JobReport, Report};
-use crate::scenario::tests::small;
+use crate::report::JobReport;
+use crate::scenario::tests::{run, small};
 use crate::scenario::{Border, Policy as Who, Speeds};
 use crate::workload::Workload;
-use crate::world::{Observer, World, simulate};
-
-fn run(scenario: &Scenario) -> Report {
-    simulate(scenario, None, &mut |_| {}).unwrap()
-}
+use crate::world::{Observer, World};
 
 fn run_job(scenario: &Scenario) -> JobReport {
     let report = run(scenario);
@@ -27,14 +23,7 @@ fn fault(at_s: u64, server: u32, kind: FaultKind) -> Fault {
 
 #[test]
 fn every_shape_gets_its_sequential_result_over_the_wire_form() {
-    for shape in [
-        Workload::Uts,
-        Workload::UtsBinomial,
-        Workload::Balanced,
-        Workload::Skewed,
-        Workload::Flat,
-        Workload::Chain,
-    ] {
+    for shape in Workload::ALL {
         let job = run_job(&small(Who::Atlas, shape));
         assert!(
             job.rerun_work_s < 1e-6 && job.efficiency <= 1.0,

@@ -1,28 +1,14 @@
 use super::*;
-use crate::report::Report;
-use crate::scenario::tests::small;
+use crate::scenario::tests::{run, small};
 use crate::scenario::{Policy, Scenario, Speeds};
 use crate::workload::Workload;
-use crate::world::simulate;
 
 const ALL: [Policy; 3] = [Policy::Random, Policy::Crs, Policy::Central];
-const SHAPES: [Workload; 6] = [
-    Workload::Uts,
-    Workload::UtsBinomial,
-    Workload::Balanced,
-    Workload::Skewed,
-    Workload::Flat,
-    Workload::Chain,
-];
-
-fn run(scenario: &Scenario) -> Report {
-    simulate(scenario, None, &mut |_| {}).unwrap()
-}
 
 #[test]
 fn every_baseline_gets_the_sequential_result_of_every_shape() {
     for policy in ALL {
-        for shape in SHAPES {
+        for shape in Workload::ALL {
             let report = run(&small(policy, shape));
             let job = report.job.clone().unwrap();
             assert!(

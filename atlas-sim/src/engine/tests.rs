@@ -13,7 +13,7 @@ use machine::{JOB, Machine, ROOT, config, ms, result, spec, tree};
 
 #[test]
 fn every_shape_gives_the_sequential_result_with_one_worker_and_with_four() {
-    for shape in SHAPES {
+    for shape in Workload::ALL {
         let tree = tree(shape, 20_000);
         let expected = tree.sequential();
         for workers in [1, 4] {
@@ -218,7 +218,7 @@ fn two_runs_are_equal() {
 
 #[test]
 fn wakes_miss_nothing_that_frequent_looks_would_see() {
-    for shape in SHAPES {
+    for shape in Workload::ALL {
         let tree = tree(shape, 10_000);
         let told = |step: Option<Duration>| {
             let mut machine = Machine::new(&tree, 3, 1.0);
@@ -370,12 +370,3 @@ fn all_work_is_measured_once_for_the_root_and_once_for_each_closure() {
     assert!(works.values().is_sorted_by(|above, below| above >= below));
     assert_eq!(finished, tree.sequential().nodes);
 }
-
-const SHAPES: [Workload; 6] = [
-    Workload::Uts,
-    Workload::UtsBinomial,
-    Workload::Balanced,
-    Workload::Skewed,
-    Workload::Flat,
-    Workload::Chain,
-];

@@ -124,7 +124,9 @@ const SPEED_SALT: u64 = 0x7f4a_7c15_9e37_79b9;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::report::Report;
     use crate::workload::Workload;
+    use crate::world::simulate;
 
     /// Eight servers in two levels, and a tree of a thousand closures.
     pub(crate) fn small(policy: Policy, shape: Workload) -> Scenario {
@@ -153,6 +155,10 @@ pub(crate) mod tests {
             steps_after_heal_max: None,
             wire: true,
         }
+    }
+
+    pub(crate) fn run(scenario: &Scenario) -> Report {
+        simulate(scenario, None, &mut |_| {}).unwrap()
     }
 
     #[test]

@@ -47,17 +47,7 @@ impl Scenario {
 
 /// From 50 to 2,000 closures, and work for the time of the faults.
 fn workload(rng: &mut Rng, workers: u32, seed: u64) -> WorkloadConfig {
-    let shape = pick(
-        rng,
-        [
-            Workload::Uts,
-            Workload::UtsBinomial,
-            Workload::Balanced,
-            Workload::Skewed,
-            Workload::Flat,
-            Workload::Chain,
-        ],
-    );
+    let shape = pick(rng, Workload::ALL);
     let closures = pick(rng, [50, 200, 500, 1000, 2000]);
     let parallel = if shape == Workload::Chain { 1 } else { workers };
     let total_work = Duration::from_secs(u64::from(between(rng, 5, 40))) * parallel;

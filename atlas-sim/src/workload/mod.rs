@@ -38,6 +38,18 @@ pub enum Workload {
     Chain,
 }
 
+impl Workload {
+    /// Every shape.
+    pub const ALL: [Self; 6] = [
+        Self::Uts,
+        Self::UtsBinomial,
+        Self::Balanced,
+        Self::Skewed,
+        Self::Flat,
+        Self::Chain,
+    ];
+}
+
 /// Which tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadConfig {

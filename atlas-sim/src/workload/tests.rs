@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_total_work_is_exact_for_every_shape() {
-    for shape in SHAPES {
+    for shape in Workload::ALL {
         for (total_us, granularity_us) in [
             (0, 10),
             (7, 10),
@@ -74,7 +74,7 @@ fn shapes_are_as_deep_as_their_names_say() {
 
 #[test]
 fn one_seed_gives_one_tree_and_another_seed_another() {
-    for shape in SHAPES {
+    for shape in Workload::ALL {
         let result = |seed| {
             Tree::new(&WorkloadConfig {
                 seed,
@@ -97,12 +97,3 @@ fn config(shape: Workload, total_us: u64, granularity_us: u64) -> WorkloadConfig
         seed: 11,
     }
 }
-
-const SHAPES: [Workload; 6] = [
-    Workload::Uts,
-    Workload::UtsBinomial,
-    Workload::Balanced,
-    Workload::Skewed,
-    Workload::Flat,
-    Workload::Chain,
-];

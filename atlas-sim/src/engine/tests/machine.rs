@@ -3,10 +3,10 @@
 use atlas_proto::engine::EngineLoad;
 use atlas_proto::ids::{EngineLease, RequestId, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
-use bytes::Bytes;
 
 use super::super::*;
 use crate::workload::{TreeNode, Workload, WorkloadConfig, decode_result, kind_at};
+use crate::world::job_spec;
 
 /// A machine whose engine serves a tree, and all that it told.
 pub(super) struct Machine {
@@ -157,13 +157,8 @@ pub(super) fn config(shape: Workload, total_us: u64) -> WorkloadConfig {
 }
 
 pub(super) fn spec(artifact: [u8; 32]) -> Arc<JobSpec> {
-    let origin = serde_json::from_str("\"example.org\"").unwrap();
-    Arc::new(JobSpec {
-        origin,
-        engine: "virtual".into(),
-        artifact,
-        options: Bytes::new(),
-    })
+    let spec = job_spec().as_ref().clone();
+    Arc::new(JobSpec { artifact, ..spec })
 }
 
 pub(super) fn ms(ms: u64) -> Time {
