@@ -44,16 +44,24 @@ fn two_servers() -> (Stage, NodeId, NodeId, NodeId) {
     let manager = stage.manager("example.edu", None);
     let first = stage.server(manager, 1);
     let second = stage.server(manager, 1);
-    stage.submit(manager);
-    stage.run_until("somebody running the root", |s| {
-        s.given(first) + s.given(second) == 1
-    });
-    let (busy, idle) = if stage.given(first) == 1 {
-        (first, second)
-    } else {
-        (second, first)
-    };
+    let (busy, idle) = submit(&mut stage, manager, first, second);
     (stage, manager, busy, idle)
+}
+
+/// A job comes to a domain of two servers: first the one that runs its root, then the other.
+fn submit(stage: &mut Stage, manager: NodeId, a: NodeId, b: NodeId) -> (NodeId, NodeId) {
+    stage.submit(manager);
+    stage.run_until("the root running", |s| s.given(a) + s.given(b) == 1);
+    if stage.given(a) == 1 { (a, b) } else { (b, a) }
+}
+
+/// The borrower is done with its closure, and the lender's engine gets this result and no other.
+fn finish_for(stage: &mut Stage, borrower: NodeId, lender: NodeId, value: u8) {
+    stage.finish(borrower, value);
+    stage.run_until("the result at the lender", |s| {
+        !s.results(lender).is_empty()
+    });
+    assert_eq!(stage.results(lender), [value]);
 }
 
 /// `cs` with one server that runs the root, and its cousin `bio` with one idle server.
@@ -109,9 +117,7 @@ fn a_hungry_server_is_told_of_its_sibling_and_steals_directly() {
         0,
         "the manager is not in between"
     );
-    stage.finish(idle, 42);
-    stage.run_until("the result at the lender", |s| !s.results(busy).is_empty());
-    assert_eq!(stage.results(busy), [42]);
+    finish_for(&mut stage, idle, busy, 42);
 }
 
 #[test]
@@ -135,9 +141,7 @@ fn a_thiefs_steal_crosses_its_victims() {
     let mut stage = Stage::new();
     let manager = stage.manager("example.edu", None);
     let (a, b) = (stage.server(manager, 2), stage.server(manager, 2));
-    stage.submit(manager);
-    stage.run_until("the root running", |s| s.given(a) + s.given(b) == 1);
-    let (first, second) = if stage.given(a) == 1 { (a, b) } else { (b, a) };
+    let (first, second) = submit(&mut stage, manager, a, b);
     stage.spawn(first, 8, 1, LONG);
     stage.run_until("the second working", |s| s.given(second) > 0);
     stage.spawn(second, 8, 2, LONG);
@@ -194,8 +198,7 @@ fn a_hungry_domain_is_fed_by_its_cousin() {
     for (from, to) in [(busy, cs), (cs, top), (top, bio), (bio, idle)] {
         assert_eq!(stage.count(from, to, is_grant), 1, "{from} lends to {to}");
     }
-    stage.finish(idle, 42);
-    stage.run_until("the result at the lender", |s| !s.results(busy).is_empty());
+    finish_for(&mut stage, idle, busy, 42);
     for (from, to) in [(idle, bio), (bio, top), (top, cs), (cs, busy)] {
         assert_eq!(
             stage.count(from, to, is_result),
@@ -203,7 +206,6 @@ fn a_hungry_domain_is_fed_by_its_cousin() {
             "{from} returns to {to}"
         );
     }
-    assert_eq!(stage.results(busy), [42]);
 }
 
 /// At each boundary a job goes by another name.
@@ -331,9 +333,7 @@ fn a_lost_result_is_sent_again() {
         lost += usize::from(is_result(m));
         is_result(m) && lost == 1
     });
-    stage.finish(idle, 42);
-    stage.run_until("the result at the lender", |s| !s.results(busy).is_empty());
-    assert_eq!(stage.results(busy), [42]);
+    finish_for(&mut stage, idle, busy, 42);
 }
 
 #[test]
@@ -385,9 +385,7 @@ fn a_domain_that_is_lost_is_replaced_by_another() {
     stage.kill(bio);
     stage.kill(idle);
     stage.run_until("the heir working", |s| s.given(heir) == 1);
-    stage.finish(heir, 7);
-    stage.run_until("the result at the lender", |s| !s.results(busy).is_empty());
-    assert_eq!(stage.results(busy), [7]);
+    finish_for(&mut stage, heir, busy, 7);
 }
 
 /// A middle server has borrowed one closure and lent on half of what came of it. It leaves: what it borrowed is
@@ -397,9 +395,7 @@ fn a_server_leaves_with_half_its_work_lent_on() {
     let mut stage = Stage::new();
     let manager = stage.manager("example.edu", None);
     let (a, b) = (stage.server(manager, 1), stage.server(manager, 1));
-    stage.submit(manager);
-    stage.run_until("the root running", |s| s.given(a) + s.given(b) == 1);
-    let (root, middle) = if stage.given(a) == 1 { (a, b) } else { (b, a) };
+    let (root, middle) = submit(&mut stage, manager, a, b);
     stage.spawn(root, 1, 1, LONG);
     stage.run_until("the middle working", |s| s.given(middle) == 1);
     let last = stage.server(manager, 1);
@@ -425,8 +421,7 @@ fn a_server_leaves_with_half_its_work_lent_on() {
     assert_eq!(stage.manager_ref(manager).children().count(), 2);
     // The last one, idle again, has taken the closure anew.
     assert_eq!((stage.ready(root), stage.given(last)), (0, 1));
-    stage.finish(last, 5);
-    stage.run_until("the result at the lender", |s| s.results(root) == [5]);
+    finish_for(&mut stage, last, root, 5);
 }
 
 #[test]
@@ -457,8 +452,7 @@ fn a_server_given_up_too_early_joins_anew() {
         s.given(idle) == 1 && s.server_ref(idle).epoch() > epoch
     });
     assert_eq!(stage.manager_ref(manager).children().count(), 2);
-    stage.finish(idle, 3);
-    stage.run_until("the result at the lender", |s| s.results(busy) == [3]);
+    finish_for(&mut stage, idle, busy, 3);
 }
 
 #[test]
