@@ -14,6 +14,9 @@
 //!     `---------------------------
 //! ```
 //!
+//! A manager also *holds* an entry for a while: what its children give for a steal of its parent's is gathered before
+//! it is lent. Held is ready, but promised, and not in the queue.
+//!
 //! So the leases of a job form a forest: each entry has one source, and a source is asked for one result.
 //! Invariants: a `Ready` entry is in its job's queue and no other is; each lease number is used once;
 //! an entry that an engine lent is always `Lent` (it goes back to the engine, not into the queue).
@@ -69,6 +72,8 @@ pub enum Source {
 pub enum State {
     /// In this node's queue.
     Ready,
+    /// Ready, but kept out of the queue for whom it is gathered for.
+    Held,
     /// In an engine of this machine.
     Running,
     /// At a peer.
@@ -231,6 +236,20 @@ impl Ledger {
         lease
     }
 
+    /// An entry that is ready is promised to somebody.
+    pub(crate) fn hold(&mut self, id: EntryId) {
+        self.change(id, State::Held);
+    }
+
+    /// Those of these entries that are still held.
+    pub(crate) fn still_held(&self, entries: Vec<EntryId>) -> Vec<EntryId> {
+        let held = |id: &EntryId| {
+            self.entry(*id)
+                .is_some_and(|entry| entry.state == State::Held)
+        };
+        entries.into_iter().filter(held).collect()
+    }
+
     /// An entry that is ready goes to the engine.
     pub(crate) fn run(&mut self, id: EntryId) {
         self.change(id, State::Running);
@@ -334,7 +353,7 @@ impl Ledger {
         self.leave_state(id, job, before);
         match state {
             State::Ready => self.enqueue(job, id),
-            State::Running => {}
+            State::Held | State::Running => {}
             State::Lent { lease, .. } => {
                 self.lent.insert(lease, id);
             }
@@ -359,7 +378,7 @@ impl Ledger {
                     self.ready.remove(&job);
                 }
             }
-            State::Running => {}
+            State::Held | State::Running => {}
             State::Lent { lease, .. } => {
                 self.lent.remove(&lease);
             }

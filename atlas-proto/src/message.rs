@@ -366,6 +366,8 @@ impl Destination {
 impl Share {
     /// All of it.
     pub const WHOLE: Self = Self(1024);
+    /// Half of it.
+    pub const HALF: Self = Self(512);
 
     /// The share of `part` beside `rest`, at least 1/1024 if `part` is not zero.
     #[must_use]
@@ -376,6 +378,13 @@ impl Share {
         }
         let share = (u64::from(part) * 1024 / whole).max(1);
         Self(u16::try_from(share).unwrap_or(1024))
+    }
+
+    /// The share that `part` is of `whole`, at most all of it.
+    #[must_use]
+    pub fn of_whole(part: Duration, whole: Duration) -> Self {
+        let share = part.as_nanos().saturating_mul(1024) / whole.as_nanos().max(1);
+        Self(u16::try_from(share.min(1024)).unwrap_or(1024))
     }
 
     /// This share of `work`.

@@ -61,7 +61,7 @@ impl Manager {
                 .is_some_and(|child| child.is_usable() && child.admits(spec))
             {
                 self.note_fed(child, entries.len());
-                self.pass_on(now, child, &entries, None);
+                self.pass_on(now, child, &entries, None, false);
             }
         }
     }

@@ -223,7 +223,7 @@ impl Manager {
         self.sessions.close(parent);
         self.results.forget(parent);
         self.jobs.forget_link(parent);
-        self.relays.clear();
+        self.drop_relays();
         self.void_leases(now, parent);
         for ask in self.asks.values_mut() {
             if matches!(ask.purpose, Purpose::Relay(_)) {

@@ -100,19 +100,21 @@ impl Manager {
     }
 
     /// Sends entries that are ready and of one job on to whom they are for: what came from there goes back, the rest
-    /// is lent. A request is not ended by it.
+    /// is lent. If the request is to be ended by it, says whether it has been: only a grant does.
     pub(super) fn pass_on(
         &mut self,
         now: Time,
         to: NodeId,
         entries: &[EntryId],
         request: Option<RequestId>,
-    ) {
+        more: bool,
+    ) -> bool {
         let (back, on) = self.ledger.part_by_lender(entries, to);
         let returned = self.ledger.undo(&back);
         self.sessions
             .give_back(now, returned, ReturnReason::Asked { request });
-        self.lend(now, to, &on, request, request.is_some());
+        self.lend(now, to, &on, request, more);
+        !more && !on.is_empty()
     }
 
     /// Entries by their job.

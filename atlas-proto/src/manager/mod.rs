@@ -228,6 +228,7 @@ impl Manager {
             self.sessions.poll_timeout(),
             uplink,
             self.results.poll_timeout(),
+            self.gathering_timeout(),
             self.reporter.poll_timeout().filter(|_| member),
             self.children_timeout(),
         ];
@@ -391,6 +392,7 @@ impl Manager {
             }
         }
         self.balance(now);
+        self.send_gathered(now);
         self.results.flush(now, &mut self.sessions);
         self.report(now);
     }

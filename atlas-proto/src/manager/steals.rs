@@ -1,8 +1,11 @@
 //! Steals that go through a manager: those that it asks for on behalf of a hungry child, and those that its
 //! parent asks for, which it passes on to its children with surplus.
 //!
-//! A steal that is passed on keeps its share: each child gives that part of its own surplus. The work that makes
-//! the move worth while is divided among them.
+//! A steal that is passed on is for a share of what all children have. It is asked of the richest of them, of each
+//! the same part of its own surplus: as much as makes up for those who are not asked, but no more than half beyond
+//! the share itself, since the siblings of who is left with nothing would steal next. The work that makes the move
+//! worth while is divided among them. What they give is gathered on its way up: a steal that was passed
+//! on at each of several levels is answered by one grant rather than by one for each server that gave something.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +13,8 @@ use std::time::Duration;
 use super::Manager;
 use crate::ids::{NodeId, RequestId};
 use crate::ledger::EntryId;
-use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, StealTerms};
+use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, Share, StealTerms};
+use crate::path::Path;
 use crate::time::Time;
 
 /// A steal that this manager has asked a child for.
@@ -38,6 +42,9 @@ pub(super) struct Relay {
     request: RequestId,
     waiting: BTreeSet<RequestId>,
     granted: bool,
+    /// What was given for it and is held until all have answered, or until it is due.
+    gathered: Vec<EntryId>,
+    due: Option<Time>,
     /// Why nothing was granted, if all who were asked say the same.
     refused: Option<EndStealReason>,
 }
@@ -66,6 +73,8 @@ impl Manager {
                 request,
                 waiting,
                 granted: false,
+                gathered: Vec::new(),
+                due: None,
                 refused: None,
             },
         );
@@ -121,10 +130,12 @@ impl Manager {
                 else {
                     return;
                 };
-                relay.granted |= !entries.is_empty();
-                let request = relay.request;
-                for (_, entries) in self.by_job(entries) {
-                    self.pass_on(now, parent, &entries, Some(request));
+                if !entries.is_empty() {
+                    let gap = gathering_gap(self.sessions.path(parent));
+                    relay.granted = true;
+                    relay.due.get_or_insert(now + gap);
+                    relay.gathered.extend(entries);
+                    entries.iter().for_each(|&id| self.ledger.hold(id));
                 }
             }
             Purpose::Keep => {}
@@ -202,6 +213,7 @@ impl Manager {
         relay.waiting.remove(&request);
         if relay.waiting.is_empty()
             && let (Some(relay), Some(parent)) = (self.relays.remove(&number), self.parent())
+            && !self.relay(now, parent, relay.request, relay.gathered, false)
         {
             let refused = relay.refused.unwrap_or(EndStealReason::NoSurplus);
             let reason = if relay.granted {
@@ -210,6 +222,56 @@ impl Manager {
                 refused
             };
             self.end_steal(now, parent, relay.request, reason);
+        }
+    }
+
+    /// Sends what has been gathered long enough for steals that are not over.
+    pub(super) fn send_gathered(&mut self, now: Time) {
+        let Some(parent) = self.parent() else {
+            return;
+        };
+        let mut due = Vec::new();
+        for relay in self.relays.values_mut() {
+            if relay.due.is_some_and(|due| due <= now) {
+                relay.due = None;
+                due.push((relay.request, std::mem::take(&mut relay.gathered)));
+            }
+        }
+        for (request, gathered) in due {
+            self.relay(now, parent, request, gathered, true);
+        }
+    }
+
+    /// When [`Manager::send_gathered`] has something to do.
+    pub(super) fn gathering_timeout(&self) -> Option<Time> {
+        self.relays.values().filter_map(|relay| relay.due).min()
+    }
+
+    /// Sends what was gathered; says whether that ended the steal.
+    fn relay(
+        &mut self,
+        now: Time,
+        parent: NodeId,
+        request: RequestId,
+        gathered: Vec<EntryId>,
+        more: bool,
+    ) -> bool {
+        let jobs = self.by_job(&self.ledger.still_held(gathered));
+        let mut rest = jobs.len();
+        let mut ended = false;
+        for (_, entries) in jobs {
+            rest -= 1;
+            ended = self.pass_on(now, parent, &entries, Some(request), more || rest > 0);
+        }
+        ended
+    }
+
+    /// Nobody waits for the parent's steals any more: what was held for them is anybody's.
+    pub(super) fn drop_relays(&mut self) {
+        for relay in std::mem::take(&mut self.relays).into_values() {
+            for id in self.ledger.still_held(relay.gathered) {
+                self.ledger.requeue(id);
+            }
         }
     }
 
@@ -248,21 +310,31 @@ impl Manager {
             return Err(EndStealReason::NotWorthMoving);
         }
         let least = total / u32::try_from(rich.len()).unwrap_or(u32::MAX) / SMALL_PART;
-        let part = |work: Duration| {
-            let part = work.as_secs_f64() / total.as_secs_f64() / f64::from(STALENESS);
-            let work_min = needed.as_secs_f64() * part.min(1.0);
+        rich.sort_by_key(|(_, work)| std::cmp::Reverse(*work));
+        rich.truncate(VICTIMS_MAX);
+        let works = rich.iter().map(|(_, work)| *work);
+        let asked = works.fold(Duration::ZERO, Duration::saturating_add);
+        let part = Share::of_whole(terms.share.of_work(total), asked);
+        let share = part.min(Share::HALF).max(terms.share);
+        let terms_for = |work: Duration| {
+            let of_all = work.as_secs_f64() / total.as_secs_f64() / f64::from(STALENESS);
+            let work_min = needed.as_secs_f64() * of_all.min(1.0);
             StealTerms {
+                share,
                 work_min: Duration::try_from_secs_f64(work_min).unwrap_or(needed),
                 ..terms.clone()
             }
         };
-        rich.sort_by_key(|(_, work)| std::cmp::Reverse(*work));
-        rich.truncate(VICTIMS_MAX);
         let worthy = rich
             .into_iter()
             .filter(|(_, work)| *work >= least && !work.is_zero());
-        Ok(worthy.map(|(node, work)| (node, part(work))).collect())
+        Ok(worthy.map(|(node, work)| (node, terms_for(work))).collect())
     }
+}
+
+/// For so long a grant waits for others to go with it: the way itself takes half of it.
+fn gathering_gap(path: Path) -> Duration {
+    path.latency.saturating_mul(2).min(GATHERING_MAX)
 }
 
 /// A child with less than this part of the average surplus is not asked.
@@ -272,3 +344,5 @@ const SMALL_PART: u32 = 4;
 const VICTIMS_MAX: usize = 3;
 /// What a child has now may be this many times less than what it reported.
 const STALENESS: u32 = 2;
+/// Nobody is kept waiting for longer.
+const GATHERING_MAX: Duration = Duration::from_millis(100);

@@ -248,7 +248,7 @@ impl Server {
                 continue;
             };
             match entry.state {
-                State::Ready => {}
+                State::Ready | State::Held => {}
                 State::Running => {
                     self.commands.push_back(EngineCommand::Abort {
                         job: entry.job,

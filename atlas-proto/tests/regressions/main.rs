@@ -124,6 +124,34 @@ fn grant(alias: JobAlias, leases: &[u64], bytes: usize) -> Message {
     }
 }
 
+/// An answer to a steal.
+fn grant_for(request: RequestId, leases: &[u64], more: bool) -> Message {
+    match grant(JobAlias(1), leases, 8) {
+        Message::GrantClosures {
+            job,
+            closures,
+            load,
+            ..
+        } => Message::GrantClosures {
+            request: Some(request),
+            more,
+            load,
+            job,
+            closures,
+        },
+        other => other,
+    }
+}
+
+/// The answer of who has nothing to give.
+fn nothing(request: RequestId) -> Message {
+    Message::EndSteal {
+        request,
+        reason: EndStealReason::NoSurplus,
+        load: Load::default(),
+    }
+}
+
 fn spec() -> Arc<JobSpec> {
     Arc::new(JobSpec {
         origin: "lab.cs.example.edu".parse().unwrap(),

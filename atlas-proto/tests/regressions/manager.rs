@@ -38,8 +38,34 @@ impl TheManager {
 
     fn server(&mut self, node: NodeId, load: Load) {
         let child = ChildInfo::Server { workers: 4 };
+        self.child(node, child, load);
+    }
+
+    fn sub_domain(&mut self, node: NodeId, domain: &str, load: Load) {
+        let child = ChildInfo::Manager {
+            domain: domain.parse().unwrap(),
+            inflow: Policy::default().inflow().to_vec(),
+        };
+        self.child(node, child, load);
+    }
+
+    fn child(&mut self, node: NodeId, child: ChildInfo, load: Load) {
         self.hear(node, Message::JoinDomain { nonce: 1, child });
         self.hear(node, Message::ReportLoad(load));
+    }
+
+    /// Two sub-domains with work, which the parent has asked for: the questions to them.
+    fn asked_for_both(&mut self) -> Vec<(NodeId, RequestId)> {
+        self.sub_domain(FIRST, "lab.cs.example.edu", rich(1));
+        self.sub_domain(SECOND, "sys.cs.example.edu", rich(1));
+        let questions = |(to, message)| match message {
+            Message::RequestSteal { request, .. } => Some((to, request)),
+            _ => None,
+        };
+        let sent = self.hear(ABOVE, steal(5));
+        let asked: Vec<_> = sent.into_iter().filter_map(questions).collect();
+        assert_eq!(asked.len(), 2, "both are asked");
+        asked
     }
 
     fn epoch_of(&self, node: NodeId) -> Epoch {
@@ -260,4 +286,70 @@ fn regression_the_reports_of_a_new_membership_count_from_one() {
         _ => None,
     });
     assert_eq!(versions, Some(1));
+}
+
+/// A steal passed on at each of several levels was answered by as many grants as there were servers that gave.
+#[test]
+fn regression_what_children_give_for_one_steal_goes_up_together() {
+    let mut manager = TheManager::new();
+    let asked = manager.asked_for_both();
+    let ((one, request), (other, other_request)) = (asked[0], asked[1]);
+    let sent = manager.hear(one, grant_for(request, &[1], true));
+    assert_eq!(grants(&sent), 0, "more is to come");
+    let sent = manager.hear(one, grant_for(request, &[2, 3], false));
+    assert_eq!(grants(&sent), 0, "the other has not answered");
+    let sent = manager.hear(other, nothing(other_request));
+    let (to, given) = match &sent[..] {
+        [(to, Message::GrantClosures { closures, more, .. })] => (*to, (closures.len(), *more)),
+        other => panic!("one grant ends the steal: {other:?}"),
+    };
+    assert_eq!((to, given), (ABOVE, (3, false)));
+}
+
+#[test]
+fn regression_what_was_gathered_does_not_wait_for_a_child_that_is_silent() {
+    let mut manager = TheManager::new();
+    let asked = manager.asked_for_both();
+    let (child, request) = asked[0];
+    assert_eq!(
+        grants(&manager.hear(child, grant_for(request, &[1, 2], false))),
+        0
+    );
+    let due = manager.manager.poll_timeout().expect("it is due");
+    assert!(due <= NOW + Duration::from_millis(100));
+    manager.manager.handle_timeout(due);
+    let sent = manager.sent();
+    assert_eq!(
+        (grants(&sent), ends(&sent)),
+        (1, vec![]),
+        "the steal goes on"
+    );
+    let (child, request) = asked[1];
+    let sent = manager.hear(child, nothing(request));
+    assert_eq!(
+        ends(&sent),
+        [(ABOVE, RequestId(5), EndStealReason::Done)],
+        "something was given"
+    );
+}
+
+/// What is held for a parent that is gone would be held for ever.
+#[test]
+fn regression_what_was_gathered_for_a_lost_parent_feeds_the_next_hungry_child() {
+    let mut manager = TheManager::new();
+    let (child, request) = manager.asked_for_both()[0];
+    manager.hear(child, grant_for(request, &[1, 2], false));
+    let other = if child == FIRST { SECOND } else { FIRST };
+    manager.hear(
+        other,
+        Message::ReportLoad(Load {
+            version: 2,
+            ..hungry(4)
+        }),
+    );
+    let sent = manager.hear(ABOVE, Message::ExpelChild);
+    let fed = sent
+        .iter()
+        .filter(|(to, message)| *to == other && matches!(message, Message::GrantClosures { .. }));
+    assert_eq!(fed.count(), 1, "{sent:?}");
 }
