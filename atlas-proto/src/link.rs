@@ -162,8 +162,13 @@ impl Link {
         if full || self.early.contains_key(&packet.seq) {
             return;
         }
-        self.early_bytes += bytes;
-        self.early.insert(packet.seq, packet.message);
+        if ahead > 1 {
+            self.early_bytes += bytes;
+            self.early.insert(packet.seq, packet.message);
+            return;
+        }
+        self.received = packet.seq;
+        delivered.push(packet.message);
         while let Some(next) = self.received.checked_add(1)
             && let Some(message) = self.early.remove(&next)
         {
