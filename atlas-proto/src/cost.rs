@@ -14,7 +14,6 @@
 //! [`WORTH_LATENCY`] times the latency of work when all is shared: then the delay is small beside the time that the
 //! closures would have waited where they were.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::Measured;
@@ -22,6 +21,7 @@ use crate::job::{Closure, ClosureKind};
 use crate::limits::KINDS_MAX;
 use crate::message::StealTerms;
 use crate::path::Path;
+use crate::sorted::SortedMap;
 
 /// Work must be this many times what moving it costs.
 pub const WORTH: u32 = 100;
@@ -41,7 +41,7 @@ pub const WORTH_LATENCY: u32 = 3;
 /// What was measured of one job's closures.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CostModel {
-    kinds: BTreeMap<ClosureKind, Seen>,
+    kinds: SortedMap<ClosureKind, Seen>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,12 +74,10 @@ impl CostModel {
         if let Some(seen) = self.kinds.get(&kind) {
             return seen.mean();
         }
-        let shallowest = ClosureKind {
-            task: kind.task,
-            depth: 0,
-        };
-        let shallower = self.kinds.range(shallowest..kind).next_back();
-        shallower.map_or(Duration::ZERO, |(_, seen)| seen.mean() / 2)
+        let shallower = self.kinds.before(&kind);
+        shallower
+            .filter(|(known, _)| known.task == kind.task)
+            .map_or(Duration::ZERO, |(_, seen)| seen.mean() / 2)
     }
 
     /// The work of the smallest kind of closure; none if nothing is known.
@@ -92,7 +90,7 @@ impl CostModel {
         if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&kind) {
             return None;
         }
-        Some(self.kinds.entry(kind).or_default())
+        Some(self.kinds.get_or_insert_with(kind, Seen::default))
     }
 }
 
