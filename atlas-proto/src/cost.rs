@@ -49,6 +49,8 @@ struct Seen {
     work: Duration,
     finished: u32,
     told: Duration,
+    /// What follows from the others: it is asked for much more often than they change.
+    mean: Duration,
 }
 
 impl CostModel {
@@ -57,6 +59,7 @@ impl CostModel {
         if let Some(seen) = self.seen(sample.kind) {
             seen.work = seen.work.saturating_add(sample.work);
             seen.finished = seen.finished.saturating_add(sample.finished);
+            seen.estimate();
         }
     }
 
@@ -66,24 +69,25 @@ impl CostModel {
             && let Some(seen) = self.seen(closure.kind)
         {
             seen.told = closure.expected;
+            seen.estimate();
         }
     }
 
     /// The work expected in a closure and all that descends from it; zero if nothing is known.
     pub(crate) fn expected(&self, kind: ClosureKind) -> Duration {
         if let Some(seen) = self.kinds.get(&kind) {
-            return seen.mean();
+            return seen.mean;
         }
         let shallower = self.kinds.before(&kind);
         shallower
             .filter(|(known, _)| known.task == kind.task)
-            .map_or(Duration::ZERO, |(_, seen)| seen.mean() / 2)
+            .map_or(Duration::ZERO, |(_, seen)| seen.mean / 2)
     }
 
     /// The work of the smallest kind of closure; none if nothing is known.
     pub(crate) fn smallest(&self) -> Option<Duration> {
         let known = self.kinds.values().filter(|seen| seen.finished > 0);
-        known.map(|seen| seen.mean()).min()
+        known.map(|seen| seen.mean).min()
     }
 
     fn seen(&mut self, kind: ClosureKind) -> Option<&mut Seen> {
@@ -95,9 +99,10 @@ impl CostModel {
 }
 
 impl Seen {
-    fn mean(self) -> Duration {
+    fn estimate(&mut self) {
         let bound = if self.finished == 0 { UNFINISHED } else { 1 };
-        self.work.saturating_mul(bound).saturating_add(self.told) / self.finished.saturating_add(1)
+        let seen = self.work.saturating_mul(bound).saturating_add(self.told);
+        self.mean = seen / self.finished.saturating_add(1);
     }
 }
 
