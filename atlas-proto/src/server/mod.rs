@@ -272,11 +272,11 @@ impl Server {
             return Load::default();
         }
         let (idle, ready) = (self.idle_workers(), self.ready_closures());
-        let soon = u32::from(idle == 0 && ready == 0 && self.works_ahead());
         let hungry = if self.is_served() {
             0
         } else {
-            idle.saturating_sub(ready) + soon
+            let soon = idle == 0 && ready == 0 && self.works_ahead();
+            idle.saturating_sub(ready) + u32::from(soon)
         };
         let (workers, surplus) = (self.config.workers, ready.saturating_sub(idle));
         Load {
