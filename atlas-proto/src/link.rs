@@ -39,6 +39,15 @@ pub(crate) struct Link {
     ack_due: Option<Time>,
     resend_at: Option<Time>,
     round_trip: RoundTrip,
+    last_heard: Time,
+    last_sent: Time,
+}
+
+/// When a link has something to do, and when there was last something on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkTimes {
+    /// When [`Link::handle_timeout`] is to be called, if the link waits for something.
+    pub(crate) due: Option<Time>,
     pub(crate) last_heard: Time,
     pub(crate) last_sent: Time,
 }
@@ -206,7 +215,15 @@ impl Link {
         }
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+    pub(crate) fn times(&self) -> LinkTimes {
+        LinkTimes {
+            due: self.poll_timeout(),
+            last_heard: self.last_heard,
+            last_sent: self.last_sent,
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
         [self.resend_at, self.ack_due].into_iter().flatten().min()
     }
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::ids::{Epoch, LeaseId, NodeId};
 use crate::ledger::LeasesByPeer;
 use crate::limits::{Bound, LEASES_PER_MESSAGE_MAX, PATHS_MAX};
-use crate::link::Link;
+use crate::link::{Link, LinkTimes};
 use crate::message::{Message, Packet, ReturnReason};
 use crate::path::Path;
 use crate::sorted::SortedMap;
@@ -37,9 +37,9 @@ pub(crate) struct Sessions {
 
 #[derive(Debug)]
 struct Session {
-    /// When the link is due, if it waits for something: asked of all links after every input, and so kept beside
-    /// each other, apart from what is only looked at when a link has something to do.
-    due: Option<Time>,
+    /// The link's own, asked of all links after every input: so they are kept beside each other, apart from what is
+    /// only looked at when a link has something to do.
+    times: LinkTimes,
     link: Box<Link>,
 }
 
@@ -48,7 +48,8 @@ impl Sessions {
     pub(crate) fn open(&mut self, now: Time, peer: NodeId, mine: Epoch, theirs: Epoch) {
         let path = self.path(peer);
         let link = Box::new(Link::new(mine, theirs, path, now));
-        let before = self.open.insert(peer, Session { due: None, link });
+        let times = link.times();
+        let before = self.open.insert(peer, Session { times, link });
         debug_assert!(before.is_none(), "a session with {peer} is open");
     }
 
@@ -60,6 +61,10 @@ impl Sessions {
 
     pub(crate) fn link(&self, peer: NodeId) -> Option<&Link> {
         self.open.get(&peer).map(|session| &*session.link)
+    }
+
+    pub(crate) fn times(&self, peer: NodeId) -> Option<LinkTimes> {
+        self.open.get(&peer).map(|session| session.times)
     }
 
     pub(crate) fn is_open(&self, peer: NodeId) -> bool {
@@ -179,7 +184,7 @@ impl Sessions {
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         for (&to, session) in self.open.iter_mut() {
-            if session.due.is_some_and(|at| at <= now) {
+            if session.times.due.is_some_and(|at| at <= now) {
                 session.link.handle_timeout(now, &mut self.scratch);
                 session.settle();
                 let packets = self.scratch.drain(..);
@@ -190,7 +195,10 @@ impl Sessions {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.open.values().filter_map(|session| session.due).min()
+        self.open
+            .values()
+            .filter_map(|session| session.times.due)
+            .min()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -211,8 +219,8 @@ impl Sessions {
 }
 
 impl Session {
-    /// After every change of the link: its next deadline is noted.
+    /// After every change of the link: its times are noted.
     fn settle(&mut self) {
-        self.due = self.link.poll_timeout();
+        self.times = self.link.times();
     }
 }
