@@ -14,7 +14,6 @@
 //! [`WORTH_LATENCY`] times the latency of work when all is shared: then the delay is small beside the time that the
 //! closures would have waited where they were.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::Measured;
@@ -22,6 +21,7 @@ use crate::job::{Closure, ClosureKind};
 use crate::limits::KINDS_MAX;
 use crate::message::StealTerms;
 use crate::path::Path;
+use crate::sorted::SortedMap;
 
 /// Work must be this many times what moving it costs.
 pub const WORTH: u32 = 100;
@@ -41,7 +41,7 @@ pub const WORTH_LATENCY: u32 = 3;
 /// What was measured of one job's closures.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CostModel {
-    kinds: BTreeMap<ClosureKind, Seen>,
+    kinds: SortedMap<ClosureKind, Seen>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +49,8 @@ struct Seen {
     work: Duration,
     finished: u32,
     told: Duration,
+    /// What follows from the others: it is asked for much more often than they change.
+    mean: Duration,
 }
 
 impl CostModel {
@@ -57,6 +59,7 @@ impl CostModel {
         if let Some(seen) = self.seen(sample.kind) {
             seen.work = seen.work.saturating_add(sample.work);
             seen.finished = seen.finished.saturating_add(sample.finished);
+            seen.estimate();
         }
     }
 
@@ -66,40 +69,40 @@ impl CostModel {
             && let Some(seen) = self.seen(closure.kind)
         {
             seen.told = closure.expected;
+            seen.estimate();
         }
     }
 
     /// The work expected in a closure and all that descends from it; zero if nothing is known.
     pub(crate) fn expected(&self, kind: ClosureKind) -> Duration {
         if let Some(seen) = self.kinds.get(&kind) {
-            return seen.mean();
+            return seen.mean;
         }
-        let shallowest = ClosureKind {
-            task: kind.task,
-            depth: 0,
-        };
-        let shallower = self.kinds.range(shallowest..kind).next_back();
-        shallower.map_or(Duration::ZERO, |(_, seen)| seen.mean() / 2)
+        let shallower = self.kinds.before(&kind);
+        shallower
+            .filter(|(known, _)| known.task == kind.task)
+            .map_or(Duration::ZERO, |(_, seen)| seen.mean / 2)
     }
 
     /// The work of the smallest kind of closure; none if nothing is known.
     pub(crate) fn smallest(&self) -> Option<Duration> {
         let known = self.kinds.values().filter(|seen| seen.finished > 0);
-        known.map(|seen| seen.mean()).min()
+        known.map(|seen| seen.mean).min()
     }
 
     fn seen(&mut self, kind: ClosureKind) -> Option<&mut Seen> {
         if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&kind) {
             return None;
         }
-        Some(self.kinds.entry(kind).or_default())
+        Some(self.kinds.get_or_insert_with(kind, Seen::default))
     }
 }
 
 impl Seen {
-    fn mean(self) -> Duration {
+    fn estimate(&mut self) {
         let bound = if self.finished == 0 { UNFINISHED } else { 1 };
-        self.work.saturating_mul(bound).saturating_add(self.told) / self.finished.saturating_add(1)
+        let seen = self.work.saturating_mul(bound).saturating_add(self.told);
+        self.mean = seen / self.finished.saturating_add(1);
     }
 }
 

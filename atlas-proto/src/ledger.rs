@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{EngineLease, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
 use crate::limits::{GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, HELD_MAX};
+use crate::sorted::SortedMap;
 
 /// An entry's number: later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +93,7 @@ pub(crate) type LeasesByPeer = BTreeMap<NodeId, Vec<LeaseId>>;
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: BTreeMap<EntryId, Entry>,
-    ready: BTreeMap<JobAlias, BTreeSet<EntryId>>,
+    ready: SortedMap<JobAlias, BTreeSet<EntryId>>,
     lent: BTreeMap<LeaseId, EntryId>,
     borrowed: BTreeMap<(NodeId, LeaseId), EntryId>,
     from_engine: BTreeMap<(JobAlias, EngineLease), EntryId>,
@@ -362,7 +363,7 @@ impl Ledger {
 
     fn enqueue(&mut self, job: JobAlias, id: EntryId) {
         self.ready_count += 1;
-        self.ready.entry(job).or_default().insert(id);
+        self.ready.get_or_insert_with(job, BTreeSet::new).insert(id);
     }
 
     fn leave_state(&mut self, id: EntryId, job: JobAlias, before: State) {

@@ -21,6 +21,7 @@ mod results;
 pub mod rng;
 pub mod server;
 mod sessions;
+mod sorted;
 pub mod stats;
 pub mod time;
 mod uplink;

@@ -39,6 +39,15 @@ pub(crate) struct Link {
     ack_due: Option<Time>,
     resend_at: Option<Time>,
     round_trip: RoundTrip,
+    last_heard: Time,
+    last_sent: Time,
+}
+
+/// When a link has something to do, and when there was last something on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkTimes {
+    /// When [`Link::handle_timeout`] is to be called, if the link waits for something.
+    pub(crate) due: Option<Time>,
     pub(crate) last_heard: Time,
     pub(crate) last_sent: Time,
 }
@@ -162,8 +171,13 @@ impl Link {
         if full || self.early.contains_key(&packet.seq) {
             return;
         }
-        self.early_bytes += bytes;
-        self.early.insert(packet.seq, packet.message);
+        if ahead > 1 {
+            self.early_bytes += bytes;
+            self.early.insert(packet.seq, packet.message);
+            return;
+        }
+        self.received = packet.seq;
+        delivered.push(packet.message);
         while let Some(next) = self.received.checked_add(1)
             && let Some(message) = self.early.remove(&next)
         {
@@ -201,7 +215,15 @@ impl Link {
         }
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+    pub(crate) fn times(&self) -> LinkTimes {
+        LinkTimes {
+            due: self.poll_timeout(),
+            last_heard: self.last_heard,
+            last_sent: self.last_sent,
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
         [self.resend_at, self.ack_due].into_iter().flatten().min()
     }
 

@@ -5,7 +5,6 @@
 //! end. The gap is two crossings of the way: a stream of results costs a bounded number of messages, and a single one
 //! waits for nothing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::{LeaseId, NodeId};
@@ -13,11 +12,12 @@ use crate::limits::LEASES_PER_MESSAGE_MAX;
 use crate::message::{LeaseResult, Message};
 use crate::path::Path;
 use crate::sessions::Sessions;
+use crate::sorted::SortedMap;
 use crate::time::Time;
 
-/// The results that wait, by lender.
+/// The results that wait, by lender. A queue stays for as long as the gap after its last message.
 #[derive(Debug, Default)]
-pub(crate) struct ResultQueues(BTreeMap<NodeId, Queue>);
+pub(crate) struct ResultQueues(SortedMap<NodeId, Queue>);
 
 #[derive(Debug)]
 struct Queue {
@@ -33,7 +33,7 @@ impl ResultQueues {
             bytes: 0,
             open_at: Time::ZERO,
         };
-        let queue = self.0.entry(lender).or_insert_with(fresh);
+        let queue = self.0.get_or_insert_with(lender, fresh);
         queue.bytes += result.finished.outcome.bytes().len();
         queue.waiting.push(result);
     }
@@ -43,6 +43,8 @@ impl ResultQueues {
         while let Some((lender, results)) = self.poll(now, |peer| sessions.path(peer)) {
             sessions.send(now, lender, Message::ReturnResults { results });
         }
+        self.0
+            .retain(|_, queue| !queue.waiting.is_empty() || queue.open_at > now);
     }
 
     /// The next message that is due, with its receiver.

@@ -5,14 +5,15 @@
 //! the known one has joined anew: the session with its former self is over. A packet of a session that is over
 //! is dropped.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::ids::{Epoch, LeaseId, NodeId};
 use crate::ledger::LeasesByPeer;
 use crate::limits::{Bound, LEASES_PER_MESSAGE_MAX, PATHS_MAX};
-use crate::link::Link;
+use crate::link::{Link, LinkTimes};
 use crate::message::{Message, Packet, ReturnReason};
 use crate::path::Path;
+use crate::sorted::SortedMap;
 use crate::time::Time;
 
 /// A packet for the driver to carry.
@@ -27,51 +28,62 @@ pub struct Transmit {
 /// The sessions of one node, by neighbour.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    links: BTreeMap<NodeId, Link>,
-    /// When each link that waits for something is due: asked for after every input, so kept beside each other.
-    due: BTreeMap<NodeId, Time>,
-    paths: BTreeMap<NodeId, Path>,
+    open: SortedMap<NodeId, Session>,
+    paths: SortedMap<NodeId, Path>,
     outbox: VecDeque<Transmit>,
     overflowed: Vec<NodeId>,
     scratch: Vec<Packet>,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// The link's own, asked of all links after every input: so they are kept beside each other, apart from what is
+    /// only looked at when a link has something to do.
+    times: LinkTimes,
+    link: Box<Link>,
 }
 
 impl Sessions {
     /// Begins a session; an earlier one with the same neighbour must have been closed.
     pub(crate) fn open(&mut self, now: Time, peer: NodeId, mine: Epoch, theirs: Epoch) {
         let path = self.path(peer);
-        let before = self.links.insert(peer, Link::new(mine, theirs, path, now));
+        let link = Box::new(Link::new(mine, theirs, path, now));
+        let times = link.times();
+        let before = self.open.insert(peer, Session { times, link });
         debug_assert!(before.is_none(), "a session with {peer} is open");
     }
 
     /// Ends a session. What was not sent or acknowledged is lost.
     pub(crate) fn close(&mut self, peer: NodeId) {
-        self.links.remove(&peer);
-        self.due.remove(&peer);
+        self.open.remove(&peer);
         self.overflowed.retain(|&overflowed| overflowed != peer);
     }
 
     pub(crate) fn link(&self, peer: NodeId) -> Option<&Link> {
-        self.links.get(&peer)
+        self.open.get(&peer).map(|session| &*session.link)
+    }
+
+    pub(crate) fn times(&self, peer: NodeId) -> Option<LinkTimes> {
+        self.open.get(&peer).map(|session| session.times)
     }
 
     pub(crate) fn is_open(&self, peer: NodeId) -> bool {
-        self.links.contains_key(&peer)
+        self.open.contains_key(&peer)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.links.len()
+        self.open.len()
     }
 
     /// What the sessions make this node hold.
     pub(crate) fn bounds(&self) -> Vec<Bound> {
         let mut bounds = vec![Bound::new("paths", self.paths.len(), PATHS_MAX)];
-        bounds.extend(self.links.values().flat_map(Link::bounds));
+        bounds.extend(self.open.values().flat_map(|session| session.link.bounds()));
         bounds
     }
 
     pub(crate) fn peers(&self) -> Vec<NodeId> {
-        self.links.keys().copied().collect()
+        self.open.keys().copied().collect()
     }
 
     pub(crate) fn path(&self, peer: NodeId) -> Path {
@@ -81,25 +93,27 @@ impl Sessions {
     pub(crate) fn set_path(&mut self, peer: NodeId, path: Path) {
         let path = path.bounded();
         if self.paths.len() >= PATHS_MAX && !self.paths.contains_key(&peer) {
-            let links = &self.links;
-            self.paths.retain(|peer, _| links.contains_key(peer));
+            let open = &self.open;
+            self.paths.retain(|peer, _| open.contains_key(peer));
         }
         if self.paths.len() < PATHS_MAX || self.paths.contains_key(&peer) {
             self.paths.insert(peer, path);
         }
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.set_path(path);
+        if let Some(session) = self.open.get_mut(&peer) {
+            session.link.set_path(path);
         }
     }
 
     /// Sends in the session with `peer`. Without one there is nobody to tell, and nothing is done.
     pub(crate) fn send(&mut self, now: Time, peer: NodeId, message: Message) {
-        let Some(link) = self.links.get_mut(&peer) else {
+        let Some(session) = self.open.get_mut(&peer) else {
             return;
         };
-        if link.send(now, message, &mut self.scratch).is_err() && !self.overflowed.contains(&peer) {
+        let sent = session.link.send(now, message, &mut self.scratch);
+        if sent.is_err() && !self.overflowed.contains(&peer) {
             self.overflowed.push(peer);
         }
+        session.settle();
         self.flush(peer);
     }
 
@@ -157,28 +171,34 @@ impl Sessions {
     /// A packet of another session delivers nothing.
     pub(crate) fn receive(&mut self, now: Time, peer: NodeId, packet: Packet) -> Vec<Message> {
         let mut delivered = Vec::new();
-        if let Some(link) = self.links.get_mut(&peer)
-            && (packet.from, packet.to) == (link.theirs(), link.mine())
+        if let Some(session) = self.open.get_mut(&peer)
+            && (packet.from, packet.to) == (session.link.theirs(), session.link.mine())
         {
+            let link = &mut session.link;
             link.receive(now, packet, &mut delivered, &mut self.scratch);
+            session.settle();
             self.flush(peer);
         }
         delivered
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
-        let due = self.due.iter().filter(|(_, at)| **at <= now);
-        let peers: Vec<NodeId> = due.map(|(&peer, _)| peer).collect();
-        for peer in peers {
-            if let Some(link) = self.links.get_mut(&peer) {
-                link.handle_timeout(now, &mut self.scratch);
+        for (&to, session) in self.open.iter_mut() {
+            if session.times.due.is_some_and(|at| at <= now) {
+                session.link.handle_timeout(now, &mut self.scratch);
+                session.settle();
+                let packets = self.scratch.drain(..);
+                self.outbox
+                    .extend(packets.map(|packet| Transmit { to, packet }));
             }
-            self.flush(peer);
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.due.values().min().copied()
+        self.open
+            .values()
+            .filter_map(|session| session.times.due)
+            .min()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -190,13 +210,17 @@ impl Sessions {
         self.overflowed.pop()
     }
 
-    /// After every change of a link: what it has to send goes out, and its next deadline is noted.
+    /// What the link with `to` has to send goes out.
     fn flush(&mut self, to: NodeId) {
-        match self.links.get(&to).and_then(Link::poll_timeout) {
-            Some(at) => self.due.insert(to, at),
-            None => self.due.remove(&to),
-        };
+        let packets = self.scratch.drain(..);
         self.outbox
-            .extend(self.scratch.drain(..).map(|packet| Transmit { to, packet }));
+            .extend(packets.map(|packet| Transmit { to, packet }));
+    }
+}
+
+impl Session {
+    /// After every change of the link: its times are noted.
+    fn settle(&mut self) {
+        self.times = self.link.times();
     }
 }

@@ -159,14 +159,14 @@ impl Uplink {
     fn keep_alive_at(&self, sessions: &Sessions) -> Option<Time> {
         self.epoch()?;
         sessions
-            .link(self.manager)
+            .times(self.manager)
             .map(|link| link.last_sent + SPEAK_EVERY)
     }
 
     fn lost_at(&self, sessions: &Sessions) -> Option<Time> {
         self.epoch()?;
         sessions
-            .link(self.manager)
+            .times(self.manager)
             .map(|link| link.last_heard + LOST_AFTER)
     }
 }

@@ -124,91 +124,84 @@ impl<E> Ord for Entry<E> {
 /// When, and what number of asking.
 type Key = (Time, u64);
 
-/// A binary heap of node indices that knows where each of them is.
+/// A heap that knows where each node is. Every entry has [`BRANCHES`] below it, and its key with it: the heap of a large
+/// world is not in the cache, and so it is looked at in few places, next to each other.
 #[derive(Debug)]
 struct Alarms {
-    heap: Vec<usize>,
-    /// By node: its place in the heap, and its key while it has one.
-    places: Vec<(usize, Key)>,
+    heap: Vec<(Key, usize)>,
+    /// By node: its place in the heap.
+    places: Vec<usize>,
 }
 
 impl Alarms {
     fn new(nodes: usize) -> Self {
         Self {
             heap: Vec::with_capacity(nodes),
-            places: vec![(OFF, (Time::ZERO, 0)); nodes],
+            places: vec![OFF; nodes],
         }
     }
 
     fn time(&self, node: usize) -> Option<Time> {
-        let (place, (at, _)) = self.places[node];
-        (place != OFF).then_some(at)
+        let &((at, _), _) = self.heap.get(self.places[node])?;
+        Some(at)
     }
 
     fn first(&self) -> Option<(Key, usize)> {
-        let &node = self.heap.first()?;
-        Some((self.places[node].1, node))
+        self.heap.first().copied()
     }
 
     fn set(&mut self, node: usize, key: Key) {
-        if self.places[node].0 == OFF {
-            self.places[node].0 = self.heap.len();
-            self.heap.push(node);
+        let mut place = self.places[node];
+        if place == OFF {
+            place = self.heap.len();
+            self.heap.push((key, node));
         }
-        self.places[node].1 = key;
-        let place = self.rise(self.places[node].0);
-        self.sink(place);
+        self.put(place, (key, node));
     }
 
     fn remove(&mut self, node: usize) {
-        let place = std::mem::replace(&mut self.places[node].0, OFF);
+        let place = std::mem::replace(&mut self.places[node], OFF);
         if place == OFF {
             return;
         }
         let last = self.heap.pop().expect("the node itself is in the heap");
-        if last != node {
-            self.heap[place] = last;
-            self.places[last].0 = place;
-            let place = self.rise(place);
-            self.sink(place);
+        if last.1 != node {
+            self.put(place, last);
         }
     }
 
-    fn key_at(&self, place: usize) -> Key {
-        self.places[self.heap[place]].1
-    }
-
-    fn swap(&mut self, one: usize, other: usize) {
-        self.heap.swap(one, other);
-        self.places[self.heap[one]].0 = one;
-        self.places[self.heap[other]].0 = other;
-    }
-
-    fn rise(&mut self, mut place: usize) -> usize {
-        while place > 0 && self.key_at(place) < self.key_at((place - 1) / 2) {
-            self.swap(place, (place - 1) / 2);
-            place = (place - 1) / 2;
+    /// Puts an entry where there is none that counts, or rather where it belongs up or down from there.
+    fn put(&mut self, mut place: usize, entry: (Key, usize)) {
+        while place > 0 && entry < self.heap[(place - 1) / BRANCHES] {
+            place = self.shift((place - 1) / BRANCHES, place);
         }
-        place
+        while let Some(least) = self.least_below(place)
+            && self.heap[least] < entry
+        {
+            place = self.shift(least, place);
+        }
+        self.heap[place] = entry;
+        self.places[entry.1] = place;
     }
 
-    fn sink(&mut self, mut place: usize) {
-        loop {
-            let below = (2 * place + 1)..(2 * place + 3).min(self.heap.len());
-            let Some(least) = below.min_by_key(|&child| self.key_at(child)) else {
-                return;
-            };
-            if self.key_at(place) <= self.key_at(least) {
-                return;
-            }
-            self.swap(place, least);
-            place = least;
-        }
+    /// Moves an entry to a place that is free, and gives the one that it leaves.
+    fn shift(&mut self, from: usize, to: usize) -> usize {
+        self.heap[to] = self.heap[from];
+        self.places[self.heap[to].1] = to;
+        from
+    }
+
+    fn least_below(&self, place: usize) -> Option<usize> {
+        let first = BRANCHES * place + 1;
+        let below = first..(first + BRANCHES).min(self.heap.len());
+        below.min_by_key(|&child| self.heap[child].0)
     }
 }
 
-/// The place of a node whose alarm is off.
+/// The place of a node whose alarm is off: beyond the end of any heap.
 const OFF: usize = usize::MAX;
+/// So many keys lie in two lines of the cache, and make the heap half as deep as two would.
+const BRANCHES: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,9 @@ impl Manager {
                 self.place(now, job);
             }
         }
+        if !self.children.values().any(|child| child.load.surplus > 0) {
+            return;
+        }
         let hungry = self
             .children
             .iter()
@@ -38,10 +41,6 @@ impl Manager {
         let mut hungry: Vec<(u64, NodeId)> =
             hungry.map(|(&node, child)| (child.hinted, node)).collect();
         hungry.sort_unstable();
-        let any_surplus = self.children.values().any(|child| child.load.surplus > 0);
-        if !any_surplus {
-            return;
-        }
         for (_, node) in hungry {
             if !self.hint(now, node) {
                 self.steal_for(now, node);

@@ -12,7 +12,7 @@ use super::steals::Purpose;
 use crate::ids::{Epoch, NodeId, RequestId};
 use crate::job::JobSpec;
 use crate::limits::{ASKS_PER_CHILD_MAX, CHILDREN_MAX, NONCES_MAX};
-use crate::link::Link;
+use crate::link::LinkTimes;
 use crate::message::{ChildInfo, Destination, EndStealReason, Load, Message, RefuseChildReason};
 use crate::time::Time;
 use crate::uplink::{LOST_AFTER, SPEAK_EVERY, SUSPECT_AFTER};
@@ -185,7 +185,7 @@ impl Manager {
         let mut lost = Vec::new();
         let mut due = Vec::new();
         for (&node, child) in &mut self.children {
-            let Some(link) = self.sessions.link(node) else {
+            let Some(link) = self.sessions.times(node) else {
                 continue;
             };
             child.suspected = link.last_heard + SUSPECT_AFTER <= now;
@@ -207,8 +207,9 @@ impl Manager {
         let links = self
             .children
             .keys()
-            .filter_map(|&node| self.sessions.link(node));
-        let next = |link: &Link| (link.last_sent + SPEAK_EVERY).min(link.last_heard + LOST_AFTER);
+            .filter_map(|&node| self.sessions.times(node));
+        let next =
+            |link: LinkTimes| (link.last_sent + SPEAK_EVERY).min(link.last_heard + LOST_AFTER);
         links.map(next).min()
     }
 

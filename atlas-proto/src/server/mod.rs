@@ -29,6 +29,7 @@ use crate::report::Reporter;
 use crate::results::ResultQueues;
 use crate::rng::Rng;
 use crate::sessions::{Sessions, Transmit};
+use crate::sorted::SortedMap;
 use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::{Answer, Uplink};
@@ -60,7 +61,7 @@ pub struct Server {
     pub(crate) sessions: Sessions,
     reporter: Reporter,
     ledger: Ledger,
-    jobs: BTreeMap<JobAlias, ServerJob>,
+    jobs: SortedMap<JobAlias, ServerJob>,
     ended: EndedJobs,
     pub(crate) results: ResultQueues,
     hints: Hints,
@@ -104,7 +105,7 @@ impl Server {
             sessions: Sessions::default(),
             reporter: Reporter::default(),
             ledger: Ledger::default(),
-            jobs: BTreeMap::new(),
+            jobs: SortedMap::default(),
             ended: EndedJobs::default(),
             results: ResultQueues::default(),
             hints: Hints::default(),
@@ -271,11 +272,11 @@ impl Server {
             return Load::default();
         }
         let (idle, ready) = (self.idle_workers(), self.ready_closures());
-        let soon = u32::from(idle == 0 && ready == 0 && self.works_ahead());
         let hungry = if self.is_served() {
             0
         } else {
-            idle.saturating_sub(ready) + soon
+            let soon = idle == 0 && ready == 0 && self.works_ahead();
+            idle.saturating_sub(ready) + u32::from(soon)
         };
         let (workers, surplus) = (self.config.workers, ready.saturating_sub(idle));
         Load {

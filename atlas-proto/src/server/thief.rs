@@ -40,6 +40,10 @@ impl Hints {
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Server {
@@ -72,10 +76,12 @@ impl Server {
 
     /// Asks for work if there is reason to and somebody to ask.
     pub(super) fn seek(&mut self, now: Time) {
+        if self.steal.is_some() || self.hints.is_empty() {
+            return;
+        }
         let (idle, ready) = (self.idle_workers(), self.ready_closures());
         let wanted = self.config.workers.saturating_sub(ready);
-        let ahead = ready == 0 && self.works_ahead();
-        if self.steal.is_some() || wanted == 0 || (idle == 0 && !ahead) {
+        if wanted == 0 || (idle == 0 && (ready > 0 || !self.works_ahead())) {
             return;
         }
         let Some((victim, epoch)) = self.choose_victim() else {
@@ -121,12 +127,12 @@ impl Server {
 
     /// Work is on its way, or there is somebody to ask for it.
     pub(super) fn is_served(&self) -> bool {
-        self.steal.is_some() || !self.hints.0.is_empty()
+        self.steal.is_some() || !self.hints.is_empty()
     }
 
     /// The richer of two hinted siblings picked at random.
     fn choose_victim(&mut self) -> Option<(NodeId, Epoch)> {
-        while !self.hints.0.is_empty() {
+        while !self.hints.is_empty() {
             let count = self.hints.0.len();
             let first = self.hints.0[self.rng.below(count)];
             let second = self.hints.0[self.rng.below(count)];

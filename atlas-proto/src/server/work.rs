@@ -171,10 +171,9 @@ impl Server {
 
     /// Closures in the queue and in the engines that nobody runs yet.
     pub(super) fn ready_closures(&self) -> u32 {
-        self.jobs
-            .keys()
-            .map(|&job| self.ready_of(job))
-            .fold(0, u32::saturating_add)
+        let queued = u32::try_from(self.ledger.ready_count()).unwrap_or(u32::MAX);
+        let in_engines = self.jobs.values().map(|job| job.load.ready);
+        in_engines.fold(queued, u32::saturating_add)
     }
 
     pub(super) fn ready_of(&self, job: JobAlias) -> u32 {

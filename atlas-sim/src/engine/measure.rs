@@ -90,11 +90,15 @@ impl Measures {
 
 /// Work by depth, from which follows what each bucket's depths have at and below them.
 #[derive(Debug, Default)]
-struct DepthSums {
-    /// For each bucket, the work at its depths.
-    at: Vec<u64>,
+struct DepthSums(Vec<DepthSum>);
+
+/// Of one bucket.
+#[derive(Clone, Copy, Debug, Default)]
+struct DepthSum {
+    /// The work at its depths.
+    at: u64,
     /// The same, each time as often as the bucket has depths down to where it was done.
-    spread: Vec<u64>,
+    spread: u64,
 }
 
 impl DepthSums {
@@ -102,31 +106,29 @@ impl DepthSums {
     fn add(&mut self, depth: u32, work: Work) {
         let bucket = depth_bucket(depth);
         let place = bucket as usize;
-        if place >= self.at.len() {
-            self.at.resize(place + 1, 0);
-            self.spread.resize(place + 1, 0);
+        if place >= self.0.len() {
+            self.0.resize(place + 1, DepthSum::default());
         }
         let depths = u64::from(depth) + 1 - bucket_start(bucket);
-        self.at[place] += work;
-        self.spread[place] = self.spread[place].saturating_add(work.saturating_mul(depths));
+        let sum = &mut self.0[place];
+        sum.at += work;
+        sum.spread = sum.spread.saturating_add(work.saturating_mul(depths));
     }
 
     fn buckets(&self) -> usize {
-        self.at.len()
+        self.0.len()
     }
 
     /// The work at and below each depth of the bucket, together. `deeper` is the work below the bucket, and
     /// then that below the bucket before it.
     fn take(&mut self, bucket: usize, deeper: &mut u64) -> u64 {
         let below = *deeper;
-        let Some(at) = self.at.get_mut(bucket) else {
+        let Some(sum) = self.0.get_mut(bucket).map(std::mem::take) else {
             return 0;
         };
-        *deeper += std::mem::take(at);
+        *deeper += sum.at;
         let depths = bucket_start(as_bucket(bucket + 1)) - bucket_start(as_bucket(bucket));
-        below
-            .saturating_mul(depths)
-            .saturating_add(std::mem::take(&mut self.spread[bucket]))
+        below.saturating_mul(depths).saturating_add(sum.spread)
     }
 }
 

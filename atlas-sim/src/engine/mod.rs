@@ -47,7 +47,8 @@ pub struct VirtualEngine {
     workers: u32,
     clock: WorkClock,
     now: Time,
-    jobs: BTreeMap<JobAlias, Job>,
+    /// By alias. They are few: a tree would keep room for eleven on every machine.
+    jobs: Vec<Job>,
     next_lease: u64,
     /// Of jobs that are over.
     past: Totals,
@@ -63,7 +64,7 @@ impl VirtualEngine {
             workers,
             clock: WorkClock::new(speed),
             now: Time::ZERO,
-            jobs: BTreeMap::new(),
+            jobs: Vec::new(),
             next_lease: 1,
             past: Totals::default(),
             events: VecDeque::new(),
@@ -74,7 +75,7 @@ impl VirtualEngine {
     pub fn advance(&mut self, now: Time) {
         self.now = self.now.max(now);
         let work = self.clock.work_at(self.now);
-        for job in self.jobs.values_mut() {
+        for job in &mut self.jobs {
             job.run_until(work);
             job.tell(self.now);
             self.events.extend(job.events.drain(..));
@@ -111,7 +112,7 @@ impl VirtualEngine {
                 job,
                 request,
                 closures_max,
-            } if self.jobs.contains_key(&job) => {
+            } if self.place(job).is_ok() => {
                 self.on_job(job, |job, next_lease| {
                     job.lend(request, closures_max, next_lease)
                 });
@@ -136,7 +137,7 @@ impl VirtualEngine {
     pub fn next_wake(&self) -> Option<Time> {
         let running = || {
             self.jobs
-                .values()
+                .iter()
                 .filter_map(|job| Some((job.wake()?, job.report.refresh_at())))
         };
         let news = self.clock.time_of(running().map(|(wake, _)| wake).min()?);
@@ -165,37 +166,37 @@ impl VirtualEngine {
     /// Workers of all jobs that run something now.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.jobs.values().map(|job| job.running.len()).sum()
+        self.jobs.iter().map(|job| job.running.len()).sum()
     }
 
     /// Nodes of all jobs that could be run or lent.
     #[must_use]
     pub fn ready(&self) -> usize {
-        self.jobs.values().map(|job| job.ready.len()).sum()
+        self.jobs.iter().map(|job| job.ready.len()).sum()
     }
 
     /// The closures that were accepted and are not done, with how many of their nodes are here and how many are
     /// lent. Nodes that wait for children are not counted.
     pub fn tickets(&self) -> impl Iterator<Item = (JobAlias, Ticket, Held)> {
         let jobs = self.jobs.iter();
-        jobs.flat_map(|(&job, state)| state.held().map(move |(ticket, held)| (job, ticket, held)))
+        jobs.flat_map(|job| job.held().map(|(ticket, held)| (job.alias, ticket, held)))
     }
 
     /// The closures that are lent, each with the ticket that it descends from.
     pub fn leases(&self) -> impl Iterator<Item = (JobAlias, EngineLease, Ticket)> {
         let jobs = self.jobs.iter();
-        jobs.flat_map(|(&job, state)| state.lent().map(move |(lease, from)| (job, lease, from)))
+        jobs.flat_map(|job| job.lent().map(|(lease, from)| (job.alias, lease, from)))
     }
 
     /// The nodes of all jobs that could be run or lent, oldest first.
     pub fn ready_nodes(&self) -> impl Iterator<Item = TreeNode> {
-        let ready = self.jobs.values().flat_map(|job| &job.ready);
+        let ready = self.jobs.iter().flat_map(|job| &job.ready);
         ready.map(|ready| ready.node)
     }
 
     fn totals(&self) -> Totals {
         self.jobs
-            .values()
+            .iter()
             .fold(self.past, |totals, job| totals.and(job.totals))
     }
 
@@ -204,29 +205,37 @@ impl VirtualEngine {
             self.events.push_back(EngineEvent::Crashed { job: alias });
             return;
         };
-        let clock = self.clock.work_at(self.now);
-        self.jobs
-            .entry(alias)
-            .or_insert_with(|| Job::new(alias, Arc::clone(tree), clock));
+        if let Err(place) = self.place(alias) {
+            let clock = self.clock.work_at(self.now);
+            self.jobs
+                .insert(place, Job::new(alias, Arc::clone(tree), clock));
+        }
     }
 
     fn stop(&mut self, alias: JobAlias) {
-        if let Some(job) = self.jobs.remove(&alias) {
+        if let Ok(place) = self.place(alias) {
+            let job = self.jobs.remove(place);
             self.past = self.past.and(job.totals);
             self.share_processors();
         }
     }
 
     fn on_job(&mut self, alias: JobAlias, change: impl FnOnce(&mut Job, &mut u64)) {
-        if let Some(job) = self.jobs.get_mut(&alias) {
+        if let Ok(place) = self.place(alias) {
+            let job = &mut self.jobs[place];
             change(job, &mut self.next_lease);
             job.tell(self.now);
             self.events.extend(job.events.drain(..));
         }
     }
 
+    /// Where a job is, or would be.
+    fn place(&self, alias: JobAlias) -> Result<usize, usize> {
+        self.jobs.binary_search_by_key(&alias, |job| job.alias)
+    }
+
     fn share_processors(&mut self) {
-        let wanted = self.jobs.values().map(|job| u64::from(job.workers)).sum();
+        let wanted = self.jobs.iter().map(|job| u64::from(job.workers)).sum();
         self.clock.share(self.now, self.workers, wanted);
     }
 }
