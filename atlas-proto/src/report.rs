@@ -3,12 +3,16 @@
 //! A change is told if it could change what the manager does: between none and some, or by a factor. It is
 //! told at once, but not more often than the way allows to make use of; then it is told late. That there is more or
 //! less surplus than before is told later than that there is any, or that somebody is hungry.
+//!
+//! A report may be lost, and whatever else is sent meanwhile does not say what was in it. So the load is told anew
+//! when nothing was told of it for [`SPEAK_EVERY`], changed or not. On an idle link that is the keep-alive.
 
 use std::time::Duration;
 
 use crate::message::Load;
 use crate::path::Path;
 use crate::time::Time;
+use crate::uplink::SPEAK_EVERY;
 
 /// What was told last, and when.
 #[derive(Debug, Default)]
@@ -22,6 +26,9 @@ impl Reporter {
     /// The present load; what is given back is to be sent now.
     pub(crate) fn update(&mut self, now: Time, path: Path, load: Load) -> Option<Load> {
         self.due = None;
+        if self.repeat_at().is_some_and(|at| at <= now) {
+            return Some(self.tell(now, load));
+        }
         let news = News::of(&self.told, &load);
         let gap = match news {
             News::None => return None,
@@ -80,9 +87,13 @@ impl Reporter {
         self.told.surplus = self.told.surplus.saturating_sub(1);
     }
 
-    /// When a change that is held back is due.
+    /// When a change that is held back is due, or the load is to be told anew.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.due
+        [self.due, self.repeat_at()].into_iter().flatten().min()
+    }
+
+    fn repeat_at(&self) -> Option<Time> {
+        self.told_at.map(|at| at + SPEAK_EVERY)
     }
 }
 
@@ -158,7 +169,22 @@ mod tests {
             .expect("workers are news");
         reporter.update(Time::ZERO, Path::ASSUMED, hungry(1));
         reporter.update(Time::ZERO, Path::ASSUMED, hungry(0));
-        assert_eq!(reporter.poll_timeout(), None);
+        assert_eq!(reporter.poll_timeout(), Some(Time::ZERO + SPEAK_EVERY));
+    }
+
+    #[test]
+    fn a_report_is_made_anew_though_nothing_has_changed() {
+        let mut reporter = Reporter::default();
+        reporter
+            .update(Time::ZERO, Path::ASSUMED, hungry(0))
+            .expect("workers are news");
+        let due = Time::ZERO + SPEAK_EVERY;
+        let before = due - Duration::from_nanos(1);
+        assert_eq!(reporter.update(before, Path::ASSUMED, hungry(0)), None);
+        assert_eq!(reporter.poll_timeout(), Some(due));
+        let told = reporter.update(due, Path::ASSUMED, hungry(0));
+        assert_eq!(told.map(|load| load.version), Some(2));
+        assert_eq!(reporter.poll_timeout(), Some(due + SPEAK_EVERY));
     }
 
     #[test]

@@ -143,24 +143,12 @@ impl Uplink {
         }
     }
 
-    /// The child has said nothing for so long that a keep-alive is due.
-    pub(crate) fn is_quiet(&self, now: Time, sessions: &Sessions) -> bool {
-        self.keep_alive_at(sessions).is_some_and(|at| at <= now)
-    }
-
     pub(crate) fn poll_timeout(&self, sessions: &Sessions) -> Option<Time> {
         match self.phase {
             Phase::Joining { retry_at, .. } => Some(retry_at),
-            Phase::Member { .. } => self.keep_alive_at(sessions).min(self.lost_at(sessions)),
+            Phase::Member { .. } => self.lost_at(sessions),
             Phase::Left => None,
         }
-    }
-
-    fn keep_alive_at(&self, sessions: &Sessions) -> Option<Time> {
-        self.epoch()?;
-        sessions
-            .times(self.manager)
-            .map(|link| link.last_sent + SPEAK_EVERY)
     }
 
     fn lost_at(&self, sessions: &Sessions) -> Option<Time> {

@@ -406,9 +406,6 @@ impl Manager {
             return;
         };
         let parent = uplink.manager();
-        if uplink.is_quiet(now, &self.sessions) {
-            return self.report_anyway(now, parent);
-        }
         let path = self.sessions.path(parent);
         if let Some(load) = self.reporter.update(now, path, self.load()) {
             self.sessions.send(now, parent, Message::ReportLoad(load));

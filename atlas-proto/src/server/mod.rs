@@ -409,9 +409,6 @@ impl Server {
         if self.uplink.epoch().is_none() {
             return;
         }
-        if self.uplink.is_quiet(now, &self.sessions) {
-            return self.report_anyway(now);
-        }
         let load = self.load_but_work();
         if !self.reporter.asks_for_work(now, &load) {
             return;

@@ -9,7 +9,7 @@
 mod manager;
 mod server;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ use atlas_proto::limits::{
 };
 use atlas_proto::manager::SubmitError;
 use atlas_proto::message::{
-    ChildInfo, EndStealReason, JobHeader, LeasedClosure, Load, Message, Packet, Share, StealTerms,
+    ChildInfo, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message, Packet, Share,
+    StealTerms,
 };
 use atlas_proto::path::Path;
 use atlas_proto::policy::Policy;
@@ -36,6 +37,10 @@ const SECOND: NodeId = NodeId(4);
 const JOB: JobAlias = JobAlias(9);
 
 const MEMBER: Epoch = Epoch(7);
+
+/// Of a link that is never quiet.
+const STEP: Duration = Duration::from_millis(500);
+const STEPS: u32 = 12;
 
 /// The next packet of a session.
 fn numbered(
@@ -85,6 +90,24 @@ fn returns(sent: &[(NodeId, Message)]) -> usize {
     sent.iter()
         .filter(|(_, message)| is_return(message))
         .count()
+}
+
+/// How many results went to [`ABOVE`].
+fn returned(sent: &[(NodeId, Message)]) -> usize {
+    let results = |(to, message): &(NodeId, Message)| match message {
+        Message::ReturnResults { results } if *to == ABOVE => results.len(),
+        _ => 0,
+    };
+    sent.iter().map(results).sum()
+}
+
+/// The loads that were reported to [`ABOVE`].
+fn reported(sent: &[(NodeId, Message)]) -> Vec<Load> {
+    let report = |(to, message): &(NodeId, Message)| match message {
+        Message::ReportLoad(load) if *to == ABOVE => Some(*load),
+        _ => None,
+    };
+    sent.iter().filter_map(report).collect()
 }
 
 fn held(bounds: &[Bound], what: &str) -> usize {

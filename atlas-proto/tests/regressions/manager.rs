@@ -73,9 +73,13 @@ impl TheManager {
     }
 
     fn hear(&mut self, from: NodeId, message: Message) -> Vec<(NodeId, Message)> {
+        self.hear_at(NOW, from, message)
+    }
+
+    fn hear_at(&mut self, now: Time, from: NodeId, message: Message) -> Vec<(NodeId, Message)> {
         let epoch = self.epoch_of(from);
         let packet = numbered(&mut self.said, from, (epoch, epoch), message);
-        self.manager.handle_packet(NOW, from, packet);
+        self.manager.handle_packet(now, from, packet);
         self.sent()
     }
 
@@ -352,4 +356,35 @@ fn regression_what_was_gathered_for_a_lost_parent_feeds_the_next_hungry_child() 
         .iter()
         .filter(|(to, message)| *to == other && matches!(message, Message::GrantClosures { .. }));
     assert_eq!(fed.count(), 1, "{sent:?}");
+}
+
+/// As a server's, but of what is below it.
+#[test]
+fn regression_a_lost_report_of_a_domain_is_made_good_while_results_flow() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    let leases: Vec<u64> = (0..100).collect();
+    let sent = manager.hear(ABOVE, grant(JOB, &leases, 9));
+    let lent = sent.iter().find_map(|(to, message)| match message {
+        Message::GrantClosures { closures, .. } if *to == FIRST => Some(closures.clone()),
+        _ => None,
+    });
+    let mut lent = lent.unwrap().into_iter();
+    manager.hear(FIRST, Message::ReportLoad(rich(2)));
+    let (mut reports, mut results) = (Vec::new(), 0);
+    for turn in 1..=STEPS {
+        let result = LeaseResult {
+            lease: lent.next().unwrap().lease,
+            finished: finished(Outcome::Value(Vec::new().into())),
+        };
+        let results_of_one = Message::ReturnResults {
+            results: vec![result],
+        };
+        let sent = manager.hear_at(NOW + STEP * turn, FIRST, results_of_one);
+        results += returned(&sent);
+        reports.extend(reported(&sent));
+    }
+    assert_eq!(results, STEPS as usize);
+    let repeated = reports.iter().filter(|load| load.surplus == 40);
+    assert!(repeated.count() >= 3, "{reports:?}");
 }

@@ -54,11 +54,7 @@ impl TheServer {
     fn busy(ready: u32) -> Self {
         let mut this = Self::new();
         this.hear(ABOVE, grant(JOB, &[1], 9));
-        assert!(
-            this.commands()
-                .iter()
-                .any(|command| matches!(command, EngineCommand::Accept { .. }))
-        );
+        assert!(!this.given().is_empty());
         this.load(EngineLoad {
             idle: 0,
             ready,
@@ -68,9 +64,24 @@ impl TheServer {
     }
 
     fn load(&mut self, load: EngineLoad) {
-        let event = EngineEvent::Load { job: JOB, load };
-        self.server.handle_engine(NOW, event);
-        self.sent();
+        self.engine(NOW, EngineEvent::Load { job: JOB, load });
+    }
+
+    /// The engine says something; what the server says to others.
+    fn engine(&mut self, now: Time, event: EngineEvent) -> Vec<(NodeId, Message)> {
+        self.server.handle_engine(now, event);
+        self.sent()
+    }
+
+    /// The closures that the engine was given since it was last asked.
+    fn given(&mut self) -> Vec<Ticket> {
+        let commands = self.commands().into_iter();
+        commands
+            .filter_map(|command| match command {
+                EngineCommand::Accept { ticket, .. } => Some(ticket),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The first sibling steals; the server's question to its engine.
@@ -312,4 +323,32 @@ fn regression_nothing_lent_is_no_job() {
     let mut server = TheServer::new();
     server.hear(FIRST, grant(JOB, &[], 9));
     assert_eq!(held(&server.server.bounds(), "jobs"), 0);
+}
+
+/// Results flow to the manager all the time, and do not say what a report that was lost said.
+#[test]
+fn regression_a_lost_report_is_made_good_while_results_flow() {
+    let mut server = TheServer::new();
+    let leases: Vec<u64> = (0..100).collect();
+    server.hear(ABOVE, grant(JOB, &leases, 9));
+    let mut running = VecDeque::from(server.given());
+    let (mut reports, mut results) = (Vec::new(), 0);
+    for turn in 1..=STEPS {
+        let now = NOW + STEP * turn;
+        let finished = EngineEvent::Finished {
+            job: JOB,
+            ticket: running.pop_front().unwrap(),
+            finished: finished(Outcome::Value(Vec::new().into())),
+        };
+        let mut sent = server.engine(now, finished);
+        let load = EngineLoad::default();
+        sent.extend(server.engine(now, EngineEvent::Load { job: JOB, load }));
+        running.extend(server.given());
+        results += returned(&sent);
+        reports.extend(reported(&sent));
+    }
+    assert_eq!(results, STEPS as usize);
+    assert!(server.server.load().surplus > 50, "half of it is left");
+    assert!(reports.len() >= 2, "{reports:?}");
+    assert!(reports.iter().all(|load| load.surplus > 50), "{reports:?}");
 }

@@ -1,12 +1,13 @@
 //! No server stays hungry beside a sibling with surplus.
 //!
-//! Judged by what the engines truly hold, not by what nodes believe of each other. Surplus counts where moving
-//! half of it would repay the way between the two, as the nodes themselves reckon it.
+//! Judged by what engines and servers' queues truly hold, not by what nodes believe of each other. Surplus counts
+//! where moving half of it would repay the way between the two, as the nodes themselves reckon it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atlas_proto::cost::work_min;
+use atlas_proto::ledger::State;
 use atlas_proto::time::Time;
 
 use super::view::View;
@@ -60,17 +61,19 @@ fn has_rich_sibling(view: View<'_>, thief: ServerIndex) -> bool {
                 return false;
             };
             let engine = view.stage.engine(victim);
-            if server.epoch().is_none()
-                || server.load().workers == 0
-                || engine.ready() < SURPLUS_MIN
-            {
+            let ready = engine.ready() + server.ledger().ready_count();
+            if server.epoch().is_none() || server.load().workers == 0 || ready < SURPLUS_MIN {
                 return false;
             }
             let path = view
                 .stage
                 .path(topology.server(thief), topology.server(victim));
             let worth = work_min(path) * 2;
-            has_work(tree, engine.ready_nodes(), worth)
+            let queued = server.ledger().entries().filter_map(|(_, entry)| {
+                let ready = entry.state == State::Ready;
+                ready.then(|| TreeNode::decode(&entry.closure.args))?
+            });
+            has_work(tree, engine.ready_nodes().chain(queued), worth)
         })
 }
 
@@ -89,7 +92,7 @@ fn has_work(tree: &Tree, nodes: impl Iterator<Item = TreeNode>, wanted: Duration
     false
 }
 
-/// A lost hint or steal is made good by the next report of load, and that is due every two seconds; with the
+/// A lost report, hint or steal is made good by the next report of load, and that is due every two seconds; with the
 /// engine's news, the request and the answer, three such turns are enough, and one more is slack.
 pub(super) const HUNGER_MAX: Duration = Duration::from_secs(10);
 /// Of one ready closure nothing can be told: its own server may run it at any moment.

@@ -84,6 +84,8 @@ pub struct Checks {
     events: u64,
     /// The number of the event at which all nodes are looked at again.
     sweep_at: u64,
+    /// When the hungry are looked for again, however little has happened.
+    hunger_at: Time,
     violation: Option<Violation>,
 }
 
@@ -98,6 +100,7 @@ impl Checks {
             calm_at: scenario.heal_at.map(|at| Time::ZERO + at + CALM_AFTER),
             events: 0,
             sweep_at: 0,
+            hunger_at: Time::ZERO,
             violation: None,
         }
     }
@@ -126,13 +129,16 @@ impl Checks {
             .check_secrecy(view)
             .map_err(as_invariant(Invariant::Anonymity))?;
         check_result(view).map_err(as_invariant(Invariant::Result))?;
-        if self.events < self.sweep_at {
-            return Ok(());
+        let now = view.stage.now();
+        let sweeps = self.events >= self.sweep_at;
+        if sweeps {
+            let held = view.all().map(|(node, _)| view.held_at(node));
+            self.sweep_at = self.events + EVENTS_PER_SWEEP + held.sum::<u64>();
+            Leases::sweep(view).map_err(as_invariant(Invariant::Leases))?;
         }
-        let held = view.all().map(|(node, _)| view.held_at(node));
-        self.sweep_at = self.events + EVENTS_PER_SWEEP + held.sum::<u64>();
-        Leases::sweep(view).map_err(as_invariant(Invariant::Leases))?;
-        if self.calm_at.is_some_and(|at| at <= view.stage.now()) {
+        let calm = self.calm_at.is_some_and(|at| at <= now);
+        if calm && (sweeps || now >= self.hunger_at) {
+            self.hunger_at = now + HUNGER_SWEEP;
             self.hunger
                 .sweep(view)
                 .map_err(as_invariant(Invariant::Hunger))?;
@@ -186,5 +192,7 @@ fn check_result(view: View<'_>) -> Result<(), String> {
 const CALM_AFTER: Duration = Duration::from_secs(30);
 /// A look at a node that holds little costs no more than an event.
 const HELD_FEW: u64 = 32;
+/// Where nodes hold much and little happens, sweeps are tens of seconds apart: hunger would end and begin unseen.
+const HUNGER_SWEEP: Duration = Duration::from_secs(1);
 /// A look at everything costs as much as some ten events, and more with what nodes hold.
 const EVENTS_PER_SWEEP: u64 = 32;
