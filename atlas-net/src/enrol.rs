@@ -206,7 +206,8 @@ impl Enrolment {
     }
 
     /// Redeems the secret and answers: with a certificate for the token's role, or with why not. A token is used
-    /// only if a certificate comes of it.
+    /// only if a certificate comes of it; save the tokens afterwards. Waits until the node has read the answer, which a
+    /// slow one takes long to do: let it run apart from others.
     ///
     /// # Errors
     ///

@@ -265,7 +265,7 @@ async fn a_connection_ends_with_the_certificate_that_it_was_made_with() {
     within(async {
         let cs = authority("cs.example.edu");
         let manager = manager(&cs);
-        let short = identity_for(&cs, Role::Server, Duration::from_secs(4));
+        let short = identity_for(&cs, Role::Server, Duration::from_secs(8));
         let server = bind(short, &EndpointOptions::default());
         let (up, _down) = connect(&server, &manager).await;
         let lost = up.closed().await.to_string();

@@ -320,3 +320,41 @@ async fn streams_with_bad_headers_are_broken_off_alone() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn where_nobody_or_something_else_answers_says_so() {
+    within(async {
+        let cs = authority("cs.example.edu");
+        let dialler = server(&cs);
+        let other = Arc::new(Credentials::new(identity(&cs, Role::Server)).unwrap());
+        let tls = crate::credentials::server_config(&other, vec![b"h3".to_vec()]).unwrap();
+        let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+        let web = quinn::Endpoint::server(config, here()).unwrap();
+        let at = web.local_addr().unwrap();
+        let expected = Expected::manager_of(domain("cs.example.edu"));
+        let (refused, _) = tokio::join!(dialler.connect(at, &expected), async {
+            web.accept().await.unwrap().await
+        });
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("speaks QUIC, but not Atlas"), "{refused}");
+
+        let silent = std::net::UdpSocket::bind(here()).unwrap();
+        let at = silent.local_addr().unwrap();
+        let refused = dialler
+            .connect(at, &expected)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains(&format!("no answer from {at}")),
+            "{refused}"
+        );
+        assert!(
+            refused.contains(&format!("let UDP port {} through", at.port())),
+            "{refused}"
+        );
+        serves(&dialler, &cs).await;
+    })
+    .await;
+}
