@@ -318,7 +318,7 @@ impl DomainAuthority {
 
     /// Nothing is valid for longer than who signed it.
     fn end(&self, now: SystemTime, lifetime: Duration) -> Result<SystemTime, AuthorityError> {
-        let mut end = now + lifetime;
+        let mut end = now.checked_add(lifetime).unwrap_or(now + ROOT_LIFETIME);
         for certificate in &self.chain {
             end = end.min(validity(certificate)?.1);
         }

@@ -107,7 +107,10 @@ impl Tokens {
     }
 
     fn forget(&mut self, now: SystemTime) {
-        self.0.retain(|entry| entry.expires + REMEMBERED > now);
+        self.0.retain(|entry| {
+            let ended = now.duration_since(entry.expires);
+            ended.is_ok_and(|ended| ended < REMEMBERED) || entry.expires > now
+        });
     }
 }
 
@@ -174,7 +177,15 @@ mod tests {
             let refused = tokens.create(start(), &secret, Role::Server, lifetime, uses);
             assert_eq!(refused, Err(CreateTokenError::Useless));
         }
-        for _ in 0..TOKENS_MAX {
+        // The end of time is as good an end as any.
+        let mut longest = Duration::MAX;
+        while start().checked_add(longest).is_none() {
+            longest /= 2;
+        }
+        tokens
+            .create(start(), &secret, Role::Server, longest, 1)
+            .unwrap();
+        for _ in 1..TOKENS_MAX {
             tokens
                 .create(start(), &secret, Role::Server, HOUR, 1)
                 .unwrap();

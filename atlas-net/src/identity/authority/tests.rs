@@ -198,6 +198,11 @@ fn nothing_holds_before_or_after_its_time_or_after_its_authority() {
     assert!(late.unwrap_err().contains("see that both clocks are right"));
     holds(&root, issued, now - CLOCK_SKEW - Duration::from_secs(2)).unwrap_err();
     let request = NodeKey::generate().unwrap().request().unwrap();
+    let longest = root
+        .issue(&request, Role::Server, now, Duration::MAX)
+        .unwrap();
+    holds(&root, longest.clone(), now + LEAF_LIFETIME * 365).unwrap();
+    holds(&root, longest, now + ROOT_LIFETIME + LEAF_LIFETIME).unwrap_err();
     let refused = root.issue(&request, Role::Server, now + ROOT_LIFETIME, LEAF_LIFETIME);
     assert!(
         refused
