@@ -18,7 +18,7 @@ use atlas_proto::codec::{self, EncodeError};
 use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
 use bytes::Bytes;
-use quinn::{RecvStream, SendStream};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -81,6 +81,9 @@ impl Connection {
         relation: Relation,
         control: (SendStream, RecvStream),
     ) -> Self {
+        // Strangers get less: see the endpoint.
+        quinn.set_receive_window(RECEIVED_BYTES_MAX);
+        quinn.set_max_concurrent_bi_streams(STREAMS_MAX);
         let closing = Closing::new(quinn);
         let (outbox, outgoing) = mpsc::channel(QUEUE_PACKETS_MAX);
         let (incoming, inbox) = mpsc::channel(QUEUE_PACKETS_MAX);
@@ -343,7 +346,7 @@ async fn accept_streams(opened: mpsc::Sender<(StreamKind, Stream)>, quinn: quinn
                 let _ = opened.send((kind, stream)).await;
                 return;
             }
-            let code = quinn::VarInt::from_u32(CloseCode::Garbage as u32);
+            let code = VarInt::from_u32(CloseCode::Garbage as u32);
             let _ = stream.send.reset(code);
             let _ = stream.recv.stop(code);
         });
@@ -368,6 +371,11 @@ fn permits(frame: &Bytes) -> u32 {
 const QUEUE_PACKETS_MAX: usize = 256;
 /// Their bytes: the largest packet twice, so that one is made while the other is sent.
 const QUEUE_BYTES_MAX: usize = 2 * atlas_proto::limits::PACKET_BYTES_MAX;
+/// Blobs and requests of one peer at a time.
+const STREAMS_MAX: VarInt = VarInt::from_u32(256);
+/// What is kept of all streams of a peer and not yet read: each may hold a little over a MiB, so that fifty which nobody
+/// reads do not hold up the others.
+const RECEIVED_BYTES_MAX: VarInt = VarInt::from_u32(64 << 20);
 /// Streams whose header is read and that wait to be accepted; more wait in their tasks.
 const STREAMS_WAITING_MAX: usize = 16;
 /// For a peer that reads, handing over the last packets takes a round trip or two.

@@ -431,7 +431,9 @@ fn transport() -> Arc<TransportConfig> {
     transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))));
     transport.keep_alive_interval(Some(KEEP_ALIVE));
     transport.max_concurrent_uni_streams(CONTROL_STREAMS);
-    transport.max_concurrent_bidi_streams(STREAMS_MAX);
+    // Until the peer is accepted: what an enrolment takes.
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
+    transport.receive_window(STRANGER_BYTES_MAX);
     transport.datagram_receive_buffer_size(None);
     Arc::new(transport)
 }
@@ -446,8 +448,8 @@ const IDLE_TIMEOUT_MS: u32 = 15_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// One each way, for packets.
 const CONTROL_STREAMS: VarInt = VarInt::from_u32(1);
-/// Blobs and requests of one peer at a time.
-const STREAMS_MAX: VarInt = VarInt::from_u32(256);
+/// So much is kept of what somebody sends who is not accepted yet: some control frames, or an enrolment.
+const STRANGER_BYTES_MAX: VarInt = VarInt::from_u32(256 << 10);
 /// A handshake takes two round trips; a lost packet costs a second or so.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes at a time: some for each of many nodes that come back at once, and come again if refused.

@@ -29,7 +29,7 @@ mod stream;
 mod tests;
 mod verify;
 
-pub use close::{CloseCode, ConnectionLost};
+pub use close::{CloseCode, ConnectionLost, PeerCode};
 pub use connection::{Connection, SendError};
 pub use endpoint::{AcceptError, Arrival, BindError, ConnectError, Endpoint, EndpointOptions};
 pub use identity::Expected;

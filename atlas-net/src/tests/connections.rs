@@ -142,6 +142,28 @@ async fn streams_say_what_they_are_for() {
 }
 
 #[tokio::test]
+async fn many_streams_that_nobody_reads_hold_up_no_packet() {
+    within(async {
+        let cs = authority("cs.example.edu");
+        let (manager, server) = (manager(&cs), server(&cs));
+        let (up, down) = connect(&server, &manager).await;
+        let (mut asked, mut waiting) = (Vec::new(), Vec::new());
+        for topic in 0..40 {
+            let mut stream = up.open_stream(StreamKind::Request { topic }).await.unwrap();
+            stream.send.write_all(&[1; 100_000]).await.unwrap();
+            asked.push(stream);
+            waiting.push(down.accept_stream().await.unwrap());
+        }
+        up.send_packet(&packet(1)).await.unwrap();
+        assert_eq!(down.recv_packet().await.unwrap(), packet(1));
+        for (topic, (kind, _)) in (0..).zip(&waiting) {
+            assert_eq!(*kind, StreamKind::Request { topic });
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_connection_that_is_shut_down_delivers_all_first() {
     within(async {
         let cs = authority("cs.example.edu");

@@ -298,6 +298,41 @@ async fn silent_peers_and_stray_bytes_hold_up_nobody() {
 }
 
 #[tokio::test]
+async fn strangers_can_have_little_kept_for_them() {
+    within(async {
+        let cs = authority("cs.example.edu");
+        let manager = manager(&cs);
+        let (_endpoint, dialled) = raw(&manager, &cs, None, Protocol::Enrol).await;
+        let quinn = dialled.unwrap();
+        let (mut first, _recv) = quinn.open_bi().await.unwrap();
+        let second = tokio::time::timeout(Duration::from_secs(1), quinn.open_bi()).await;
+        assert!(second.is_err(), "a second stream was opened");
+        // More than is read is not taken.
+        let flood = first.write_all(&[0; 1 << 20]).await;
+        flood.unwrap_err();
+        serves(&manager, &cs).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_answers_nobody() {
+    within(async {
+        let cs = authority("cs.example.edu");
+        let client = bind(identity(&cs, Role::Client), &EndpointOptions::default());
+        let refused = server(&cs)
+            .connect(address(&client), &expected(&client))
+            .await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("the certificate of client"), "{refused}");
+        let manager = manager(&cs);
+        let (_, down) = connect(&client, &manager).await;
+        assert_eq!(down.peer().role, Role::Client);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn streams_with_bad_headers_are_broken_off_alone() {
     within(async {
         let cs = authority("cs.example.edu");
