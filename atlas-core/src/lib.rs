@@ -31,6 +31,7 @@ mod next;
 mod overflow;
 mod panic;
 mod patience;
+mod permits;
 mod pool;
 mod portable;
 mod runtime;

@@ -224,10 +224,24 @@ impl Runtime {
         self.pool.ready_count()
     }
 
-    /// How many workers sleep because they have found nothing to do.
+    /// How many workers that may run sleep because they have found nothing to do.
     #[must_use]
     pub fn idle_workers(&self) -> usize {
-        self.pool.sleep.sleepers()
+        self.pool.sleep.sleepers().min(self.pool.permits.free())
+    }
+
+    /// Lets only so many of the workers run from now on, or none. A worker that runs stops at its next join, or
+    /// when the closure that it runs is done; what it has not begun others can take, or [`Runtime::lend`], and what
+    /// it has begun goes on when there is a place for it. More than there are workers is as many as there are. A
+    /// runtime begins with all, and is dropped with all.
+    pub fn set_workers(&self, workers: usize) {
+        self.pool.set_workers(workers);
+    }
+
+    /// How many workers may run.
+    #[must_use]
+    pub fn active_workers(&self) -> usize {
+        self.pool.permits.limit()
     }
 
     /// Takes up to `closures_max` of the oldest ready closures out, for another

@@ -109,9 +109,17 @@ impl Worker {
                 .store(ptr::from_ref(want).cast_mut(), Ordering::Release);
         });
         let _ = self.station().thread.set(thread::current());
+        self.pool.permits.take(self.index, false);
         let mut woken = false;
         while !self.may_leave() {
-            let Some(found) = self.find().or_else(|| self.search()) else {
+            if self.pool.permits.give_back_if_over() {
+                self.pool.permits.take(self.index, self.has_ready());
+            }
+            let found = self.find_here().or_else(|| self.give_way());
+            let Some(found) = found
+                .or_else(|| self.find_elsewhere())
+                .or_else(|| self.search())
+            else {
                 self.sleep();
                 woken = true;
                 continue;
@@ -146,6 +154,11 @@ impl Worker {
 
     /// Looks once through all places that may have work.
     pub(crate) fn find(&self) -> Option<Found> {
+        self.find_here().or_else(|| self.find_elsewhere())
+    }
+
+    /// Looks for work of its own.
+    fn find_here(&self) -> Option<Found> {
         self.read_inbox();
         if let Some(strand) = self.strands.borrow_mut().pop_ready() {
             return Some(Found::Ready(strand));
@@ -163,8 +176,34 @@ impl Worker {
             assert!(self.claim(&closure), "nobody else knows it");
             return Some(Found::Start(Job::Closure(closure)));
         }
+        None
+    }
+
+    fn find_elsewhere(&self) -> Option<Found> {
         self.steal()
             .map(|closure| Found::Start(Job::Closure(closure)))
+    }
+
+    /// Lets another worker run first that waits for it and has something to go on with. What there is to do here
+    /// afterwards.
+    fn give_way(&self) -> Option<Found> {
+        if !self.must_give_way() {
+            return None;
+        }
+        self.pool.give_permit_back();
+        self.pool.permits.take(self.index, false);
+        self.find_here()
+    }
+
+    /// True if this worker may run no more, or another one is to run first.
+    pub(crate) fn must_give_way(&self) -> bool {
+        let permits = &self.pool.permits;
+        permits.is_over() || permits.can_any(|worker| self.pool.has_mail(worker))
+    }
+
+    /// True if it has begun something that could go on.
+    pub(crate) fn has_ready(&self) -> bool {
+        self.strands.borrow().oldest_ready().is_some() || !self.full_frames.borrow().is_empty()
     }
 
     fn steal(&self) -> Option<ClosureRef> {
@@ -317,6 +356,9 @@ impl Worker {
         if bits & (tls::THIEF | tls::URGENT) != 0 {
             self.serve_thieves(bits & tls::URGENT != 0);
         }
+        if bits & tls::LIMIT != 0 && self.pool.permits.is_over() {
+            self.retreat();
+        }
         if self.older_is_ready() {
             self.station().counters.preemptions.add_one();
             self.pause(Pause::Preempted);
@@ -349,6 +391,21 @@ impl Worker {
         }
         self.wake_one();
         self.pool.hosting.tell_surplus();
+    }
+
+    /// Waits, if more workers run than may, until this one may again. Its latent work is public meanwhile.
+    fn retreat(&self) {
+        while let Some(closure) = self.promote_oldest() {
+            self.station().counters.promotions.add_one();
+            self.deque.push(closure);
+        }
+        if !self.deque.is_empty() {
+            self.wake_one();
+            self.pool.hosting.tell_surplus();
+        }
+        if self.pool.permits.give_back_if_over() {
+            self.pool.permits.take(self.index, true);
+        }
     }
 
     fn decide(&self) -> Wake {
