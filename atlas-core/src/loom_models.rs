@@ -458,10 +458,12 @@ mod scope {
 mod permits {
     use super::*;
     use crate::permits::Turns;
+    use crate::sync::atomic::AtomicBool;
 
     struct Pool {
         turns: Mutex<Turns>,
-        granted: Vec<Notify>,
+        granted: Vec<AtomicBool>,
+        parked: Vec<Notify>,
         /// What the one permit guards.
         work: UnsafeCell<usize>,
     }
@@ -474,18 +476,30 @@ mod permits {
         /// Runs once, with a permit.
         fn run(&self, worker: usize) {
             if !self.with_turns(|turns| turns.take(worker, false)) {
-                self.granted[worker].wait();
+                self.wait(worker);
             }
             // SAFETY: loom checks that nobody else uses it.
             self.work.with_mut(|work| unsafe { *work += 1 });
             if let Some(next) = self.with_turns(|turns| turns.give_back(|_| false)) {
-                self.granted[next].notify();
+                self.grant(next);
             }
+        }
+
+        /// As `Permits::take`: the notice may come for nothing.
+        fn wait(&self, worker: usize) {
+            while !self.granted[worker].swap(false, Ordering::Acquire) {
+                self.parked[worker].wait();
+            }
+        }
+
+        fn grant(&self, worker: usize) {
+            self.granted[worker].store(true, Ordering::Release);
+            self.parked[worker].notify();
         }
 
         fn set_limit(&self, limit: usize) {
             for worker in self.with_turns(|turns| turns.set_limit(limit)) {
-                self.granted[worker].notify();
+                self.grant(worker);
             }
         }
     }
@@ -496,7 +510,8 @@ mod permits {
         model(3, || {
             let pool = Arc::new(Pool {
                 turns: Mutex::new(Turns::new(1)),
-                granted: vec![Notify::new(), Notify::new()],
+                granted: vec![AtomicBool::new(false), AtomicBool::new(false)],
+                parked: vec![Notify::new(), Notify::new()],
                 work: UnsafeCell::new(0),
             });
             let workers = [0, 1].map(|worker| {

@@ -15,6 +15,7 @@ use crossbeam_deque::{Injector, Steal, Stealer};
 
 use crate::closure::ClosureRef;
 use crate::host::Hosting;
+use crate::measure::Measures;
 use crate::permits::Permits;
 use crate::sleep::Sleep;
 use crate::stack::Stacks;
@@ -35,6 +36,8 @@ pub(crate) struct Pool {
     pub(crate) stacks: Stacks,
     pub(crate) tasks: TaskTable,
     pub(crate) hosting: Hosting,
+    /// None where nothing is measured.
+    pub(crate) measures: Option<Measures>,
     pub(crate) closing: AtomicBool,
     /// Workers leave together, so that each may raise another's flag to the end.
     pub(crate) leaving: Barrier,
@@ -57,6 +60,7 @@ impl Pool {
         stack_bytes: usize,
         tasks: TaskTable,
         hosting: Hosting,
+        measured: bool,
     ) -> Self {
         static NUMBERS: AtomicUsize = AtomicUsize::new(0);
         let workers = stealers.len();
@@ -69,6 +73,7 @@ impl Pool {
             stacks: Stacks::new(stack_bytes),
             tasks,
             hosting,
+            measures: measured.then(|| Measures::new(workers)),
             closing: AtomicBool::new(false),
             leaving: Barrier::new(workers),
             gate: RwLock::new(false),
@@ -109,6 +114,15 @@ impl Pool {
         self.inside_gate(|| {
             for station in &self.stations {
                 station.with_want(WantFlag::ask_for_work);
+            }
+        });
+    }
+
+    /// Asks all workers for what they have measured.
+    pub(crate) fn ask_for_measures(&self) {
+        self.inside_gate(|| {
+            for station in &self.stations {
+                station.with_want(WantFlag::ask_for_measures);
             }
         });
     }

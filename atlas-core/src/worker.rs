@@ -23,6 +23,7 @@ use crossbeam_deque::Worker as Deque;
 use crate::closure::{Closure, ClosureRef};
 use crate::frame::{self, Driver, FrameRef};
 use crate::latent::Node;
+use crate::measure::{self, Origin};
 use crate::overflow;
 use crate::panic::{self, AbortOnUnwind, TaskPanic};
 use crate::patience::Patience;
@@ -41,7 +42,7 @@ pub(crate) struct Worker {
     /// The strand that runs now.
     running: RefCell<Option<Running>>,
     /// Frames whose last slot was filled by a message.
-    full_frames: RefCell<Vec<FrameRef>>,
+    full_frames: RefCell<Vec<(FrameRef, Option<Origin>)>>,
     /// Children of frames that were handed out and are not back, by the
     /// closure's address.
     awaited: RefCell<HashMap<*const Closure, Awaited>>,
@@ -50,6 +51,8 @@ pub(crate) struct Worker {
     random: Cell<u64>,
     policy: RefCell<WakePolicy>,
     pub(crate) patience: Cell<Patience>,
+    /// The thread's time up to which the running strand's was measured.
+    measured_to: Cell<u64>,
 }
 
 /// A child that was handed out.
@@ -61,7 +64,7 @@ struct Awaited {
 /// What the loop runs next.
 pub(crate) enum Found {
     Ready(usize),
-    Start(Job),
+    Start(Job, Option<Origin>),
 }
 
 impl Worker {
@@ -80,6 +83,7 @@ impl Worker {
             random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64) << 1 | 1),
             policy: RefCell::new(WakePolicy::new()),
             patience: Cell::new(Patience::NEW),
+            measured_to: Cell::new(0),
         }
     }
 
@@ -163,25 +167,24 @@ impl Worker {
         if let Some(strand) = self.strands.borrow_mut().pop_ready() {
             return Some(Found::Ready(strand));
         }
-        if let Some(frame) = self.full_frames.borrow_mut().pop() {
-            return Some(Found::Start(Job::Frame(frame)));
+        if let Some((frame, origin)) = self.full_frames.borrow_mut().pop() {
+            return Some(Found::Start(Job::Frame(frame), origin));
         }
         while let Some(closure) = self.deque.pop() {
             if self.claim(&closure) {
-                return Some(Found::Start(Job::Closure(closure)));
+                return Some(start(closure));
             }
         }
         let blocked = self.strands.borrow_mut().promote_blocked();
         if let Some(closure) = blocked {
             assert!(self.claim(&closure), "nobody else knows it");
-            return Some(Found::Start(Job::Closure(closure)));
+            return Some(start(closure));
         }
         None
     }
 
     fn find_elsewhere(&self) -> Option<Found> {
-        self.steal()
-            .map(|closure| Found::Start(Job::Closure(closure)))
+        self.steal().map(start)
     }
 
     /// Lets another worker run first that waits for it and has something to go on with. What there is to do here
@@ -239,14 +242,14 @@ impl Worker {
                 let running = self.strands.borrow_mut().take_paused(strand);
                 (strand, Job::Continue, running)
             }
-            Found::Start(job) => {
+            Found::Start(job, origin) => {
                 let strand = self.idle_strand();
                 let born = self.births.replace(self.births.get() + 1);
                 let closure = match &job {
                     Job::Closure(closure) => Some(closure.clone()),
                     Job::Frame(_) | Job::Continue | Job::End => None,
                 };
-                (strand, job, Running::new(strand, born, closure))
+                (strand, job, Running::new(strand, born, closure, origin))
             }
         };
         let (mut coroutine, guard) = self.strands.borrow_mut().begin(strand);
@@ -255,11 +258,18 @@ impl Worker {
         if running.aborting {
             tls::with_want(tls::WantFlag::announce_inbox);
         }
+        let measured = running.origin.is_some();
+        if measured {
+            self.measured_to.set(measure::thread_time());
+        }
         self.running.replace(Some(running));
         let pause = coroutine
             .resume(job)
             .as_yield()
             .expect("strands end by `Strands::end` only");
+        if measured {
+            self.measure();
+        }
         let mut running = self.running.take().expect("set above");
         running.newest = tls::newest();
         tls::set_newest(ptr::null());
@@ -309,6 +319,8 @@ impl Worker {
                     let awaited = self.awaited.borrow_mut().remove(&ptr::from_ref(&*closure));
                     debug_assert!(awaited.is_some(), "it was handed out here");
                     let full = frame::fill(continuation, &closure);
+                    let origin = closure.origin().map(Origin::above);
+                    let full = full.map(|frame| (frame, origin));
                     self.full_frames.borrow_mut().extend(full);
                 }
                 Message::Abort(closure) => self.abort_here(&closure),
@@ -355,6 +367,9 @@ impl Worker {
         self.read_inbox();
         if bits & (tls::THIEF | tls::URGENT) != 0 {
             self.serve_thieves(bits & tls::URGENT != 0);
+        }
+        if bits & tls::MEASURE != 0 {
+            self.measure();
         }
         if bits & tls::LIMIT != 0 && self.pool.permits.is_over() {
             self.retreat();
@@ -429,13 +444,14 @@ impl Worker {
     fn promote_oldest(&self) -> Option<ClosureRef> {
         let newest = tls::newest();
         // SAFETY: the list and the queue are the running strand's.
-        self.with_running(|running| unsafe { running.marked.promote_oldest(newest) })
+        self.with_running(|running| unsafe { running.promote_oldest(newest) })
             .or_else(|| self.strands.borrow_mut().promote_oldest())
             .or_else(|| self.strands.borrow_mut().promote_blocked())
     }
 
     /// Makes a closure public, and wakes somebody for it.
     pub(crate) fn publish(&self, closure: ClosureRef) {
+        self.with_running(|running| running.say_origin(&closure, running.marked.marked()));
         self.deque.push(closure);
         self.wake_one();
         self.pool.hosting.tell_surplus();
@@ -455,6 +471,7 @@ impl Worker {
         self.policy
             .borrow_mut()
             .came_back(node.addr(), Instant::now);
+        self.forget_promoted();
         let mine = self.claim(closure);
         if mine {
             self.drop_stale();
@@ -529,10 +546,70 @@ impl Worker {
     pub(crate) fn wait_or_run(&self, closure: &ClosureRef) {
         if self.claim(closure) {
             self.drop_stale();
+            let depth = self.enter(closure);
             // SAFETY: claimed just now.
             unsafe { (closure.kind().execute)(closure) };
+            self.leave(depth);
         }
         self.wait_for(closure);
+    }
+
+    /// The running strand goes on with a closure in the middle of its own: the depth to come back to.
+    fn enter(&self, closure: &ClosureRef) -> Option<u32> {
+        let entered = closure.origin()?.depth;
+        self.with_running(|running| {
+            // What waits in the strand is above the closure too, and was counted.
+            let depth = entered.saturating_sub(running.marked.marked());
+            let origin = running.origin.as_mut()?;
+            Some(std::mem::replace(&mut origin.depth, depth))
+        })
+    }
+
+    fn leave(&self, depth: Option<u32>) {
+        if let Some(depth) = depth {
+            self.with_running(|running| {
+                if let Some(origin) = &mut running.origin {
+                    origin.depth = depth;
+                }
+            });
+        }
+    }
+
+    /// The owner has come back to a node that was promoted.
+    pub(crate) fn forget_promoted(&self) {
+        self.with_running(|running| running.marked.forget_promoted());
+    }
+
+    /// Adds what the running strand has used to its account.
+    fn measure(&self) {
+        let running = self.running.borrow();
+        let origin = running.as_ref().and_then(|running| running.origin.as_ref());
+        if let (Some(measures), Some(origin)) = (&self.pool.measures, origin) {
+            let now = measure::thread_time();
+            let used = now.saturating_sub(self.measured_to.replace(now));
+            measures.add(self.index, &origin.account, used);
+        }
+    }
+
+    /// A closure is about to be completed: all its time is to be in its account first.
+    fn settle_measures(&self, closure: &Closure) {
+        let account = self.running.try_borrow().ok().and_then(|running| {
+            let running = running.as_ref()?;
+            let account = &running.origin.as_ref()?.account;
+            let is_own = |own: &ClosureRef| ptr::eq(&**own, closure);
+            let ends =
+                measure::is_of(account, closure) || running.closure.as_ref().is_some_and(is_own);
+            ends.then(|| Arc::clone(account))
+        });
+        let (Some(account), Some(measures)) = (account, &self.pool.measures) else {
+            return;
+        };
+        self.measure();
+        if !closure.is_aborted() {
+            measures.finish(self.index, &account, closure);
+        }
+        // What the strand does from now on is nobody's.
+        self.with_running(|running| running.origin = None);
     }
 
     fn older_is_ready(&self) -> bool {
@@ -570,6 +647,19 @@ impl Worker {
         state ^= state << 17;
         self.random.set(state);
         (state >> 32) as usize
+    }
+}
+
+/// What a claimed closure begins with.
+fn start(closure: ClosureRef) -> Found {
+    let origin = closure.origin().map(|origin| origin.inside(&closure));
+    Found::Start(Job::Closure(closure), origin)
+}
+
+/// See [`Worker::settle_measures`]; elsewhere nothing is measured.
+pub(crate) fn settle_measures(closure: &Closure) {
+    if let Some(worker) = Worker::current() {
+        worker.settle_measures(closure);
     }
 }
 
