@@ -37,7 +37,7 @@ id! {
 
 /// The task of a job's root closure: the stable hash of the path `main`, which no task of a program has, since
 /// paths begin with the name of a crate.
-pub const ROOT_TASK: TaskId = TaskId(0xf85e_e8de_02c6_6b86);
+pub const ROOT_TASK: TaskId = TaskId(0x49de_89cb_7af5_5ee5);
 
 /// What a server wants of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
