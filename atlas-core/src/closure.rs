@@ -30,13 +30,12 @@ use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use crate::measure::Origin;
+use crate::measure::{self, Origin};
 use crate::panic::TaskPanic;
 use crate::portable::{CodecError, EncodeError};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use crate::task::TaskInfo;
 use crate::waiter::Waiter;
-use crate::worker;
 
 /// The head of every public closure; the typed rest follows it in memory
 /// (`#[repr(C)]`), or stands in the parent's frame.
@@ -268,7 +267,7 @@ impl Closure {
     /// Publishes the result and tells the waiter.
     pub(crate) fn complete(&self) {
         if self.origin.get().is_some() {
-            worker::settle_measures(self);
+            measure::settle(self);
         }
         if self.state.complete() {
             // SAFETY: table row `waiter`: `complete` has seen WAITING, and runs once.

@@ -69,9 +69,9 @@ pub trait Host: Send + Sync + 'static {
     /// hunger lasts until [`idle_workers`](crate::Runtime::idle_workers) is zero.
     fn hungry(&self);
 
-    /// After a call of `lend` that came back with less than was asked for: a
+    /// After a call of `lend` that came back with less than was asked for, or of `ask_for_surplus`: a
     /// closure is ready now. Told once, however many calls have come back so; to
-    /// be told again, call `lend` again. It may be gone when it is called for, and
+    /// be told again, call it again. It may be gone when it is called for, and
     /// what the host itself puts in or reclaims is not told.
     fn surplus(&self);
 

@@ -493,7 +493,7 @@ mod permits {
         }
 
         fn grant(&self, worker: usize) {
-            self.granted[worker].store(true, Ordering::Release);
+            self.granted[worker].swap(true, Ordering::Release);
             self.parked[worker].notify();
         }
 

@@ -26,12 +26,14 @@
 //! enough: the mean is that of what is stolen under this label.
 
 use std::collections::BTreeMap;
+use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::closure::{Closure, ClosureRef};
 use crate::task::TaskId;
+use crate::worker::Worker;
 
 /// What was seen of closures of one task at one depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +89,7 @@ impl Origin {
         };
         let account = Arc::new(Account {
             kind: Some((task.id(), self.depth)),
-            closure: std::ptr::from_ref::<Closure>(closure).addr(),
+            closure: ptr::from_ref::<Closure>(closure).addr(),
             nanoseconds: AtomicU64::new(0),
             above: Some(Arc::clone(&self.account)),
             level: self.account.level + 1,
@@ -201,9 +203,75 @@ impl Measures {
     }
 }
 
+impl Worker {
+    /// The running strand goes on with a closure in the middle of its own: the depth to come back to.
+    pub(crate) fn enter(&self, closure: &ClosureRef) -> Option<u32> {
+        let entered = closure.origin()?.depth;
+        self.with_running(|running| {
+            // What waits in the strand is above the closure too, and was counted.
+            let depth = entered.saturating_sub(running.marked.marked());
+            let origin = running.origin.as_mut()?;
+            Some(std::mem::replace(&mut origin.depth, depth))
+        })
+    }
+
+    pub(crate) fn leave(&self, depth: Option<u32>) {
+        if let Some(depth) = depth {
+            self.with_running(|running| {
+                if let Some(origin) = &mut running.origin {
+                    origin.depth = depth;
+                }
+            });
+        }
+    }
+
+    /// The owner has come back to a node that was promoted.
+    pub(crate) fn forget_promoted(&self) {
+        self.with_running(|running| running.marked.forget_promoted());
+    }
+
+    /// Adds what the running strand has used to its account.
+    pub(crate) fn measure(&self) {
+        let running = self.running.borrow();
+        let origin = running.as_ref().and_then(|running| running.origin.as_ref());
+        if let (Some(measures), Some(origin)) = (&self.pool.measures, origin) {
+            let now = thread_time();
+            let used = now.saturating_sub(self.measured_to.replace(now));
+            measures.add(self.index, &origin.account, used);
+        }
+    }
+
+    /// A closure is about to be completed: all its time is to be in its account first.
+    fn settle_measures(&self, closure: &Closure) {
+        let account = self.running.try_borrow().ok().and_then(|running| {
+            let running = running.as_ref()?;
+            let account = &running.origin.as_ref()?.account;
+            let is_own = |own: &ClosureRef| ptr::eq(&**own, closure);
+            let ends = is_of(account, closure) || running.closure.as_ref().is_some_and(is_own);
+            ends.then(|| Arc::clone(account))
+        });
+        let (Some(account), Some(measures)) = (account, &self.pool.measures) else {
+            return;
+        };
+        self.measure();
+        if !closure.is_aborted() {
+            measures.finish(self.index, &account, closure);
+        }
+        // What the strand does from now on is nobody's.
+        self.with_running(|running| running.origin = None);
+    }
+}
+
+/// See [`Worker::settle_measures`]; elsewhere nothing is measured.
+pub(crate) fn settle(closure: &Closure) {
+    if let Some(worker) = Worker::current() {
+        worker.settle_measures(closure);
+    }
+}
+
 /// True if the account counts up to the end of this closure.
-pub(crate) fn is_of(account: &Account, closure: &Closure) -> bool {
-    account.closure == std::ptr::from_ref(closure).addr()
+fn is_of(account: &Account, closure: &Closure) -> bool {
+    account.closure == ptr::from_ref(closure).addr()
 }
 
 fn sample(samples: &mut Samples, kind: Kind) -> Option<&mut Sample> {

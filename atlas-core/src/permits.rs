@@ -189,7 +189,8 @@ impl Permits {
     }
 
     fn grant(&self, worker: usize) {
-        self.granted[worker].store(true, Ordering::Release);
+        // A read-modify-write like that of `take`: loom orders the two only so.
+        self.granted[worker].swap(true, Ordering::Release);
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Turns) -> R) -> R {

@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     deque: Deque<ClosureRef>,
     strands: RefCell<Strands>,
     /// The strand that runs now.
-    running: RefCell<Option<Running>>,
+    pub(crate) running: RefCell<Option<Running>>,
     /// Frames whose last slot was filled by a message.
     full_frames: RefCell<Vec<(FrameRef, Option<Origin>)>>,
     /// Children of frames that were handed out and are not back, by the
@@ -52,7 +52,7 @@ pub(crate) struct Worker {
     policy: RefCell<WakePolicy>,
     pub(crate) patience: Cell<Patience>,
     /// The thread's time up to which the running strand's was measured.
-    measured_to: Cell<u64>,
+    pub(crate) measured_to: Cell<u64>,
 }
 
 /// A child that was handed out.
@@ -418,6 +418,7 @@ impl Worker {
             self.wake_one();
             self.pool.hosting.tell_surplus();
         }
+        self.measure();
         if self.pool.permits.give_back_if_over() {
             self.pool.permits.take(self.index, true);
         }
@@ -554,64 +555,6 @@ impl Worker {
         self.wait_for(closure);
     }
 
-    /// The running strand goes on with a closure in the middle of its own: the depth to come back to.
-    fn enter(&self, closure: &ClosureRef) -> Option<u32> {
-        let entered = closure.origin()?.depth;
-        self.with_running(|running| {
-            // What waits in the strand is above the closure too, and was counted.
-            let depth = entered.saturating_sub(running.marked.marked());
-            let origin = running.origin.as_mut()?;
-            Some(std::mem::replace(&mut origin.depth, depth))
-        })
-    }
-
-    fn leave(&self, depth: Option<u32>) {
-        if let Some(depth) = depth {
-            self.with_running(|running| {
-                if let Some(origin) = &mut running.origin {
-                    origin.depth = depth;
-                }
-            });
-        }
-    }
-
-    /// The owner has come back to a node that was promoted.
-    pub(crate) fn forget_promoted(&self) {
-        self.with_running(|running| running.marked.forget_promoted());
-    }
-
-    /// Adds what the running strand has used to its account.
-    fn measure(&self) {
-        let running = self.running.borrow();
-        let origin = running.as_ref().and_then(|running| running.origin.as_ref());
-        if let (Some(measures), Some(origin)) = (&self.pool.measures, origin) {
-            let now = measure::thread_time();
-            let used = now.saturating_sub(self.measured_to.replace(now));
-            measures.add(self.index, &origin.account, used);
-        }
-    }
-
-    /// A closure is about to be completed: all its time is to be in its account first.
-    fn settle_measures(&self, closure: &Closure) {
-        let account = self.running.try_borrow().ok().and_then(|running| {
-            let running = running.as_ref()?;
-            let account = &running.origin.as_ref()?.account;
-            let is_own = |own: &ClosureRef| ptr::eq(&**own, closure);
-            let ends =
-                measure::is_of(account, closure) || running.closure.as_ref().is_some_and(is_own);
-            ends.then(|| Arc::clone(account))
-        });
-        let (Some(account), Some(measures)) = (account, &self.pool.measures) else {
-            return;
-        };
-        self.measure();
-        if !closure.is_aborted() {
-            measures.finish(self.index, &account, closure);
-        }
-        // What the strand does from now on is nobody's.
-        self.with_running(|running| running.origin = None);
-    }
-
     fn older_is_ready(&self) -> bool {
         let oldest = self.strands.borrow().oldest_ready();
         oldest.is_some_and(|born| self.with_running(|running| born < running.born))
@@ -627,7 +570,7 @@ impl Worker {
         panic::set_note(note);
     }
 
-    fn with_running<R>(&self, f: impl FnOnce(&mut Running) -> R) -> R {
+    pub(crate) fn with_running<R>(&self, f: impl FnOnce(&mut Running) -> R) -> R {
         let mut running = self.running.borrow_mut();
         f(running.as_mut().expect("called on a strand's stack"))
     }
@@ -654,13 +597,6 @@ impl Worker {
 fn start(closure: ClosureRef) -> Found {
     let origin = closure.origin().map(|origin| origin.inside(&closure));
     Found::Start(Job::Closure(closure), origin)
-}
-
-/// See [`Worker::settle_measures`]; elsewhere nothing is measured.
-pub(crate) fn settle_measures(closure: &Closure) {
-    if let Some(worker) = Worker::current() {
-        worker.settle_measures(closure);
-    }
 }
 
 /// The body of every strand's coroutine: runs one job after another.

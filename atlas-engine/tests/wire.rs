@@ -104,7 +104,7 @@ fn events() -> Vec<FromEngine> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
+        write!(hex, "{byte:02x}").expect("a string takes all");
         hex
     })
 }

@@ -120,7 +120,7 @@ fn what_a_stopped_worker_has_not_begun_can_be_lent() {
         let run = scope.spawn(|| {
             runtime.run(|| {
                 let work = || count_until(&stop, &joins);
-                atlas::join(|| atlas::join(work, || ()), || fib_of_20()).1
+                atlas::join(|| atlas::join(work, || ()), fib_of_20).1
             })
         });
         wait_until(|| joins.load(Ordering::Relaxed) > 0);

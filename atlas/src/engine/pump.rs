@@ -71,6 +71,8 @@ pub(super) struct Pump {
     /// What was accepted and is neither finished nor aborted.
     accepted: BTreeSet<Ticket>,
     measured: Instant,
+    /// Something may have been measured since.
+    has_worked: bool,
 }
 
 /// Whether to go on.
@@ -89,6 +91,7 @@ impl Pump {
             load: LoadReport::new(),
             accepted: BTreeSet::new(),
             measured: Instant::now(),
+            has_worked: false,
         }
     }
 
@@ -103,6 +106,10 @@ impl Pump {
 
     fn pump(&mut self) -> Result<(), EngineError> {
         loop {
+            if self.has_worked && self.load.next_look(self.is_busy()).is_none() {
+                // There may be nothing more to say for long.
+                self.tell_measured()?;
+            }
             if let Some(news) = self.next_news() {
                 if self.act(news)? == Flow::End {
                     return Ok(());
@@ -110,6 +117,7 @@ impl Pump {
                 continue;
             }
             let busy = self.is_busy();
+            self.has_worked |= busy;
             if let Some(load) = self.load.look(self.runtime, busy) {
                 self.tell(&FromEngine::Load(load))?;
             }
@@ -266,6 +274,7 @@ impl Pump {
 
     fn tell_measured(&mut self) -> Result<(), EngineError> {
         self.measured = Instant::now();
+        self.has_worked = self.is_busy();
         let samples: Vec<_> = self.runtime.take_measured();
         let samples: Vec<_> = samples.iter().map(words::measured).collect();
         for samples in samples.chunks(SAMPLES_MAX) {

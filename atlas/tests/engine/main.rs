@@ -9,7 +9,6 @@
 
 mod program;
 #[path = "../host/programs.rs"]
-#[expect(dead_code, reason = "other tests use the rest")]
 mod programs;
 mod server;
 
