@@ -15,6 +15,16 @@ pub(crate) fn endless(n: u64) -> u64 {
     }
 }
 
+/// Joins for so many milliseconds by the wall's clock.
+#[atlas::spawn]
+pub(crate) fn busy_for(milliseconds: u64) -> u64 {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(milliseconds) {
+        join!(same(milliseconds), same(milliseconds));
+    }
+    milliseconds
+}
+
 #[atlas::spawn]
 fn same(n: u64) -> u64 {
     n
