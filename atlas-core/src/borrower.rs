@@ -6,9 +6,11 @@
 
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::closure::Closure;
 use crate::host::{AcceptError, Ticket};
+use crate::measure::Origin;
 use crate::pool::{self, Pool};
 use crate::portable::{DecodeError, PortableClosure};
 use crate::waiter::Waiter;
@@ -18,6 +20,7 @@ impl Pool {
         self: &Arc<Self>,
         ticket: Ticket,
         portable: &PortableClosure,
+        depth: u32,
     ) -> Result<(), AcceptError> {
         let info = self
             .tasks
@@ -39,6 +42,9 @@ impl Pool {
         };
         let closure = (info.erased.import)(&portable.args, waiter)
             .map_err(|source| DecodeError::Arguments { task, source })?;
+        if self.measures.is_some() {
+            closure.set_origin(Origin::accepted(depth));
+        }
         match self.hosting.accepted().entry(ticket) {
             Entry::Vacant(entry) => entry.insert(closure.clone()),
             // Dropped after the lock: its arguments are the program's.
@@ -66,6 +72,8 @@ impl Pool {
         let info = closure.task().expect("accepted closures are of tasks");
         // SAFETY: `accept` made this closure with `import`, and this is its waiter.
         let outcome = unsafe { (info.erased.export)(closure) };
-        self.hosting.tell(|host| host.finished(ticket, outcome));
+        let work = closure.origin().map_or(Duration::ZERO, Origin::work);
+        self.hosting
+            .tell(|host| host.finished(ticket, outcome, work));
     }
 }

@@ -28,7 +28,9 @@
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
+use crate::measure::{self, Origin};
 use crate::panic::TaskPanic;
 use crate::portable::{CodecError, EncodeError};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
@@ -45,6 +47,8 @@ pub(crate) struct Closure {
     runner: AtomicUsize,
     waiter: UnsafeCell<Waiter>,
     kind: &'static ClosureKind,
+    /// Written once, before it is public; none where nothing is measured.
+    origin: OnceLock<Origin>,
 }
 
 /// What a kind of closure can do. Each function's contract on `state` stands in
@@ -176,7 +180,17 @@ impl Closure {
             runner: AtomicUsize::new(NO_RUNNER),
             waiter: UnsafeCell::new(waiter.unwrap_or(Waiter::Nobody)),
             kind,
+            origin: OnceLock::new(),
         }
+    }
+
+    /// Says where it comes from, to the measures. The first who says it is believed.
+    pub(crate) fn set_origin(&self, origin: Origin) {
+        let _ = self.origin.set(origin);
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.get()
     }
 
     pub(crate) fn kind(&self) -> &'static ClosureKind {
@@ -252,6 +266,9 @@ impl Closure {
 
     /// Publishes the result and tells the waiter.
     pub(crate) fn complete(&self) {
+        if self.origin.get().is_some() {
+            measure::settle(self);
+        }
         if self.state.complete() {
             // SAFETY: table row `waiter`: `complete` has seen WAITING, and runs once.
             let waiter = unsafe { (*self.waiter.get()).take() };

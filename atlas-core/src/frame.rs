@@ -434,6 +434,9 @@ fn come_back(frame: FrameRef) -> Marked {
     }
     if let Some(worker) = Worker::current() {
         worker.take_back(&raw const head.node);
+        if left == 0 {
+            worker.forget_promoted();
+        }
     }
     if left == 1 && head.failed.get() == 0 {
         return Marked::HasLastChild;

@@ -37,10 +37,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::closure::ClosureRef;
 use crate::panic::AbortOnUnwind;
 use crate::portable::{CodecError, DecodeError, EncodeError, Outcome, PortableClosure};
+use crate::task::TaskId;
 
 /// What a runtime tells the outside.
 ///
@@ -67,14 +69,15 @@ pub trait Host: Send + Sync + 'static {
     /// hunger lasts until [`idle_workers`](crate::Runtime::idle_workers) is zero.
     fn hungry(&self);
 
-    /// After a call of `lend` that came back with less than was asked for: a
+    /// After a call of `lend` that came back with less than was asked for, or of `ask_for_surplus`: a
     /// closure is ready now. Told once, however many calls have come back so; to
-    /// be told again, call `lend` again. It may be gone when it is called for, and
+    /// be told again, call it again. It may be gone when it is called for, and
     /// what the host itself puts in or reclaims is not told.
     fn surplus(&self);
 
-    /// A closure that was accepted under `ticket` is done.
-    fn finished(&self, ticket: Ticket, outcome: Outcome);
+    /// A closure that was accepted under `ticket` is done. `work` is the processor time that it took with all that
+    /// descends from it, wherever that ran: zero if nothing is [measured](crate::Builder::measured).
+    fn finished(&self, ticket: Ticket, outcome: Outcome, work: Duration);
 
     /// Nobody here wants the result of the closure that was lent as `lease`: its
     /// handle was dropped, its parent has panicked or was aborted, or the runtime
@@ -99,6 +102,17 @@ pub struct LentClosure {
     pub lease: Lease,
     /// What to run.
     pub closure: PortableClosure,
+    /// How many closures are above it, where it is [measured](crate::Builder::measured); zero elsewhere.
+    pub depth: u32,
+}
+
+/// A closure that is ready and could be lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadyClosure {
+    /// Its task.
+    pub task: TaskId,
+    /// As in [`LentClosure`].
+    pub depth: u32,
 }
 
 /// What [`Runtime::lend`](crate::Runtime::lend) gives.

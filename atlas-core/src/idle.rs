@@ -8,6 +8,8 @@
 //! One sleeper may be the *sentinel*: as long as another worker is awake, it looks
 //! up after one millisecond, then two, and so on. It bounds what the wake policy
 //! can lose by leaving sleepers alone. With all workers asleep nobody looks up.
+//!
+//! A sleeper holds no permit to run (`permits.rs`): who is woken may have to wait for one.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -38,7 +40,10 @@ impl Worker {
             }
             rounds += 1;
             if rounds.is_multiple_of(ROUNDS_BETWEEN_CLOCKS) {
-                if self.pool.closing.load(Ordering::Relaxed) || patience.is_over(Instant::now()) {
+                if self.pool.closing.load(Ordering::Relaxed)
+                    || self.must_give_way()
+                    || patience.is_over(Instant::now())
+                {
                     break;
                 }
                 if rounds > ROUNDS_BEFORE_YIELD {
@@ -73,12 +78,14 @@ impl Worker {
             sleep.cancel(self.index);
             return;
         }
+        self.pool.give_permit_back();
         self.pool.hosting.tell_hungry();
         self.station().counters.sleeps.add_one();
         self.trim();
         let mut nap = FIRST_NAP;
         while sleep.is_asleep(self.index) {
-            if sleep.all_asleep() || !sleep.become_sentinel(self.index) {
+            let nobody_runs = sleep.all_asleep() || self.pool.permits.none_held();
+            if nobody_runs || !sleep.become_sentinel(self.index) {
                 thread::park();
                 continue;
             }
@@ -91,6 +98,7 @@ impl Worker {
             nap = (nap * 2).min(LONGEST_NAP);
         }
         sleep.cancel(self.index);
+        self.pool.permits.take(self.index, self.has_ready());
     }
 
     fn must_stay_awake(&self) -> bool {

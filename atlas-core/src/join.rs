@@ -216,6 +216,7 @@ impl<L: Latent> LatentCall<L> {
             // SAFETY: not promoted, so the slot is the owner's.
             return drop(unsafe { self.take_own_call() });
         };
+        worker.forget_promoted();
         pool::abort(&closure);
         worker.wait_for(&closure);
         // SAFETY: this is the waiter, and `wait_for` returns when it is done.

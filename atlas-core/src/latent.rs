@@ -109,6 +109,8 @@ impl Node {
 #[derive(Default)]
 pub(crate) struct Marked {
     nodes: VecDeque<*const Node>,
+    /// How many older nodes are promoted and wait; a guess where frames have failed.
+    promoted: u32,
 }
 
 impl Marked {
@@ -137,6 +139,7 @@ impl Marked {
         let promoted = unsafe { (kind.promote)(node) };
         if promoted.exhausted {
             self.nodes.pop_front();
+            self.promoted = self.promoted.saturating_add(1);
         }
         Some(promoted.closure)
     }
@@ -147,6 +150,22 @@ impl Marked {
         if self.nodes.back().is_some_and(|&back| ptr::eq(back, node)) {
             self.nodes.pop_back();
         }
+    }
+
+    /// The owner has come back to a promoted node.
+    pub(crate) fn forget_promoted(&mut self) {
+        self.promoted = self.promoted.saturating_sub(1);
+    }
+
+    /// How many nodes were promoted and wait.
+    pub(crate) fn promoted(&self) -> u32 {
+        self.promoted
+    }
+
+    /// How many nodes are marked.
+    pub(crate) fn marked(&self) -> u32 {
+        let queued = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        self.promoted.saturating_add(queued)
     }
 
     /// Marks the unmarked end of the list and queues it.

@@ -16,8 +16,10 @@
 //! An abort that comes while a closure is on its way into the table finds nothing
 //! there; so `lend` looks for one after it has put the closure in.
 
+use std::time::Duration;
+
 use crate::closure::ClosureRef;
-use crate::host::{Lease, Lent, LentClosure, ReturnError};
+use crate::host::{Lease, Lent, LentClosure, ReadyClosure, ReturnError};
 use crate::panic::TaskPanic;
 use crate::pool::{HOST, Pool};
 use crate::portable::{Outcome, PortableClosure};
@@ -78,16 +80,28 @@ impl Pool {
             return true;
         }
         let task = (portable.task)().id();
+        let depth = closure.origin().map_or(0, |origin| origin.depth);
         let closure = PortableClosure { task, args };
-        lent.closures.push(LentClosure { lease, closure });
+        lent.closures.push(LentClosure {
+            lease,
+            closure,
+            depth,
+        });
         true
     }
 
-    pub(crate) fn return_result(&self, lease: Lease, outcome: Outcome) -> Result<(), ReturnError> {
+    pub(crate) fn return_result(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        work: Duration,
+    ) -> Result<(), ReturnError> {
         match outcome {
-            Outcome::Value(bytes) => self.return_value(lease, &bytes)?,
+            Outcome::Value(bytes) => self.return_value(lease, &bytes, work)?,
             Outcome::Panic { task, message } => {
-                fail(&self.take_lent(lease)?, TaskPanic::new(task, message));
+                let closure = self.take_lent(lease)?;
+                self.measure_lent(&closure, work);
+                fail(&closure, TaskPanic::new(task, message));
             }
             Outcome::Refused { .. } => {
                 let closure = self.take_lent(lease)?;
@@ -98,7 +112,7 @@ impl Pool {
         Ok(())
     }
 
-    fn return_value(&self, lease: Lease, bytes: &[u8]) -> Result<(), ReturnError> {
+    fn return_value(&self, lease: Lease, bytes: &[u8], work: Duration) -> Result<(), ReturnError> {
         let kind = match self.hosting.lent().get(&lease) {
             Some(closure) => closure.kind(),
             None => return Err(ReturnError::Unknown(lease)),
@@ -109,11 +123,38 @@ impl Pool {
             ReturnError::Malformed { task, source }
         })?;
         let closure = self.take_lent(lease)?;
+        self.measure_lent(&closure, work);
         // SAFETY: claimed by `lend` and not run; out of the table, so this is the
         // only result. A lease is given once, so `value` was decoded for this closure.
         unsafe { (portable.fill)(&closure, value) };
         closure.complete();
         Ok(())
+    }
+
+    /// Before the closure is completed, so that who waits for it has its work too.
+    fn measure_lent(&self, closure: &ClosureRef, work: Duration) {
+        if let Some(measures) = &self.measures {
+            measures.add_lent(closure, work);
+        }
+    }
+
+    /// The oldest closures that could be lent, up to so many. They stay ready, all for anybody from now on; what
+    /// nobody needs any more is thrown out on the way.
+    pub(crate) fn oldest_ready(&self, closures_max: usize) -> Vec<ReadyClosure> {
+        let mut passed = Vec::new();
+        while passed.len() < closures_max
+            && let Some(closure) = self.steal_any()
+        {
+            if !closure.is_claimed() {
+                passed.push(closure);
+            }
+        }
+        let mut ready: Vec<_> = passed.iter().filter_map(ready_closure).collect();
+        for closure in passed {
+            self.inject(closure);
+        }
+        ready.sort_by_key(|closure| closure.depth);
+        ready
     }
 
     pub(crate) fn reclaim(&self, lease: Lease) -> bool {
@@ -156,6 +197,12 @@ impl Pool {
         closure.unclaim();
         self.inject(closure);
     }
+}
+
+fn ready_closure(closure: &ClosureRef) -> Option<ReadyClosure> {
+    let task = closure.task().filter(|_| !closure.stays())?.id();
+    let depth = closure.origin().map_or(0, |origin| origin.depth);
+    Some(ReadyClosure { task, depth })
 }
 
 /// Drops the kept arguments of a lent closure and completes it with a panic. The

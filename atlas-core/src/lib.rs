@@ -27,10 +27,12 @@ mod latent;
 mod lender;
 #[cfg(all(test, atlas_loom))]
 mod loom_models;
+mod measure;
 mod next;
 mod overflow;
 mod panic;
 mod patience;
+mod permits;
 mod pool;
 mod portable;
 mod runtime;
@@ -49,10 +51,11 @@ mod work;
 mod worker;
 
 pub use handle::{Handle, spawn_task};
-pub use host::{AcceptError, Host, Lease, Lent, LentClosure, ReturnError, Ticket};
+pub use host::{AcceptError, Host, Lease, Lent, LentClosure, ReadyClosure, ReturnError, Ticket};
 #[doc(hidden)]
 pub use inventory;
 pub use join::join;
+pub use measure::Measured;
 pub use next::{Children, Next, Returned, spawn_next};
 pub use panic::{TaskPanic, catch};
 pub use portable::{

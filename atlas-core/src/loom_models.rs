@@ -454,3 +454,77 @@ mod scope {
         });
     }
 }
+
+mod permits {
+    use super::*;
+    use crate::permits::Turns;
+    use crate::sync::atomic::AtomicBool;
+
+    struct Pool {
+        turns: Mutex<Turns>,
+        granted: Vec<AtomicBool>,
+        parked: Vec<Notify>,
+        /// What the one permit guards.
+        work: UnsafeCell<usize>,
+    }
+
+    impl Pool {
+        fn with_turns<R>(&self, change: impl FnOnce(&mut Turns) -> R) -> R {
+            change(&mut self.turns.lock().expect("no panic"))
+        }
+
+        /// Runs once, with a permit.
+        fn run(&self, worker: usize) {
+            if !self.with_turns(|turns| turns.take(worker, false)) {
+                self.wait(worker);
+            }
+            // SAFETY: loom checks that nobody else uses it.
+            self.work.with_mut(|work| unsafe { *work += 1 });
+            if let Some(next) = self.with_turns(|turns| turns.give_back(|_| false)) {
+                self.grant(next);
+            }
+        }
+
+        /// As `Permits::take`: the notice may come for nothing.
+        fn wait(&self, worker: usize) {
+            while !self.granted[worker].swap(false, Ordering::Acquire) {
+                self.parked[worker].wait();
+            }
+        }
+
+        fn grant(&self, worker: usize) {
+            self.granted[worker].swap(true, Ordering::Release);
+            self.parked[worker].notify();
+        }
+
+        fn set_limit(&self, limit: usize) {
+            for worker in self.with_turns(|turns| turns.set_limit(limit)) {
+                self.grant(worker);
+            }
+        }
+    }
+
+    /// Two workers and one permit, which is taken away and given back meanwhile.
+    #[test]
+    fn loom_who_has_a_permit_runs_alone_and_each_gets_one() {
+        model(3, || {
+            let pool = Arc::new(Pool {
+                turns: Mutex::new(Turns::new(1)),
+                granted: vec![AtomicBool::new(false), AtomicBool::new(false)],
+                parked: vec![Notify::new(), Notify::new()],
+                work: UnsafeCell::new(0),
+            });
+            let workers = [0, 1].map(|worker| {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || pool.run(worker))
+            });
+            pool.set_limit(0);
+            pool.set_limit(1);
+            for worker in workers {
+                worker.join().expect("no panic");
+            }
+            // SAFETY: loom checks that nobody writes it.
+            assert_eq!(pool.work.with(|work| unsafe { *work }), 2);
+        });
+    }
+}

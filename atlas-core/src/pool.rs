@@ -15,6 +15,8 @@ use crossbeam_deque::{Injector, Steal, Stealer};
 
 use crate::closure::ClosureRef;
 use crate::host::Hosting;
+use crate::measure::Measures;
+use crate::permits::Permits;
 use crate::sleep::Sleep;
 use crate::stack::Stacks;
 use crate::stats::Counters;
@@ -30,9 +32,12 @@ pub(crate) struct Pool {
     pub(crate) stations: Box<[Station]>,
     pub(crate) injector: Injector<ClosureRef>,
     pub(crate) sleep: Sleep,
+    pub(crate) permits: Permits,
     pub(crate) stacks: Stacks,
     pub(crate) tasks: TaskTable,
     pub(crate) hosting: Hosting,
+    /// None where nothing is measured.
+    pub(crate) measures: Option<Measures>,
     pub(crate) closing: AtomicBool,
     /// Workers leave together, so that each may raise another's flag to the end.
     pub(crate) leaving: Barrier,
@@ -55,6 +60,7 @@ impl Pool {
         stack_bytes: usize,
         tasks: TaskTable,
         hosting: Hosting,
+        measured: bool,
     ) -> Self {
         static NUMBERS: AtomicUsize = AtomicUsize::new(0);
         let workers = stealers.len();
@@ -63,9 +69,11 @@ impl Pool {
             stations: stealers.into_iter().map(Station::new).collect(),
             injector: Injector::new(),
             sleep: Sleep::new(workers),
+            permits: Permits::new(workers),
             stacks: Stacks::new(stack_bytes),
             tasks,
             hosting,
+            measures: measured.then(|| Measures::new(workers)),
             closing: AtomicBool::new(false),
             leaving: Barrier::new(workers),
             gate: RwLock::new(false),
@@ -110,6 +118,15 @@ impl Pool {
         });
     }
 
+    /// Asks all workers for what they have measured.
+    pub(crate) fn ask_for_measures(&self) {
+        self.inside_gate(|| {
+            for station in &self.stations {
+                station.with_want(WantFlag::ask_for_measures);
+            }
+        });
+    }
+
     /// Runs `f` while the workers are kept from leaving, if they have not left.
     fn inside_gate(&self, f: impl FnOnce()) {
         let left = self.gate.read().unwrap_or_else(PoisonError::into_inner);
@@ -139,9 +156,40 @@ impl Pool {
         }
     }
 
+    /// Lets so many workers run, and no more.
+    pub(crate) fn set_workers(&self, workers: usize) {
+        let workers = workers.min(self.stations.len());
+        for worker in self.permits.set_limit(workers) {
+            self.unpark(worker);
+        }
+        if self.permits.is_over() {
+            self.inside_gate(|| {
+                for station in &self.stations {
+                    station.with_want(WantFlag::announce_limit);
+                }
+            });
+        }
+        let ready = self.ready_count();
+        for _ in 0..self.permits.free().min(ready) {
+            self.wake_one();
+        }
+    }
+
+    /// Ends the running of a worker: the next one runs that waits for it.
+    pub(crate) fn give_permit_back(&self) {
+        if let Some(next) = self.permits.give_back(|worker| self.has_mail(worker)) {
+            self.unpark(next);
+        }
+    }
+
+    pub(crate) fn has_mail(&self, worker: usize) -> bool {
+        !self.stations[worker].inbox.is_empty()
+    }
+
     /// Lets the workers leave once they have nothing left to do.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        self.set_workers(self.stations.len());
         for worker in 0..self.stations.len() {
             if self.sleep.wake(worker) {
                 self.unpark(worker);

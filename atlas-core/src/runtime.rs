@@ -4,19 +4,21 @@ use std::num::NonZeroUsize;
 use std::process::{ExitCode, Termination};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use std::{env, io, thread};
 
 use crossbeam_deque::Worker as Deque;
 
 use crate::closure::ClosureRef;
 use crate::heap::{InHeap, new_closure};
-use crate::host::{AcceptError, Host, Hosting, Lease, Lent, ReturnError, Ticket};
+use crate::host::{AcceptError, Host, Hosting, Lease, Lent, ReadyClosure, ReturnError, Ticket};
 use crate::join::Body;
+use crate::measure::Measured;
 use crate::overflow;
 use crate::pool::Pool;
 use crate::portable::{CLOSURE_BYTES_MAX, Outcome, PortableClosure};
 use crate::stats::Stats;
-use crate::task::{TaskCollision, TaskTable};
+use crate::task::{TaskCollision, TaskInfo, TaskTable};
 use crate::waiter::Waiter;
 use crate::work::take_result;
 use crate::worker::Worker;
@@ -36,6 +38,8 @@ pub struct Builder {
     thread_name: Option<String>,
     host: Option<Arc<dyn Host>>,
     closure_bytes_max: Option<usize>,
+    measured: bool,
+    tasks: Vec<&'static TaskInfo>,
 }
 
 /// A runtime cannot be built.
@@ -102,6 +106,20 @@ impl Builder {
         self
     }
 
+    /// Measures the work of what is accepted, for [`Runtime::take_measured`] and [`Host::finished`].
+    #[must_use]
+    pub fn measured(mut self, measured: bool) -> Self {
+        self.measured = measured;
+        self
+    }
+
+    /// One more task, beside those that are linked into the program.
+    #[must_use]
+    pub fn task(mut self, task: &'static TaskInfo) -> Self {
+        self.tasks.push(task);
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -118,7 +136,8 @@ impl Builder {
             Some(bytes) => bytes,
             None => stack_from_environment()?,
         };
-        let tasks = TaskTable::build()?;
+        let linked = inventory::iter::<TaskInfo>();
+        let tasks = TaskTable::from_infos(linked.into_iter().chain(self.tasks))?;
         overflow::install_handler();
         let deques: Vec<_> = (0..workers).map(|_| Deque::new_lifo()).collect();
         let stealers = deques.iter().map(Deque::stealer).collect();
@@ -130,6 +149,7 @@ impl Builder {
                 self.host,
                 self.closure_bytes_max.unwrap_or(CLOSURE_BYTES_MAX),
             ),
+            self.measured,
         ));
         pool.register();
         let name = self.thread_name.as_deref().unwrap_or("atlas");
@@ -224,10 +244,24 @@ impl Runtime {
         self.pool.ready_count()
     }
 
-    /// How many workers sleep because they have found nothing to do.
+    /// How many workers that may run sleep because they have found nothing to do.
     #[must_use]
     pub fn idle_workers(&self) -> usize {
-        self.pool.sleep.sleepers()
+        self.pool.sleep.sleepers().min(self.pool.permits.free())
+    }
+
+    /// Lets only so many of the workers run from now on, or none. A worker that runs stops at its next join, or
+    /// when the closure that it runs is done; what it has not begun others can take, or [`Runtime::lend`], and what
+    /// it has begun goes on when there is a place for it. More than there are workers is as many as there are. A
+    /// runtime begins with all, and is dropped with all.
+    pub fn set_workers(&self, workers: usize) {
+        self.pool.set_workers(workers);
+    }
+
+    /// How many workers may run.
+    #[must_use]
+    pub fn active_workers(&self) -> usize {
+        self.pool.permits.limit()
     }
 
     /// Takes up to `closures_max` of the oldest ready closures out, for another
@@ -241,6 +275,31 @@ impl Runtime {
         self.pool.lend(closures_max)
     }
 
+    /// Asks the workers to make some of their work public, if nothing is; [`Host::surplus`] tells of it.
+    pub fn ask_for_surplus(&self) {
+        self.pool.hosting.want();
+        self.pool.ask_all();
+    }
+
+    /// The oldest closures that could be lent now, the shallowest first, up to so many. Like
+    /// [`Runtime::ready_count`] it is to decide by, not to rely on.
+    #[must_use]
+    pub fn oldest_ready(&self, closures_max: usize) -> Vec<ReadyClosure> {
+        self.pool.oldest_ready(closures_max)
+    }
+
+    /// What was [measured](Builder::measured) and not taken before, and asks the workers for what they have
+    /// measured since they last said.
+    #[must_use]
+    pub fn take_measured(&self) -> Vec<Measured> {
+        let Some(measures) = &self.pool.measures else {
+            return Vec::new();
+        };
+        let measured = measures.take();
+        self.pool.ask_for_measures();
+        measured
+    }
+
     /// Puts a closure in that another process has lent; [`Host::finished`] brings
     /// its result, at the latest while the runtime is dropped.
     ///
@@ -248,7 +307,21 @@ impl Runtime {
     /// The bytes are no closure of this program, or the ticket names another
     /// closure that is not done; nothing has changed then.
     pub fn accept(&self, ticket: Ticket, closure: &PortableClosure) -> Result<(), AcceptError> {
-        self.pool.accept(ticket, closure)
+        self.accept_at(ticket, closure, 0)
+    }
+
+    /// [`Runtime::accept`] for a closure that has so many above it in the job: what descends from it is measured as
+    /// so much deeper.
+    ///
+    /// # Errors
+    /// As [`Runtime::accept`].
+    pub fn accept_at(
+        &self,
+        ticket: Ticket,
+        closure: &PortableClosure,
+        depth: u32,
+    ) -> Result<(), AcceptError> {
+        self.pool.accept(ticket, closure, depth)
     }
 
     /// Says that nobody wants the result of an accepted closure: it is dropped if
@@ -266,7 +339,20 @@ impl Runtime {
     /// [`ReturnError::Malformed`] the closure is still lent: bring another outcome
     /// or reclaim it.
     pub fn return_result(&self, lease: Lease, outcome: Outcome) -> Result<(), ReturnError> {
-        self.pool.return_result(lease, outcome)
+        self.return_measured(lease, outcome, Duration::ZERO)
+    }
+
+    /// [`Runtime::return_result`], with the work that the closure took elsewhere.
+    ///
+    /// # Errors
+    /// As [`Runtime::return_result`].
+    pub fn return_measured(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        work: Duration,
+    ) -> Result<(), ReturnError> {
+        self.pool.return_result(lease, outcome, work)
     }
 
     /// Makes a lent closure ready here again; false if its result was there

@@ -23,12 +23,14 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::ops::Range;
 use std::ptr;
+use std::sync::Arc;
 
 use corosensei::{Coroutine, Yielder};
 
 use crate::closure::ClosureRef;
 use crate::frame::{Driver, FrameRef};
 use crate::latent::{Marked, Node};
+use crate::measure::Origin;
 use crate::stack::Stack;
 
 /// What a strand is given to run.
@@ -65,6 +67,8 @@ pub(crate) struct Running {
     pub(crate) marked: Marked,
     pub(crate) newest: *const Node,
     pub(crate) yielder: *const StrandYielder,
+    /// Whose time the strand's is, and how deep in the job it is; none where nothing is measured.
+    pub(crate) origin: Option<Origin>,
     /// Nobody wants the closure's result.
     pub(crate) aborting: bool,
     /// The number of the wait that the strand is blocked in.
@@ -200,7 +204,7 @@ impl Strands {
         while let Some(&strand) = self.holding.last() {
             if let Some(paused) = self.slots[strand].paused.as_mut() {
                 // SAFETY: the list and the queue are this paused strand's.
-                let promoted = unsafe { paused.marked.promote_oldest(paused.newest) };
+                let promoted = unsafe { paused.promote_oldest(paused.newest) };
                 if promoted.is_some() {
                     return promoted;
                 }
@@ -218,7 +222,7 @@ impl Strands {
         ready.into_iter().find_map(|(_, strand)| {
             let paused = slots[strand].paused.as_mut()?;
             // SAFETY: the list and the queue are this paused strand's.
-            unsafe { paused.marked.promote_oldest(paused.newest) }
+            unsafe { paused.promote_oldest(paused.newest) }
         })
     }
 
@@ -259,7 +263,12 @@ impl Strands {
 
 impl Running {
     /// A strand that begins with a closure or a frame.
-    pub(crate) fn new(strand: usize, born: u64, closure: Option<ClosureRef>) -> Self {
+    pub(crate) fn new(
+        strand: usize,
+        born: u64,
+        closure: Option<ClosureRef>,
+        origin: Option<Origin>,
+    ) -> Self {
         Self {
             strand,
             born,
@@ -268,8 +277,30 @@ impl Running {
             marked: Marked::default(),
             newest: ptr::null(),
             yielder: ptr::null(),
+            origin,
             aborting: false,
             wait: None,
+        }
+    }
+
+    /// Promotes the strand's oldest latent work.
+    ///
+    /// # Safety
+    /// The list that ends at `newest` is this strand's.
+    pub(crate) unsafe fn promote_oldest(&mut self, newest: *const Node) -> Option<ClosureRef> {
+        let above = self.marked.promoted();
+        // SAFETY: by the caller; the queue is this strand's.
+        let promoted = unsafe { self.marked.promote_oldest(newest) }?;
+        self.say_origin(&promoted, above);
+        Some(promoted)
+    }
+
+    /// Says that a closure comes from this strand, where so many joins wait.
+    pub(crate) fn say_origin(&self, closure: &ClosureRef, above: u32) {
+        if let Some(origin) = &self.origin {
+            let depth = origin.depth.saturating_add(above).saturating_add(1);
+            let account = Arc::clone(&origin.account);
+            closure.set_origin(Origin { account, depth });
         }
     }
 

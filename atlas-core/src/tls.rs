@@ -40,6 +40,10 @@ pub(crate) const THIEF: u8 = 1;
 pub(crate) const INBOX: u8 = 2;
 /// A sleeper has waited for long: work is to be made public whatever it costs.
 pub(crate) const URGENT: u8 = 4;
+/// Fewer workers may run: look whether this one still may.
+pub(crate) const LIMIT: u8 = 8;
+/// What has been measured so far is asked for.
+pub(crate) const MEASURE: u8 = 16;
 /// This thread is not a worker.
 pub(crate) const OUTSIDER: u8 = 0x80;
 
@@ -88,6 +92,16 @@ impl WantFlag {
     /// Asks for work that is worth a wake-up by now.
     pub(crate) fn ask_urgently(&self) {
         self.0.fetch_or(URGENT, Ordering::Relaxed);
+    }
+
+    /// Says that fewer workers may run.
+    pub(crate) fn announce_limit(&self) {
+        self.0.fetch_or(LIMIT, Ordering::Relaxed);
+    }
+
+    /// Asks for what was measured so far.
+    pub(crate) fn ask_for_measures(&self) {
+        self.0.fetch_or(MEASURE, Ordering::Relaxed);
     }
 
     /// Says that the inbox has something. Release pairs with the Acquire of

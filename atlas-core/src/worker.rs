@@ -23,6 +23,7 @@ use crossbeam_deque::Worker as Deque;
 use crate::closure::{Closure, ClosureRef};
 use crate::frame::{self, Driver, FrameRef};
 use crate::latent::Node;
+use crate::measure::{self, Origin};
 use crate::overflow;
 use crate::panic::{self, AbortOnUnwind, TaskPanic};
 use crate::patience::Patience;
@@ -39,9 +40,9 @@ pub(crate) struct Worker {
     deque: Deque<ClosureRef>,
     strands: RefCell<Strands>,
     /// The strand that runs now.
-    running: RefCell<Option<Running>>,
+    pub(crate) running: RefCell<Option<Running>>,
     /// Frames whose last slot was filled by a message.
-    full_frames: RefCell<Vec<FrameRef>>,
+    full_frames: RefCell<Vec<(FrameRef, Option<Origin>)>>,
     /// Children of frames that were handed out and are not back, by the
     /// closure's address.
     awaited: RefCell<HashMap<*const Closure, Awaited>>,
@@ -50,6 +51,8 @@ pub(crate) struct Worker {
     random: Cell<u64>,
     policy: RefCell<WakePolicy>,
     pub(crate) patience: Cell<Patience>,
+    /// The thread's time up to which the running strand's was measured.
+    pub(crate) measured_to: Cell<u64>,
 }
 
 /// A child that was handed out.
@@ -61,7 +64,7 @@ struct Awaited {
 /// What the loop runs next.
 pub(crate) enum Found {
     Ready(usize),
-    Start(Job),
+    Start(Job, Option<Origin>),
 }
 
 impl Worker {
@@ -80,6 +83,7 @@ impl Worker {
             random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64) << 1 | 1),
             policy: RefCell::new(WakePolicy::new()),
             patience: Cell::new(Patience::NEW),
+            measured_to: Cell::new(0),
         }
     }
 
@@ -109,9 +113,17 @@ impl Worker {
                 .store(ptr::from_ref(want).cast_mut(), Ordering::Release);
         });
         let _ = self.station().thread.set(thread::current());
+        self.pool.permits.take(self.index, false);
         let mut woken = false;
         while !self.may_leave() {
-            let Some(found) = self.find().or_else(|| self.search()) else {
+            if self.pool.permits.give_back_if_over() {
+                self.pool.permits.take(self.index, self.has_ready());
+            }
+            let found = self.find_here().or_else(|| self.give_way());
+            let Some(found) = found
+                .or_else(|| self.find_elsewhere())
+                .or_else(|| self.search())
+            else {
                 self.sleep();
                 woken = true;
                 continue;
@@ -146,25 +158,55 @@ impl Worker {
 
     /// Looks once through all places that may have work.
     pub(crate) fn find(&self) -> Option<Found> {
+        self.find_here().or_else(|| self.find_elsewhere())
+    }
+
+    /// Looks for work of its own.
+    fn find_here(&self) -> Option<Found> {
         self.read_inbox();
         if let Some(strand) = self.strands.borrow_mut().pop_ready() {
             return Some(Found::Ready(strand));
         }
-        if let Some(frame) = self.full_frames.borrow_mut().pop() {
-            return Some(Found::Start(Job::Frame(frame)));
+        if let Some((frame, origin)) = self.full_frames.borrow_mut().pop() {
+            return Some(Found::Start(Job::Frame(frame), origin));
         }
         while let Some(closure) = self.deque.pop() {
             if self.claim(&closure) {
-                return Some(Found::Start(Job::Closure(closure)));
+                return Some(start(closure));
             }
         }
         let blocked = self.strands.borrow_mut().promote_blocked();
         if let Some(closure) = blocked {
             assert!(self.claim(&closure), "nobody else knows it");
-            return Some(Found::Start(Job::Closure(closure)));
+            return Some(start(closure));
         }
-        self.steal()
-            .map(|closure| Found::Start(Job::Closure(closure)))
+        None
+    }
+
+    fn find_elsewhere(&self) -> Option<Found> {
+        self.steal().map(start)
+    }
+
+    /// Lets another worker run first that waits for it and has something to go on with. What there is to do here
+    /// afterwards.
+    fn give_way(&self) -> Option<Found> {
+        if !self.must_give_way() {
+            return None;
+        }
+        self.pool.give_permit_back();
+        self.pool.permits.take(self.index, false);
+        self.find_here()
+    }
+
+    /// True if this worker may run no more, or another one is to run first.
+    pub(crate) fn must_give_way(&self) -> bool {
+        let permits = &self.pool.permits;
+        permits.is_over() || permits.can_any(|worker| self.pool.has_mail(worker))
+    }
+
+    /// True if it has begun something that could go on.
+    pub(crate) fn has_ready(&self) -> bool {
+        self.strands.borrow().oldest_ready().is_some() || !self.full_frames.borrow().is_empty()
     }
 
     fn steal(&self) -> Option<ClosureRef> {
@@ -200,14 +242,14 @@ impl Worker {
                 let running = self.strands.borrow_mut().take_paused(strand);
                 (strand, Job::Continue, running)
             }
-            Found::Start(job) => {
+            Found::Start(job, origin) => {
                 let strand = self.idle_strand();
                 let born = self.births.replace(self.births.get() + 1);
                 let closure = match &job {
                     Job::Closure(closure) => Some(closure.clone()),
                     Job::Frame(_) | Job::Continue | Job::End => None,
                 };
-                (strand, job, Running::new(strand, born, closure))
+                (strand, job, Running::new(strand, born, closure, origin))
             }
         };
         let (mut coroutine, guard) = self.strands.borrow_mut().begin(strand);
@@ -216,11 +258,18 @@ impl Worker {
         if running.aborting {
             tls::with_want(tls::WantFlag::announce_inbox);
         }
+        let measured = running.origin.is_some();
+        if measured {
+            self.measured_to.set(measure::thread_time());
+        }
         self.running.replace(Some(running));
         let pause = coroutine
             .resume(job)
             .as_yield()
             .expect("strands end by `Strands::end` only");
+        if measured {
+            self.measure();
+        }
         let mut running = self.running.take().expect("set above");
         running.newest = tls::newest();
         tls::set_newest(ptr::null());
@@ -270,6 +319,8 @@ impl Worker {
                     let awaited = self.awaited.borrow_mut().remove(&ptr::from_ref(&*closure));
                     debug_assert!(awaited.is_some(), "it was handed out here");
                     let full = frame::fill(continuation, &closure);
+                    let origin = closure.origin().map(Origin::above);
+                    let full = full.map(|frame| (frame, origin));
                     self.full_frames.borrow_mut().extend(full);
                 }
                 Message::Abort(closure) => self.abort_here(&closure),
@@ -317,6 +368,12 @@ impl Worker {
         if bits & (tls::THIEF | tls::URGENT) != 0 {
             self.serve_thieves(bits & tls::URGENT != 0);
         }
+        if bits & tls::MEASURE != 0 {
+            self.measure();
+        }
+        if bits & tls::LIMIT != 0 && self.pool.permits.is_over() {
+            self.retreat();
+        }
         if self.older_is_ready() {
             self.station().counters.preemptions.add_one();
             self.pause(Pause::Preempted);
@@ -351,6 +408,22 @@ impl Worker {
         self.pool.hosting.tell_surplus();
     }
 
+    /// Waits, if more workers run than may, until this one may again. Its latent work is public meanwhile.
+    fn retreat(&self) {
+        while let Some(closure) = self.promote_oldest() {
+            self.station().counters.promotions.add_one();
+            self.deque.push(closure);
+        }
+        if !self.deque.is_empty() {
+            self.wake_one();
+            self.pool.hosting.tell_surplus();
+        }
+        self.measure();
+        if self.pool.permits.give_back_if_over() {
+            self.pool.permits.take(self.index, true);
+        }
+    }
+
     fn decide(&self) -> Wake {
         let newest = tls::newest();
         let oldest = self.with_running(|running| {
@@ -372,13 +445,14 @@ impl Worker {
     fn promote_oldest(&self) -> Option<ClosureRef> {
         let newest = tls::newest();
         // SAFETY: the list and the queue are the running strand's.
-        self.with_running(|running| unsafe { running.marked.promote_oldest(newest) })
+        self.with_running(|running| unsafe { running.promote_oldest(newest) })
             .or_else(|| self.strands.borrow_mut().promote_oldest())
             .or_else(|| self.strands.borrow_mut().promote_blocked())
     }
 
     /// Makes a closure public, and wakes somebody for it.
     pub(crate) fn publish(&self, closure: ClosureRef) {
+        self.with_running(|running| running.say_origin(&closure, running.marked.marked()));
         self.deque.push(closure);
         self.wake_one();
         self.pool.hosting.tell_surplus();
@@ -398,6 +472,7 @@ impl Worker {
         self.policy
             .borrow_mut()
             .came_back(node.addr(), Instant::now);
+        self.forget_promoted();
         let mine = self.claim(closure);
         if mine {
             self.drop_stale();
@@ -472,8 +547,10 @@ impl Worker {
     pub(crate) fn wait_or_run(&self, closure: &ClosureRef) {
         if self.claim(closure) {
             self.drop_stale();
+            let depth = self.enter(closure);
             // SAFETY: claimed just now.
             unsafe { (closure.kind().execute)(closure) };
+            self.leave(depth);
         }
         self.wait_for(closure);
     }
@@ -493,7 +570,7 @@ impl Worker {
         panic::set_note(note);
     }
 
-    fn with_running<R>(&self, f: impl FnOnce(&mut Running) -> R) -> R {
+    pub(crate) fn with_running<R>(&self, f: impl FnOnce(&mut Running) -> R) -> R {
         let mut running = self.running.borrow_mut();
         f(running.as_mut().expect("called on a strand's stack"))
     }
@@ -514,6 +591,12 @@ impl Worker {
         self.random.set(state);
         (state >> 32) as usize
     }
+}
+
+/// What a claimed closure begins with.
+fn start(closure: ClosureRef) -> Found {
+    let origin = closure.origin().map(|origin| origin.inside(&closure));
+    Found::Start(Job::Closure(closure), origin)
 }
 
 /// The body of every strand's coroutine: runs one job after another.

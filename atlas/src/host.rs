@@ -9,6 +9,7 @@
 //! ```
 //! use std::sync::{Arc, mpsc};
 //! use std::thread;
+//! use std::time::Duration;
 //!
 //! use atlas::Runtime;
 //! use atlas::host::{Host, Outcome, Ticket};
@@ -31,7 +32,7 @@
 //!     fn surplus(&self) {
 //!         let _ = self.0.send(News::Surplus);
 //!     }
-//!     fn finished(&self, ticket: Ticket, outcome: Outcome) {
+//!     fn finished(&self, ticket: Ticket, outcome: Outcome, _: Duration) {
 //!         let _ = self.0.send(News::Finished(ticket, outcome));
 //!     }
 //! }
@@ -56,7 +57,7 @@
 //!             leases.push(lent.lease);
 //!             borrower.accept(ticket, &lent.closure).expect("one program");
 //!         }
-//!         while let Ok(news) = news.recv_timeout(std::time::Duration::from_millis(1)) {
+//!         while let Ok(news) = news.recv_timeout(Duration::from_millis(1)) {
 //!             if let News::Finished(ticket, outcome) = news {
 //!                 let lease = leases[ticket.0 as usize];
 //!                 lender.return_result(lease, outcome).expect("brought once");
@@ -72,6 +73,6 @@
 
 pub use atlas_core::{
     AcceptError, CLOSURE_BYTES_MAX, CodecError, DecodeError, EncodeError, Host, Lease, Lent,
-    LentClosure, Outcome, PortableClosure, ReturnError, TaskCollision, TaskId, TaskInfo, TaskTable,
-    Ticket,
+    LentClosure, Measured, Outcome, PortableClosure, ReadyClosure, ReturnError, TaskCollision,
+    TaskId, TaskInfo, TaskTable, Ticket,
 };

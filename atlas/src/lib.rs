@@ -188,10 +188,11 @@
 //!
 //! # Other processes
 //!
-//! What carries work between processes meets a runtime at [`host`].
+//! What carries work between processes meets a runtime at [`host`]. A server runs the program as its [`engine`].
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod engine;
 pub mod host;
 mod shared;
 
@@ -433,4 +434,6 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use atlas_core::*;
+
+    pub use crate::engine::run_main;
 }

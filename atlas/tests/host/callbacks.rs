@@ -1,6 +1,7 @@
 //! What a host may do inside of a call of the runtime.
 
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use atlas::Runtime;
 use atlas::host::{Host, LentClosure, Outcome, ReturnError, Ticket};
@@ -19,7 +20,7 @@ impl Hasty {
         let Some(runtime) = self.runtime.get().and_then(Weak::upgrade) else {
             return;
         };
-        for LentClosure { lease, closure } in runtime.lend(closures_max).closures {
+        for LentClosure { lease, closure, .. } in runtime.lend(closures_max).closures {
             runtime.accept(Ticket(lease.0), &closure).unwrap();
             *self.moved.lock().unwrap() += 1;
         }
@@ -36,7 +37,7 @@ impl Host for Hasty {
         self.pass_on(2);
     }
 
-    fn finished(&self, ticket: Ticket, outcome: Outcome) {
+    fn finished(&self, ticket: Ticket, outcome: Outcome, _: Duration) {
         let Some(runtime) = self.runtime.get().and_then(Weak::upgrade) else {
             return;
         };
@@ -77,7 +78,7 @@ impl Host for LastOwner {
 
     fn surplus(&self) {}
 
-    fn finished(&self, _ticket: Ticket, _outcome: Outcome) {
+    fn finished(&self, _ticket: Ticket, _outcome: Outcome, _: Duration) {
         let last = self.runtime.lock().unwrap().take();
         drop(last);
     }

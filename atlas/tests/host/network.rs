@@ -98,7 +98,7 @@ impl Host for Wire {
         self.own.change(|queue| queue.surplus = true);
     }
 
-    fn finished(&self, ticket: Ticket, outcome: Outcome) {
+    fn finished(&self, ticket: Ticket, outcome: Outcome, _: Duration) {
         self.other.post(Message::Return(Lease(ticket.0), outcome));
     }
 

@@ -77,7 +77,7 @@ impl Host for Notes {
         self.note(|told| told.surplus += 1);
     }
 
-    fn finished(&self, ticket: Ticket, outcome: Outcome) {
+    fn finished(&self, ticket: Ticket, outcome: Outcome, _: Duration) {
         self.note(|told| told.finished.push((ticket, outcome)));
     }
 

@@ -1,0 +1,301 @@
+//! How much processor time goes into closures, with all that descends from them, wherever it runs.
+//!
+//! Only a runtime that was built with [`Builder::measured`](crate::Builder::measured) measures, and only what descends
+//! from closures that it has accepted. Each strand has an [`Account`], which knows the account of the strand that
+//! its closure came from. The worker reads its thread's processor clock when a strand starts, pauses and ends, and
+//! at a poll that was asked for (once for each [`Runtime::take_measured`](crate::Runtime::take_measured)). What has passed
+//! is added to the strand's account and to each one above it: those of the closures that it descends from. The work that
+//! came back with the result of a lent closure is added likewise. A closure's last stretch is added before it is
+//! complete, so what stands in the account of an accepted closure when it is done is all its work.
+//!
+//! | what | costs |
+//! | --- | --- |
+//! | a join that nobody takes part in | nothing: no clock is read, no field written |
+//! | a handle's child that its parent runs itself | two fields: its time is its parent's |
+//! | a promotion, a publication | one reference count |
+//! | a strand's start, pause, end | one read of the clock, one addition for each account above |
+//!
+//! How exact it is. *Time* is exact: it is the processor's, not the wall's, so that a worker which was made
+//! to wait is not charged; what runs now is missing for as long as nobody asks. *Samples* are of closures that ran
+//! as strands, which is those that were stolen, lent or accepted: the sort whose move is to be judged. *Depth*
+//! is a label: that of the strand's closure, plus the joins of the strand that wait at the promotion, plus one. In a
+//! binary recursion it counts the first children on the way exactly, and those second children on the way
+//! that were stolen; a second child that its parent ran itself is not counted, since the fast path keeps
+//! nothing by which to know. So a kind is a mixture of neighbouring levels, and leans to the deeper ones. For the model of
+//! costs, which divides all the time seen in a kind by how many of it finished (the total time on test), that is good
+//! enough: the mean is that of what is stolen under this label.
+
+use std::collections::BTreeMap;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::closure::{Closure, ClosureRef};
+use crate::task::TaskId;
+use crate::worker::Worker;
+
+/// What was seen of closures of one task at one depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured {
+    /// The task.
+    pub task: TaskId,
+    /// How many closures are above them.
+    pub depth: u32,
+    /// Processor time inside of them and their descendants, finished or not.
+    pub work: Duration,
+    /// How many finished.
+    pub finished: u32,
+}
+
+/// Where the time of one strand, and of those that descend from it, is added up.
+pub(crate) struct Account {
+    kind: Option<Kind>,
+    /// The address of the closure whose end is the end of what is counted.
+    closure: usize,
+    nanoseconds: AtomicU64,
+    above: Option<Arc<Account>>,
+    /// How many are above.
+    level: u32,
+}
+
+type Kind = (TaskId, u32);
+
+/// Where a closure comes from: the account that its time is added to as well, and its depth.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) account: Arc<Account>,
+    pub(crate) depth: u32,
+}
+
+impl Origin {
+    /// Of an accepted closure.
+    pub(crate) fn accepted(depth: u32) -> Self {
+        let account = Arc::new(Account {
+            kind: None,
+            closure: 0,
+            nanoseconds: AtomicU64::new(0),
+            above: None,
+            level: 0,
+        });
+        Self { account, depth }
+    }
+
+    /// Of what a strand does that runs `closure`, which has this origin.
+    pub(crate) fn inside(&self, closure: &ClosureRef) -> Self {
+        let task = closure.task().filter(|_| self.account.level < LEVELS_MAX);
+        let Some(task) = task else {
+            return self.clone();
+        };
+        let account = Arc::new(Account {
+            kind: Some((task.id(), self.depth)),
+            closure: ptr::from_ref::<Closure>(closure).addr(),
+            nanoseconds: AtomicU64::new(0),
+            above: Some(Arc::clone(&self.account)),
+            level: self.account.level + 1,
+        });
+        Self {
+            account,
+            depth: self.depth,
+        }
+    }
+
+    /// Of the continuation that waits for a closure of this origin.
+    pub(crate) fn above(&self) -> Self {
+        Self {
+            account: Arc::clone(&self.account),
+            depth: self.depth.saturating_sub(1),
+        }
+    }
+
+    /// The work that was added up so far.
+    pub(crate) fn work(&self) -> Duration {
+        Duration::from_nanos(self.account.nanoseconds.load(Ordering::Relaxed))
+    }
+}
+
+/// What was measured and not yet reported.
+pub(crate) struct Measures {
+    /// One for each worker, and one for the host.
+    samples: Box<[Mutex<Samples>]>,
+}
+
+type Samples = BTreeMap<Kind, Sample>;
+
+#[derive(Clone, Copy, Default)]
+struct Sample {
+    nanoseconds: u64,
+    finished: u32,
+}
+
+impl Measures {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            samples: (0..=workers).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Adds time to an account, and to those above it.
+    pub(crate) fn add(&self, worker: usize, account: &Account, nanoseconds: u64) {
+        let mut samples = self.lock(worker);
+        let mut at = Some(account);
+        while let Some(account) = at {
+            // Nothing else is read by it: the order is that of the closures' ends.
+            account
+                .nanoseconds
+                .fetch_add(nanoseconds, Ordering::Relaxed);
+            if let Some(sample) = account.kind.and_then(|kind| sample(&mut samples, kind)) {
+                sample.nanoseconds = sample.nanoseconds.saturating_add(nanoseconds);
+            }
+            at = account.above.as_deref();
+        }
+    }
+
+    /// A closure has ended in a strand with this account: counts it, if it is the account's.
+    pub(crate) fn finish(&self, worker: usize, account: &Account, closure: &Closure) {
+        let kind = account.kind.filter(|_| is_of(account, closure));
+        if let Some(kind) = kind
+            && let Some(sample) = sample(&mut self.lock(worker), kind)
+        {
+            sample.finished += 1;
+        }
+    }
+
+    /// The result of a lent closure is here, with its work.
+    pub(crate) fn add_lent(&self, closure: &Closure, work: Duration) {
+        let (Some(origin), Some(task)) = (closure.origin(), closure.task()) else {
+            return;
+        };
+        let nanoseconds = u64::try_from(work.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(sample) = sample(&mut self.lock(self.host()), (task.id(), origin.depth)) {
+            sample.nanoseconds = sample.nanoseconds.saturating_add(nanoseconds);
+            sample.finished += 1;
+        }
+        self.add(self.host(), &origin.account, nanoseconds);
+    }
+
+    /// All samples; nothing of them is given again.
+    pub(crate) fn take(&self) -> Vec<Measured> {
+        let mut all = Samples::new();
+        for worker in 0..self.samples.len() {
+            for (kind, sample) in std::mem::take(&mut *self.lock(worker)) {
+                let sum = all.entry(kind).or_default();
+                sum.nanoseconds = sum.nanoseconds.saturating_add(sample.nanoseconds);
+                sum.finished = sum.finished.saturating_add(sample.finished);
+            }
+        }
+        let measured = all.into_iter().map(|((task, depth), sample)| Measured {
+            task,
+            depth,
+            work: Duration::from_nanos(sample.nanoseconds),
+            finished: sample.finished,
+        });
+        measured.collect()
+    }
+
+    fn host(&self) -> usize {
+        self.samples.len() - 1
+    }
+
+    fn lock(&self, worker: usize) -> MutexGuard<'_, Samples> {
+        let samples = self.samples[worker].lock();
+        samples.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    /// The running strand goes on with a closure in the middle of its own: the depth to come back to.
+    pub(crate) fn enter(&self, closure: &ClosureRef) -> Option<u32> {
+        let entered = closure.origin()?.depth;
+        self.with_running(|running| {
+            // What waits in the strand is above the closure too, and was counted.
+            let depth = entered.saturating_sub(running.marked.marked());
+            let origin = running.origin.as_mut()?;
+            Some(std::mem::replace(&mut origin.depth, depth))
+        })
+    }
+
+    pub(crate) fn leave(&self, depth: Option<u32>) {
+        if let Some(depth) = depth {
+            self.with_running(|running| {
+                if let Some(origin) = &mut running.origin {
+                    origin.depth = depth;
+                }
+            });
+        }
+    }
+
+    /// The owner has come back to a node that was promoted.
+    pub(crate) fn forget_promoted(&self) {
+        self.with_running(|running| running.marked.forget_promoted());
+    }
+
+    /// Adds what the running strand has used to its account.
+    pub(crate) fn measure(&self) {
+        let running = self.running.borrow();
+        let origin = running.as_ref().and_then(|running| running.origin.as_ref());
+        if let (Some(measures), Some(origin)) = (&self.pool.measures, origin) {
+            let now = thread_time();
+            let used = now.saturating_sub(self.measured_to.replace(now));
+            measures.add(self.index, &origin.account, used);
+        }
+    }
+
+    /// A closure is about to be completed: all its time is to be in its account first.
+    fn settle_measures(&self, closure: &Closure) {
+        let account = self.running.try_borrow().ok().and_then(|running| {
+            let running = running.as_ref()?;
+            let account = &running.origin.as_ref()?.account;
+            let is_own = |own: &ClosureRef| ptr::eq(&**own, closure);
+            let ends = is_of(account, closure) || running.closure.as_ref().is_some_and(is_own);
+            ends.then(|| Arc::clone(account))
+        });
+        let (Some(account), Some(measures)) = (account, &self.pool.measures) else {
+            return;
+        };
+        self.measure();
+        if !closure.is_aborted() {
+            measures.finish(self.index, &account, closure);
+        }
+        // What the strand does from now on is nobody's.
+        self.with_running(|running| running.origin = None);
+    }
+}
+
+/// See [`Worker::settle_measures`]; elsewhere nothing is measured.
+pub(crate) fn settle(closure: &Closure) {
+    if let Some(worker) = Worker::current() {
+        worker.settle_measures(closure);
+    }
+}
+
+/// True if the account counts up to the end of this closure.
+fn is_of(account: &Account, closure: &Closure) -> bool {
+    account.closure == ptr::from_ref(closure).addr()
+}
+
+fn sample(samples: &mut Samples, kind: Kind) -> Option<&mut Sample> {
+    if samples.len() >= KINDS_MAX && !samples.contains_key(&kind) {
+        return None;
+    }
+    Some(samples.entry(kind).or_default())
+}
+
+/// The processor time that the calling thread has used, in nanoseconds.
+pub(crate) fn thread_time() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the place is a `timespec` of this frame.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    debug_assert_eq!(failed, 0, "every system has this clock");
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Accounts above each other. Further strands add to the last one: a chain of steals so long is made of small pieces,
+/// each of which would have to add to all above it.
+const LEVELS_MAX: u32 = 64;
+/// Kinds that are told apart between two reports.
+const KINDS_MAX: usize = 1024;

@@ -1,0 +1,41 @@
+//! **Pure crate.** What a server and the engine of a job say to each other: messages, their bytes, their bounds. It
+//! reads from and writes to whatever it is handed, and opens nothing itself.
+//!
+//! An engine is a process of the job's own program, started by a server with [`SOCKET_VARIABLE`] set: one process, one
+//! job. The two speak over a Unix socket, in frames ([`frame`]), one message to a frame:
+//!
+//! ```text
+//!   server                                       engine
+//!   Hello {workers_max} ───────────────────────▶
+//!         ◀─────────────────────────── Hello {program}
+//!   SetWorkers, Accept, Abort, Lend,  ─────────▶
+//!   ReturnResult, Reclaim
+//!         ◀──────────  Load, Lent, Finished, Unwanted, Measured
+//!   Stop, or the end of the socket ────────────▶ (ends)
+//! ```
+//!
+//! The messages are the commands and events that the server's machine knows, without the job: field by field they say
+//! the same, so that a server converts one to one. Every message but `Hello` and [`ToEngine::Lend`] is without an answer.
+//!
+//! **The root.** The job's root closure is of the reserved task [`ROOT_TASK`]. Its arguments are the program's command
+//! line ([`CommandLine`]), its result is the exit code, one byte. The engine runs the body of `main` for it.
+//! Arguments of a running process cannot be changed, so each engine of a job is started with the job's command
+//! line, and a root with another one is refused. What `main` and tasks print goes to the process's standard output and
+//! error, which belong to whoever started it.
+#![forbid(unsafe_code)]
+
+mod bounded;
+pub mod failure;
+pub mod frame;
+pub mod limits;
+pub mod message;
+
+pub use failure::Failure;
+pub use frame::{DecodeError, EncodeError, ReadError, WIRE_VERSION, WriteError};
+pub use message::{
+    Closure, ClosureKind, CommandLine, Finished, FromEngine, Lease, Lent, Load, Measured, Outcome,
+    Program, ROOT_TASK, ReadyRun, RequestId, TaskId, Ticket, ToEngine,
+};
+
+/// The environment variable that makes a program an engine: the absolute path of the server's socket.
+pub const SOCKET_VARIABLE: &str = "ATLAS_ENGINE_SOCKET";

@@ -1,0 +1,18 @@
+//! The bounds of what one side can make the other hold, each with the reason for its size.
+//!
+//! Where a server passes a field on to other machines, the bound is the one that holds between those.
+
+/// The body of a frame: a grant's closures, or the largest closure, with room for the numbers.
+pub const FRAME_BYTES_MAX: usize = 4 << 20;
+/// Arguments of one closure, its result or its panic: what one may have between machines.
+pub const CLOSURE_BYTES_MAX: usize = 1 << 20;
+/// Closures in one answer to a request, as in one grant between machines.
+pub const LENT_CLOSURES_MAX: usize = 4096;
+/// The arguments in one answer: with the numbers they fit into a frame, and the largest closure fits in.
+pub const LENT_BYTES_MAX: usize = 1 << 20;
+/// Runs of ready closures in one report: the oldest few decide what leaves.
+pub const READY_RUNS_MAX: usize = 8;
+/// Kinds in one report of what was measured; an engine with more sends several.
+pub const SAMPLES_MAX: usize = 512;
+/// Workers of one engine: as many as a runtime has at most.
+pub const WORKERS_MAX: u32 = 1024;

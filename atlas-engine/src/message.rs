@@ -1,0 +1,229 @@
+//! What is said, in both directions.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::bounded;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub u64);
+    };
+}
+
+id! {
+    /// A task of the program: the stable hash of its path.
+    TaskId
+}
+
+id! {
+    /// The server's name for a closure that it gave to the engine.
+    Ticket
+}
+
+id! {
+    /// The engine's name for a closure that it gave to the server. An engine gives none twice.
+    Lease
+}
+
+id! {
+    /// The server's name for a question.
+    RequestId
+}
+
+/// The task of a job's root closure: the stable hash of the path `main`, which no task of a program has, since
+/// paths begin with the name of a crate.
+pub const ROOT_TASK: TaskId = TaskId(0x49de_89cb_7af5_5ee5);
+
+/// What a server wants of an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToEngine {
+    /// The first message.
+    Hello {
+        /// The engine will never be asked to use more workers than this; at least one. It begins with none.
+        workers_max: u32,
+    },
+    /// Use so many workers from now on. With zero, stop using the processor at the next safe point.
+    SetWorkers {
+        /// How many; the engine takes more than its maximum for the maximum.
+        workers: u32,
+    },
+    /// Run a closure; [`FromEngine::Finished`] answers in the end.
+    Accept {
+        /// The server's name for it, which names no other closure that is not finished.
+        ticket: Ticket,
+        /// What to run.
+        closure: Closure,
+    },
+    /// A closure that was accepted is not wanted any more: drop it and all that descends from it.
+    Abort {
+        /// Which.
+        ticket: Ticket,
+    },
+    /// Give up to so many ready closures, oldest first; [`FromEngine::Lent`] answers.
+    Lend {
+        /// The server's name for this question.
+        request: RequestId,
+        /// At most so many.
+        closures_max: u32,
+    },
+    /// The result of a closure that the engine lent.
+    ReturnResult {
+        /// Which.
+        lease: Lease,
+        /// How it ended.
+        finished: Finished,
+    },
+    /// A closure that the engine lent comes back undone: it is ready again.
+    Reclaim {
+        /// Which.
+        lease: Lease,
+    },
+    /// The job is over: end, and forget all.
+    Stop,
+}
+
+/// What an engine tells its server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromEngine {
+    /// The first message: the answer to the server's.
+    Hello {
+        /// What runs here.
+        program: Program,
+    },
+    /// How much there is to do, told when it has changed by enough to matter.
+    Load(Load),
+    /// The answer to [`ToEngine::Lend`].
+    Lent {
+        /// The question.
+        request: RequestId,
+        /// What may leave, oldest first; none if there was none.
+        #[serde(with = "bounded::lent")]
+        closures: Vec<Lent>,
+    },
+    /// A closure that was accepted is done.
+    Finished {
+        /// Which.
+        ticket: Ticket,
+        /// How it ended.
+        finished: Finished,
+    },
+    /// A closure that the engine lent is not wanted any more.
+    Unwanted {
+        /// Which.
+        lease: Lease,
+    },
+    /// What was measured since the last time.
+    Measured {
+        /// One entry for each kind that anything was done for.
+        #[serde(with = "bounded::samples")]
+        samples: Vec<Measured>,
+    },
+}
+
+/// What an engine is a process of. Closures pass only between engines whose programs are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// A hash over the paths of all its tasks.
+    pub fingerprint: [u8; 32],
+    /// How many there are.
+    pub tasks: u32,
+}
+
+/// What closures are measured by: those of one task at one depth are expected to be alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClosureKind {
+    /// The task.
+    pub task: TaskId,
+    /// How many closures are above it in the job.
+    pub depth: u32,
+}
+
+/// A task with its arguments: the unit of work that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closure {
+    /// Which task, how deep.
+    pub kind: ClosureKind,
+    /// The encoded arguments.
+    #[serde(with = "bounded::closure_bytes")]
+    pub args: Bytes,
+    /// The work that its lender expects in it and all that descends from it; zero if unknown, as it is to an engine.
+    pub expected: Duration,
+}
+
+/// A closure that may leave, under the name by which its result comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lent {
+    /// The engine's name for it.
+    pub lease: Lease,
+    /// What to run.
+    pub closure: Closure,
+}
+
+/// How a closure ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The encoded result.
+    Value(#[serde(with = "bounded::closure_bytes")] Bytes),
+    /// Why there is none: a [`Failure`](crate::Failure), encoded.
+    Panic(#[serde(with = "bounded::closure_bytes")] Bytes),
+}
+
+/// A finished closure: what came out, and how much work went in, descendants included, wherever they ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// What came out.
+    pub outcome: Outcome,
+    /// The processor time that it took on all machines together.
+    pub work: Duration,
+}
+
+/// How much an engine has to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Workers with nothing to run, of those that it may use.
+    pub idle: u32,
+    /// Closures that could be lent.
+    pub ready: u32,
+    /// The oldest of them, in runs of one kind, oldest first; the rest is younger than these.
+    #[serde(with = "bounded::runs")]
+    pub oldest: Vec<ReadyRun>,
+}
+
+/// Ready closures of one kind, next to each other in age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyRun {
+    /// Their kind.
+    pub kind: ClosureKind,
+    /// How many.
+    pub closures: u32,
+}
+
+/// What was seen of closures of one kind since the last time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The kind.
+    pub kind: ClosureKind,
+    /// Processor time spent inside closures of this kind and their descendants, finished or not,
+    /// wherever it was spent.
+    pub work: Duration,
+    /// How many of them finished.
+    pub finished: u32,
+}
+
+/// The arguments of a root closure: what follows the program's name on its command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandLine(pub Vec<Vec<u8>>);
+
+impl CommandLine {
+    /// A root closure's arguments, as postcard encodes a task's: a tuple of one.
+    #[must_use]
+    pub fn to_args(&self) -> Bytes {
+        let args = postcard::to_stdvec(&(self,));
+        args.expect("bytes can be encoded").into()
+    }
+}

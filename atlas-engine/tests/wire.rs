@@ -1,0 +1,346 @@
+//! Messages survive the socket; damaged ones are refused, or are other messages, but never a panic.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use atlas_engine::frame::{decode, encode, read, write};
+use atlas_engine::limits::{
+    CLOSURE_BYTES_MAX, FRAME_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, SAMPLES_MAX,
+};
+use atlas_engine::{
+    Closure, ClosureKind, CommandLine, DecodeError, EncodeError, Finished, FromEngine, Lease, Lent,
+    Load, Measured, Outcome, Program, ReadError, ReadyRun, RequestId, TaskId, Ticket, ToEngine,
+    WIRE_VERSION,
+};
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde::de::DeserializeOwned;
+
+/// Version stability. One line for each sample.
+const GOLDEN: &str = include_str!("golden.txt");
+
+fn kind() -> ClosureKind {
+    ClosureKind {
+        task: TaskId(0x0102_0304_0506_0708),
+        depth: 9,
+    }
+}
+
+fn closure() -> Closure {
+    Closure {
+        kind: kind(),
+        args: Bytes::from_static(b"args"),
+        expected: Duration::new(1, 2),
+    }
+}
+
+fn finished(outcome: fn(Bytes) -> Outcome) -> Finished {
+    Finished {
+        outcome: outcome(Bytes::from_static(b"out")),
+        work: Duration::new(3, 4),
+    }
+}
+
+fn commands() -> Vec<ToEngine> {
+    vec![
+        ToEngine::Hello { workers_max: 300 },
+        ToEngine::SetWorkers { workers: 2 },
+        ToEngine::Accept {
+            ticket: Ticket(5),
+            closure: closure(),
+        },
+        ToEngine::Abort { ticket: Ticket(6) },
+        ToEngine::Lend {
+            request: RequestId(7),
+            closures_max: 8,
+        },
+        ToEngine::ReturnResult {
+            lease: Lease(9),
+            finished: finished(Outcome::Value),
+        },
+        ToEngine::Reclaim { lease: Lease(10) },
+        ToEngine::Stop,
+    ]
+}
+
+fn events() -> Vec<FromEngine> {
+    vec![
+        FromEngine::Hello {
+            program: Program {
+                fingerprint: [7; 32],
+                tasks: 11,
+            },
+        },
+        FromEngine::Load(Load {
+            idle: 1,
+            ready: 2,
+            oldest: vec![ReadyRun {
+                kind: kind(),
+                closures: 3,
+            }],
+        }),
+        FromEngine::Lent {
+            request: RequestId(4),
+            closures: vec![Lent {
+                lease: Lease(5),
+                closure: closure(),
+            }],
+        },
+        FromEngine::Finished {
+            ticket: Ticket(6),
+            finished: finished(Outcome::Panic),
+        },
+        FromEngine::Unwanted { lease: Lease(7) },
+        FromEngine::Measured {
+            samples: vec![Measured {
+                kind: kind(),
+                work: Duration::new(8, 9),
+                finished: 10,
+            }],
+        },
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string takes all");
+        hex
+    })
+}
+
+#[test]
+fn every_message_keeps_its_bytes() {
+    let mut now = format!("version {WIRE_VERSION}\n");
+    for frame in commands()
+        .iter()
+        .map(encode)
+        .chain(events().iter().map(encode))
+    {
+        writeln!(now, "{}", hex(&frame.unwrap())).unwrap();
+    }
+    writeln!(
+        now,
+        "{}",
+        hex(&CommandLine(vec![b"-n".to_vec(), b"30".to_vec()]).to_args())
+    )
+    .unwrap();
+    assert!(
+        now == GOLDEN,
+        "the bytes have changed, so that engines of the version before would misread them. If that was meant, add 1 \
+         to WIRE_VERSION unless it has gone up since the last release, and replace tests/golden.txt by:\n{now}"
+    );
+}
+
+#[test]
+fn a_stream_of_messages_is_read_to_its_end() {
+    let mut stream = Vec::new();
+    for command in commands() {
+        write(&mut stream, &command).unwrap();
+    }
+    let mut rest = &stream[..];
+    for command in commands() {
+        assert_eq!(read(&mut rest).unwrap(), Some(command));
+    }
+    assert_eq!(read::<ToEngine>(&mut rest).unwrap(), None);
+    for cut in [1, 3, 4, 6] {
+        let error = read::<ToEngine>(&mut &stream[..cut]).unwrap_err();
+        assert!(matches!(error, ReadError::Io(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn other_versions_and_long_frames_are_refused() {
+    let mut frame = encode(&ToEngine::Stop).unwrap();
+    frame[4] = 9;
+    let error = read::<ToEngine>(&mut &frame[..]).unwrap_err();
+    assert!(matches!(
+        error,
+        ReadError::Decode(DecodeError::Version { version: 9 })
+    ));
+    let long = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_le_bytes();
+    let error = read::<ToEngine>(&mut &long[..]).unwrap_err();
+    assert!(matches!(
+        error,
+        ReadError::Decode(DecodeError::TooLarge { .. })
+    ));
+    assert_eq!(decode::<ToEngine>(&[]), Err(DecodeError::Empty));
+    let longer = [&encode(&ToEngine::Stop).unwrap()[4..], &[0]].concat();
+    assert_eq!(
+        decode::<ToEngine>(&longer),
+        Err(DecodeError::Trailing { bytes: 1 })
+    );
+}
+
+#[test]
+fn limits_hold_in_both_directions() {
+    let lent = |closures| FromEngine::Lent {
+        request: RequestId(0),
+        closures,
+    };
+    let one = Lent {
+        lease: Lease(1),
+        closure: closure(),
+    };
+    let run = ReadyRun {
+        kind: kind(),
+        closures: 1,
+    };
+    let sample = Measured {
+        kind: kind(),
+        work: Duration::ZERO,
+        finished: 1,
+    };
+    let large = Outcome::Value(vec![0; CLOSURE_BYTES_MAX + 1].into());
+    let over = [
+        lent(vec![one; LENT_CLOSURES_MAX + 1]),
+        FromEngine::Load(Load {
+            oldest: vec![run; READY_RUNS_MAX + 1],
+            ..Load::default()
+        }),
+        FromEngine::Measured {
+            samples: vec![sample; SAMPLES_MAX + 1],
+        },
+        FromEngine::Finished {
+            ticket: Ticket(1),
+            finished: Finished {
+                outcome: large,
+                work: Duration::ZERO,
+            },
+        },
+    ];
+    for message in over {
+        assert!(matches!(encode(&message), Err(EncodeError::OverLimit(_))));
+    }
+    // Version, `Measured`, and a promise of 2^32 - 1 entries.
+    let promise = [WIRE_VERSION, 5, 0xff, 0xff, 0xff, 0xff, 0x0f];
+    assert!(matches!(
+        decode::<FromEngine>(&promise),
+        Err(DecodeError::Malformed(_))
+    ));
+}
+
+fn any_kind() -> impl Strategy<Value = ClosureKind> {
+    (any::<u64>(), any::<u32>()).prop_map(|(task, depth)| ClosureKind {
+        task: TaskId(task),
+        depth,
+    })
+}
+
+fn any_bytes() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..64).prop_map(Bytes::from)
+}
+
+fn any_closure() -> impl Strategy<Value = Closure> {
+    (any_kind(), any_bytes(), any::<Duration>()).prop_map(|(kind, args, expected)| Closure {
+        kind,
+        args,
+        expected,
+    })
+}
+
+fn any_finished() -> impl Strategy<Value = Finished> {
+    let outcome = prop_oneof![
+        any_bytes().prop_map(Outcome::Value),
+        any_bytes().prop_map(Outcome::Panic),
+    ];
+    (outcome, any::<Duration>()).prop_map(|(outcome, work)| Finished { outcome, work })
+}
+
+fn any_command() -> impl Strategy<Value = ToEngine> {
+    let ticket = || any::<u64>().prop_map(Ticket);
+    let lease = || any::<u64>().prop_map(Lease);
+    prop_oneof![
+        any::<u32>().prop_map(|workers_max| ToEngine::Hello { workers_max }),
+        any::<u32>().prop_map(|workers| ToEngine::SetWorkers { workers }),
+        (ticket(), any_closure())
+            .prop_map(|(ticket, closure)| ToEngine::Accept { ticket, closure }),
+        ticket().prop_map(|ticket| ToEngine::Abort { ticket }),
+        (any::<u64>(), any::<u32>()).prop_map(|(request, closures_max)| ToEngine::Lend {
+            request: RequestId(request),
+            closures_max,
+        }),
+        (lease(), any_finished())
+            .prop_map(|(lease, finished)| ToEngine::ReturnResult { lease, finished }),
+        lease().prop_map(|lease| ToEngine::Reclaim { lease }),
+        Just(ToEngine::Stop),
+    ]
+}
+
+fn any_event() -> impl Strategy<Value = FromEngine> {
+    let lent = (any::<u64>(), any_closure()).prop_map(|(lease, closure)| Lent {
+        lease: Lease(lease),
+        closure,
+    });
+    let run = (any_kind(), any::<u32>()).prop_map(|(kind, closures)| ReadyRun { kind, closures });
+    let sample =
+        (any_kind(), any::<Duration>(), any::<u32>()).prop_map(|(kind, work, finished)| Measured {
+            kind,
+            work,
+            finished,
+        });
+    prop_oneof![
+        (any::<[u8; 32]>(), any::<u32>()).prop_map(|(fingerprint, tasks)| FromEngine::Hello {
+            program: Program { fingerprint, tasks },
+        }),
+        (any::<u32>(), any::<u32>(), vec(run, 0..=READY_RUNS_MAX)).prop_map(
+            |(idle, ready, oldest)| FromEngine::Load(Load {
+                idle,
+                ready,
+                oldest
+            })
+        ),
+        (any::<u64>(), vec(lent, 0..9)).prop_map(|(request, closures)| FromEngine::Lent {
+            request: RequestId(request),
+            closures,
+        }),
+        (any::<u64>(), any_finished()).prop_map(|(ticket, finished)| FromEngine::Finished {
+            ticket: Ticket(ticket),
+            finished,
+        }),
+        any::<u64>().prop_map(|lease| FromEngine::Unwanted {
+            lease: Lease(lease)
+        }),
+        vec(sample, 0..9).prop_map(|samples| FromEngine::Measured { samples }),
+    ]
+}
+
+/// Reads all that is there; the number of messages.
+fn read_all<M: DeserializeOwned>(mut stream: &[u8]) -> usize {
+    let mut messages = 0;
+    while let Ok(Some(_)) = read::<M>(&mut stream) {
+        messages += 1;
+    }
+    messages
+}
+
+proptest! {
+    #[test]
+    fn commands_survive_the_way(command in any_command()) {
+        let frame = encode(&command).unwrap();
+        prop_assert_eq!(read(&mut &frame[..]).unwrap(), Some(command));
+    }
+
+    #[test]
+    fn events_survive_the_way(event in any_event()) {
+        let frame = encode(&event).unwrap();
+        prop_assert_eq!(read(&mut &frame[..]).unwrap(), Some(event));
+    }
+
+    #[test]
+    fn garbage_is_no_panic(garbage in vec(any::<u8>(), 0..512)) {
+        read_all::<ToEngine>(&garbage);
+        read_all::<FromEngine>(&garbage);
+        let body = [&[WIRE_VERSION], &garbage[..]].concat();
+        let _ = decode::<ToEngine>(&body);
+        let _ = decode::<FromEngine>(&body);
+    }
+
+    #[test]
+    fn damaged_messages_are_no_panic(event in any_event(), at in any::<prop::sample::Index>(), byte: u8) {
+        let mut frame = encode(&event).unwrap();
+        let at = at.index(frame.len());
+        frame[at] = byte;
+        read_all::<FromEngine>(&frame);
+    }
+}

@@ -1,0 +1,183 @@
+//! The program as the engine of a job: a process that a server starts and drives.
+//!
+//! A program whose `main` is marked `#[atlas::main]` needs nothing for it. With the environment variable
+//! [`SOCKET_VARIABLE`] set, it does not run `main` but connects to the Unix socket of that path, and does what
+//! the server at the other end says: it runs closures of the job, lends some of its own, and reports how much there is
+//! to do. The crate `atlas-engine` has the messages.
+//!
+//! - `main` runs in the engine that is given the job's root closure, as a task: its result is the exit code. Each
+//!   engine of a job is started with the job's command line, so that `std::env::args` is right wherever `main` runs.
+//! - A call of `std::process::exit` ends the engine, and with it what it holds. If `main` calls it, as parsers of
+//!   command lines do to show their help, the server sees the socket end while the root runs, and has the process's
+//!   exit code as the job's.
+//! - What `main` and tasks print goes to the process's standard output and error.
+//! - With zero workers allowed, the process uses no processor from the next joins on. What is in the middle of a call
+//!   without a join runs on: a server that cannot wait stops the process.
+//! - The process ends with code 0 when it is told to, and when the socket closes, whatever it is doing: the server is
+//!   gone, and nobody wants the results. It ends with code 1 and a message if the server says what it cannot understand.
+//!
+//! A program without `#[atlas::main]` does not know of all this, and runs as it always does. It never connects: the
+//! server sees the process end, or waits for the connection in vain, and tells its client that the program
+//! lacks the attribute.
+//!
+//! The socket is a path rather than an inherited descriptor: a number in an environment variable is passed on to the
+//! program's own children, for whom it may be a file of theirs, or their parent's socket to write into. A path leads
+//! to a connection or to an error. The server keeps it in a directory that only it can enter, and removes it once the
+//! engine has connected; so a child that is a program of Atlas too cannot take the engine's place. (Such a child is to
+//! be started without the variable.)
+
+mod load;
+mod pump;
+mod root;
+mod words;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Termination};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use std::{env, thread};
+
+use atlas_core::BuildError;
+use atlas_core::Runtime;
+use atlas_engine::limits::{CLOSURE_BYTES_MAX, WORKERS_MAX};
+use atlas_engine::{FromEngine, Program, ReadError, ToEngine, WriteError, frame};
+
+use pump::{News, Notes, Pump};
+
+#[doc(inline)]
+pub use atlas_engine::SOCKET_VARIABLE;
+
+/// The engine cannot begin, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum EngineError {
+    #[error("{SOCKET_VARIABLE}={0:?} is no absolute path of a socket")]
+    Path(OsString),
+    #[error("cannot connect to the server that {SOCKET_VARIABLE}={path} names")]
+    Connect { path: PathBuf, source: io::Error },
+    #[error("cannot understand the server")]
+    Read(#[source] ReadError),
+    #[error("cannot tell the server")]
+    Write(#[from] WriteError),
+    #[error("the server has said {said} {when}")]
+    Order {
+        said: &'static str,
+        when: &'static str,
+    },
+    #[error("cannot start the workers")]
+    Build(#[from] BuildError),
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// Runs a program's `main`, or serves as its engine. `#[atlas::main]` expands to this.
+#[doc(hidden)]
+pub fn run_main<R: Termination + 'static>(main: fn() -> R) -> ExitCode {
+    let Some(path) = env::var_os(SOCKET_VARIABLE) else {
+        return atlas_core::run_main(main);
+    };
+    root::set_main(main);
+    match serve(path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("atlas: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until the server says to stop, or is gone.
+fn serve(path: OsString) -> Result<(), EngineError> {
+    if !Path::new(&path).is_absolute() {
+        return Err(EngineError::Path(path));
+    }
+    let mut socket = UnixStream::connect(&path).map_err(|source| EngineError::Connect {
+        path: path.into(),
+        source,
+    })?;
+    let Some(workers) = greeting(&mut socket)? else {
+        return Ok(());
+    };
+    let (tell, news) = mpsc::channel();
+    let runtime = Runtime::builder()
+        .workers(workers)
+        .thread_name("atlas-engine")
+        .closure_bytes_max(CLOSURE_BYTES_MAX)
+        .measured(true)
+        .task(root::info())
+        .host(Arc::new(Notes::new(tell.clone())))
+        .build()?;
+    // Never dropped: that would wait for what runs.
+    let runtime: &'static Runtime = Box::leak(Box::new(runtime));
+    runtime.set_workers(0);
+    let program = program(runtime);
+    frame::write(&mut socket, &FromEngine::Hello { program })?;
+    let reader = socket.try_clone().map_err(EngineError::Thread)?;
+    thread::Builder::new()
+        .name("atlas-engine-in".to_owned())
+        .spawn(move || read_all(reader, &tell))
+        .map_err(EngineError::Thread)?;
+    Pump::new(runtime, socket, news).run()
+}
+
+/// Waits for the server's first message: how many workers there are to be, or none if it is gone.
+fn greeting(socket: &mut UnixStream) -> Result<Option<usize>, EngineError> {
+    let patience = |time| socket.set_read_timeout(time);
+    patience(Some(GREETING_TIMEOUT)).map_err(EngineError::Thread)?;
+    let message = frame::read(&mut &*socket).map_err(EngineError::Read)?;
+    patience(None).map_err(EngineError::Thread)?;
+    match message {
+        Some(ToEngine::Hello { workers_max }) => {
+            let workers = workers_max.clamp(1, WORKERS_MAX);
+            Ok(Some(usize::try_from(workers).unwrap_or(1)))
+        }
+        None => Ok(None),
+        Some(other) => Err(EngineError::Order {
+            said: words::name(&other),
+            when: "before Hello",
+        }),
+    }
+}
+
+/// Passes on what the server says, until it is gone or makes no sense.
+fn read_all(socket: UnixStream, tell: &mpsc::Sender<News>) {
+    let mut stream = io::BufReader::new(socket);
+    loop {
+        let news = match frame::read(&mut stream) {
+            Ok(Some(command)) => News::Command(command),
+            Ok(None) => News::Closed(None),
+            // A server that was killed may leave half a frame.
+            Err(ReadError::Io(_)) => News::Closed(None),
+            Err(error) => News::Closed(Some(error)),
+        };
+        let last = matches!(news, News::Closed(_));
+        if tell.send(news).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// What this program is, to tell it from others.
+fn program(runtime: &Runtime) -> Program {
+    let mut hasher = blake3::Hasher::new();
+    for task in runtime.tasks().iter() {
+        hasher.update(&task.id().number().to_le_bytes());
+        hasher.update(task.path().as_bytes());
+        hasher.update(&[0, u8::from(task.impure())]);
+    }
+    Program {
+        fingerprint: *hasher.finalize().as_bytes(),
+        tasks: u32::try_from(runtime.tasks().len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// The error and its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// A server that has started an engine greets it at once.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(30);

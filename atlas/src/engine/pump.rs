@@ -1,0 +1,304 @@
+//! The engine's own thread: it does what the server says, and tells it what the runtime has told.
+//!
+//! The runtime's workers and the thread that reads the socket only note their news ([`News`]); all that is done is done
+//! here, one after the other. Only this thread writes to the socket.
+
+use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use atlas_core::{AcceptError, Host, Lease, LentClosure, Outcome, ReturnError, Runtime, Ticket};
+use atlas_engine::limits::{LENT_BYTES_MAX, LENT_CLOSURES_MAX, SAMPLES_MAX};
+use atlas_engine::{
+    Closure, Finished, FromEngine, Lent, ReadError, RequestId, ToEngine, WriteError, frame,
+};
+
+use super::load::LoadReport;
+use super::{EngineError, chain, words};
+
+/// All that the pump acts on.
+pub(super) enum News {
+    /// The server wants something.
+    Command(ToEngine),
+    /// The server is gone, or makes no sense.
+    Closed(Option<ReadError>),
+    /// The load may have changed.
+    Load,
+    /// An accepted closure is done.
+    Finished(Ticket, Outcome, Duration),
+    /// A lent closure is not wanted any more.
+    Unwanted(Lease),
+}
+
+/// The runtime's host: it notes what it is told.
+pub(super) struct Notes(Sender<News>);
+
+impl Notes {
+    pub(super) fn new(tell: Sender<News>) -> Self {
+        Self(tell)
+    }
+
+    fn note(&self, news: News) {
+        // Without a pump the process is about to end.
+        let _ = self.0.send(news);
+    }
+}
+
+impl Host for Notes {
+    fn hungry(&self) {
+        self.note(News::Load);
+    }
+
+    fn surplus(&self) {
+        self.note(News::Load);
+    }
+
+    fn finished(&self, ticket: Ticket, outcome: Outcome, work: Duration) {
+        self.note(News::Finished(ticket, outcome, work));
+    }
+
+    fn unwanted(&self, lease: Lease) {
+        self.note(News::Unwanted(lease));
+    }
+}
+
+pub(super) struct Pump {
+    runtime: &'static Runtime,
+    socket: UnixStream,
+    news: Receiver<News>,
+    load: LoadReport,
+    /// What was accepted and is neither finished nor aborted.
+    accepted: BTreeSet<Ticket>,
+    measured: Instant,
+    /// Something may have been measured since.
+    has_worked: bool,
+}
+
+/// Whether to go on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    End,
+}
+
+impl Pump {
+    pub(super) fn new(runtime: &'static Runtime, socket: UnixStream, news: Receiver<News>) -> Self {
+        Self {
+            runtime,
+            socket,
+            news,
+            load: LoadReport::new(),
+            accepted: BTreeSet::new(),
+            measured: Instant::now(),
+            has_worked: false,
+        }
+    }
+
+    /// Runs until the server says to stop, or is gone.
+    pub(super) fn run(mut self) -> Result<(), EngineError> {
+        match self.pump() {
+            // The server does not read any more: it is gone.
+            Err(EngineError::Write(WriteError::Io(_))) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn pump(&mut self) -> Result<(), EngineError> {
+        loop {
+            if self.has_worked && self.load.next_look(self.is_busy()).is_none() {
+                // There may be nothing more to say for long.
+                self.tell_measured()?;
+            }
+            if let Some(news) = self.next_news() {
+                if self.act(news)? == Flow::End {
+                    return Ok(());
+                }
+                continue;
+            }
+            let busy = self.is_busy();
+            self.has_worked |= busy;
+            if let Some(load) = self.load.look(self.runtime, busy) {
+                self.tell(&FromEngine::Load(load))?;
+            }
+            if self.measured.elapsed() >= MEASURE_INTERVAL {
+                self.tell_measured()?;
+            }
+        }
+    }
+
+    /// The next news; none if it is time for a look.
+    fn next_news(&self) -> Option<News> {
+        let gone = News::Closed(None);
+        match self.load.next_look(self.is_busy()) {
+            None => Some(self.news.recv().unwrap_or(gone)),
+            Some(Duration::ZERO) => None,
+            Some(time) => match self.news.recv_timeout(time) {
+                Ok(news) => Some(news),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(gone),
+            },
+        }
+    }
+
+    /// True if something may run here.
+    fn is_busy(&self) -> bool {
+        !self.accepted.is_empty() && self.runtime.active_workers() > 0
+    }
+
+    fn act(&mut self, news: News) -> Result<Flow, EngineError> {
+        match news {
+            News::Command(ToEngine::Stop) | News::Closed(None) => return Ok(Flow::End),
+            News::Command(command) => self.obey(command)?,
+            News::Closed(Some(error)) => return Err(EngineError::Read(error)),
+            News::Load => self.load.note(),
+            News::Finished(ticket, outcome, work) => {
+                // What comes after an abort is of no use.
+                if self.accepted.remove(&ticket) {
+                    self.tell_finished(ticket, outcome, work)?;
+                }
+                self.load.note();
+            }
+            News::Unwanted(lease) => {
+                let lease = atlas_engine::Lease(lease.0);
+                self.tell(&FromEngine::Unwanted { lease })?;
+            }
+        }
+        Ok(Flow::GoOn)
+    }
+
+    fn obey(&mut self, command: ToEngine) -> Result<(), EngineError> {
+        self.load.note();
+        match command {
+            ToEngine::SetWorkers { workers } => {
+                let workers = usize::try_from(workers).unwrap_or(usize::MAX);
+                self.runtime.set_workers(workers);
+            }
+            ToEngine::Accept { ticket, closure } => self.accept(Ticket(ticket.0), &closure)?,
+            ToEngine::Abort { ticket } => {
+                self.accepted.remove(&Ticket(ticket.0));
+                self.runtime.abort_accepted(Ticket(ticket.0));
+            }
+            ToEngine::Lend {
+                request,
+                closures_max,
+            } => self.lend(request, closures_max)?,
+            ToEngine::ReturnResult { lease, finished } => {
+                self.return_result(Lease(lease.0), &finished);
+            }
+            ToEngine::Reclaim { lease } => {
+                self.runtime.reclaim(Lease(lease.0));
+            }
+            ToEngine::Hello { .. } => {
+                return Err(EngineError::Order {
+                    said: "Hello",
+                    when: "twice",
+                });
+            }
+            ToEngine::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, ticket: Ticket, closure: &Closure) -> Result<(), EngineError> {
+        let portable = words::portable(closure);
+        let depth = closure.kind.depth;
+        match self.runtime.accept_at(ticket, &portable, depth) {
+            Ok(()) => {
+                self.accepted.insert(ticket);
+                Ok(())
+            }
+            Err(AcceptError::TicketInUse(_)) => Err(EngineError::Order {
+                said: "Accept",
+                when: "with the ticket of a closure that is not finished",
+            }),
+            Err(error) => {
+                let reason = chain(&error);
+                self.tell_finished(ticket, Outcome::Refused { reason }, Duration::ZERO)
+            }
+        }
+    }
+
+    /// Lends one after the other, as long as they fit into one message.
+    fn lend(&mut self, request: RequestId, closures_max: u32) -> Result<(), EngineError> {
+        let closures_max = usize::try_from(closures_max).unwrap_or(usize::MAX);
+        let mut closures = Vec::new();
+        let mut bytes_left = LENT_BYTES_MAX;
+        while closures.len() < closures_max.min(LENT_CLOSURES_MAX) {
+            let mut lent = self.runtime.lend(1);
+            for kept in &lent.kept {
+                eprintln!("atlas: {}", chain(kept));
+            }
+            let Some(one) = lent.closures.pop() else {
+                break;
+            };
+            let Some(left) = bytes_left.checked_sub(one.closure.args.len()) else {
+                self.runtime.reclaim(one.lease);
+                break;
+            };
+            bytes_left = left;
+            closures.push(to_wire(one));
+        }
+        self.tell(&FromEngine::Lent { request, closures })
+    }
+
+    fn return_result(&self, lease: Lease, finished: &Finished) {
+        let outcome = words::from_wire(&finished.outcome);
+        match self.runtime.return_measured(lease, outcome, finished.work) {
+            // A late one, or a second one: the first result wins.
+            Ok(()) | Err(ReturnError::Unknown(_)) => {}
+            Err(error) => {
+                eprintln!("atlas: {}: it is computed here", chain(&error));
+                self.runtime.reclaim(lease);
+            }
+        }
+    }
+
+    fn tell_finished(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        work: Duration,
+    ) -> Result<(), EngineError> {
+        let finished = Finished {
+            outcome: words::to_wire(outcome),
+            work,
+        };
+        // So that what was measured of a closure does not come after its end.
+        self.tell_measured()?;
+        self.tell(&FromEngine::Finished {
+            ticket: atlas_engine::Ticket(ticket.0),
+            finished,
+        })
+    }
+
+    fn tell_measured(&mut self) -> Result<(), EngineError> {
+        self.measured = Instant::now();
+        self.has_worked = self.is_busy();
+        let samples: Vec<_> = self.runtime.take_measured();
+        let samples: Vec<_> = samples.iter().map(words::measured).collect();
+        for samples in samples.chunks(SAMPLES_MAX) {
+            let samples = samples.to_vec();
+            self.tell(&FromEngine::Measured { samples })?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: &FromEngine) -> Result<(), EngineError> {
+        Ok(frame::write(&mut self.socket, event)?)
+    }
+}
+
+fn to_wire(lent: LentClosure) -> Lent {
+    Lent {
+        lease: atlas_engine::Lease(lent.lease.0),
+        closure: Closure {
+            kind: words::kind(lent.closure.task, lent.depth),
+            args: lent.closure.args.into(),
+            expected: Duration::ZERO,
+        },
+    }
+}
+
+/// Often enough for estimates to follow a job's phases, seldom enough to cost nothing.
+const MEASURE_INTERVAL: Duration = Duration::from_millis(200);

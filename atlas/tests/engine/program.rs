@@ -1,0 +1,59 @@
+//! The program whose engines the tests start.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use atlas::prelude::*;
+
+use crate::programs::{fib, fib_plain};
+
+/// Joins for ever.
+#[atlas::spawn]
+pub(crate) fn endless(n: u64) -> u64 {
+    loop {
+        join!(same(n), same(n));
+    }
+}
+
+/// Joins for so many milliseconds by the wall's clock.
+#[atlas::spawn]
+pub(crate) fn busy_for(milliseconds: u64) -> u64 {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(milliseconds) {
+        join!(same(milliseconds), same(milliseconds));
+    }
+    milliseconds
+}
+
+#[atlas::spawn]
+fn same(n: u64) -> u64 {
+    n
+}
+
+#[atlas::spawn]
+pub(crate) fn fails(n: u64) -> u64 {
+    let (a, _) = join!(same(n), same(n));
+    panic!("no {a} today")
+}
+
+/// More than can go to another machine.
+#[atlas::spawn]
+pub(crate) fn large(bytes: usize) -> Vec<u8> {
+    vec![7; bytes]
+}
+
+/// Prints, and gives the exit code of its command line.
+#[atlas::main]
+pub(crate) fn main() -> ExitCode {
+    let number: u64 = std::env::args()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .expect("a number");
+    let begun = std::time::Instant::now();
+    // Long enough to be shared.
+    while begun.elapsed() < Duration::from_millis(200) {
+        assert_eq!(fib(20), fib_plain(20));
+    }
+    println!("the root was here");
+    ExitCode::from(u8::try_from(number).expect("a small number"))
+}
