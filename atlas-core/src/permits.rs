@@ -97,6 +97,12 @@ impl Turns {
         self.first_that_can(has_mail).is_some()
     }
 
+    /// How many wait that could go on with what they have begun.
+    pub(crate) fn stopped(&self, has_mail: impl Fn(usize) -> bool) -> usize {
+        let can = |waiting: &&Waiting| waiting.has_begun || has_mail(waiting.worker);
+        self.waiting.iter().filter(can).count()
+    }
+
     fn first_that_can(&self, has_mail: impl Fn(usize) -> bool) -> Option<usize> {
         let mut waiting = self.waiting.iter();
         waiting.position(|waiting| waiting.has_begun || has_mail(waiting.worker))
@@ -170,6 +176,14 @@ impl Permits {
     /// True if a worker waits that could go on with what it has begun.
     pub(crate) fn can_any(&self, has_mail: impl Fn(usize) -> bool) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0 && self.lock().can_any(has_mail)
+    }
+
+    /// How many workers wait that could go on with what they have begun.
+    pub(crate) fn stopped(&self, has_mail: impl Fn(usize) -> bool) -> usize {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.lock().stopped(has_mail)
     }
 
     /// How many workers may run.
@@ -248,6 +262,8 @@ mod tests {
             assert!(!turns.take(worker, has_begun));
         }
         assert!(turns.can_any(nobody));
+        assert_eq!(turns.stopped(nobody), 1);
+        assert_eq!(turns.stopped(|worker| worker == 3), 2);
         assert_eq!(turns.give_back(nobody), Some(2));
         assert!(!turns.can_any(nobody) && turns.can_any(|worker| worker == 3));
         assert_eq!(turns.give_back(|worker| worker == 3), Some(3));

@@ -250,6 +250,14 @@ impl Runtime {
         self.pool.sleep.sleepers().min(self.pool.permits.free())
     }
 
+    /// Workers that wait for a place to run, and have begun what they would go on with.
+    #[must_use]
+    pub fn stopped_workers(&self) -> usize {
+        self.pool
+            .permits
+            .stopped(|worker| self.pool.has_mail(worker))
+    }
+
     /// Lets only so many of the workers run from now on, or none. A worker that runs stops at its next join, or
     /// when the closure that it runs is done; what it has not begun others can take, or [`Runtime::lend`], and what
     /// it has begun goes on when there is a place for it. More than there are workers is as many as there are. A

@@ -187,6 +187,8 @@ pub struct Finished {
 pub struct Load {
     /// Workers with nothing to run, of those that it may use.
     pub idle: u32,
+    /// Closures that were stopped in the middle because workers were taken away; they go on when there are workers again.
+    pub stopped: u32,
     /// Closures that could be lent.
     pub ready: u32,
     /// The oldest of them, in runs of one kind, oldest first; the rest is younger than these.

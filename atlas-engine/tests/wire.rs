@@ -74,6 +74,7 @@ fn events() -> Vec<FromEngine> {
         },
         FromEngine::Load(Load {
             idle: 1,
+            stopped: 2,
             ready: 2,
             oldest: vec![ReadyRun {
                 kind: kind(),
@@ -283,9 +284,10 @@ fn any_event() -> impl Strategy<Value = FromEngine> {
         (any::<[u8; 32]>(), any::<u32>()).prop_map(|(fingerprint, tasks)| FromEngine::Hello {
             program: Program { fingerprint, tasks },
         }),
-        (any::<u32>(), any::<u32>(), vec(run, 0..=READY_RUNS_MAX)).prop_map(
-            |(idle, ready, oldest)| FromEngine::Load(Load {
+        (any::<[u32; 3]>(), vec(run, 0..=READY_RUNS_MAX)).prop_map(
+            |([idle, stopped, ready], oldest)| FromEngine::Load(Load {
                 idle,
+                stopped,
                 ready,
                 oldest
             })

@@ -129,6 +129,9 @@ pub enum EngineEvent {
 pub struct EngineLoad {
     /// Workers with nothing to run.
     pub idle: u32,
+    /// Closures that were stopped in the middle because workers were taken away. They cannot be lent, and go on when
+    /// there are workers again.
+    pub stopped: u32,
     /// Closures that could be lent.
     pub ready: u32,
     /// The oldest of them, in runs of one kind, oldest first. At most [`READY_RUNS_MAX`]; the rest is

@@ -84,9 +84,15 @@ impl ServerJob {
 
     /// How many workers it could keep busy.
     fn demand(&self, queued: usize) -> u32 {
-        let busy = self.workers.saturating_sub(self.load.idle);
-        busy.saturating_add(self.load.ready)
+        self.begun()
+            .saturating_add(self.load.ready)
             .saturating_add(u32::try_from(queued).unwrap_or(u32::MAX))
+    }
+
+    /// What is on a worker, or was stopped on one: no thief can take it.
+    fn begun(&self) -> u32 {
+        let busy = self.workers.saturating_sub(self.load.idle);
+        busy.saturating_add(self.load.stopped)
     }
 }
 
@@ -209,10 +215,10 @@ impl Server {
                     spec: state.spec.clone(),
                 });
             }
-            // New workers are idle until the engine says otherwise; of those that leave, the idle go first.
-            state.load.idle = (state.load.idle.saturating_add(share))
-                .saturating_sub(state.workers)
-                .min(share);
+            // Until the engine says otherwise: what was begun goes first, and of the workers that leave, the idle do.
+            let begun = state.begun();
+            state.load.idle = share.saturating_sub(begun);
+            state.load.stopped = begun.saturating_sub(share);
             state.workers = share;
             self.commands.push_back(EngineCommand::SetWorkers {
                 job,

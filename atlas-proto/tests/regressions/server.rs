@@ -57,6 +57,7 @@ impl TheServer {
         assert!(!this.given().is_empty());
         this.load(EngineLoad {
             idle: 0,
+            stopped: 0,
             ready,
             oldest: vec![run(ready)],
         });
@@ -112,6 +113,7 @@ fn regression_a_nonsensical_load_of_an_engine_is_no_harm() {
         let mut server = TheServer::busy(0);
         server.load(EngineLoad {
             idle,
+            stopped: ready,
             ready,
             oldest: [0, u32::MAX, 0, u32::MAX].map(run).into(),
         });
@@ -162,6 +164,7 @@ fn regression_an_engine_that_is_not_started_is_asked_for_nothing() {
     server.hear(ABOVE, Message::AbortLeases { leases });
     server.load(EngineLoad {
         idle: 0,
+        stopped: 0,
         ready: 20,
         oldest: vec![run(20)],
     });
@@ -351,4 +354,32 @@ fn regression_a_lost_report_is_made_good_while_results_flow() {
     assert!(server.server.load().surplus > 50, "half of it is left");
     assert!(reports.len() >= 2, "{reports:?}");
     assert!(reports.iter().all(|load| load.surplus > 50), "{reports:?}");
+}
+
+/// Closures that were stopped are no thief's to take, so whoever forgets them lets their job stand for ever.
+#[test]
+fn regression_what_was_stopped_gets_workers_again() {
+    let mut server = TheServer::new();
+    let other = JobAlias(JOB.0 + 1);
+    server.hear(ABOVE, grant(JOB, &[1], 9));
+    let of_job = EngineLoad {
+        idle: 4,
+        ..EngineLoad::default()
+    };
+    server.load(of_job);
+    server.hear(ABOVE, grant(other, &[2, 3, 4, 5, 6, 7, 8, 9], 9));
+    server.commands();
+    let stopped = EngineLoad {
+        stopped: 2,
+        ..EngineLoad::default()
+    };
+    server.load(stopped);
+    let given = server
+        .commands()
+        .into_iter()
+        .find_map(|command| match command {
+            EngineCommand::SetWorkers { job: JOB, workers } => Some(workers),
+            _ => None,
+        });
+    assert_eq!(given, Some(2));
 }

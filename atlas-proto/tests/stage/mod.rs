@@ -500,6 +500,7 @@ impl Engine {
         }
         EngineLoad {
             idle: workers - running,
+            stopped: 0,
             ready: u32::try_from(self.ready.len()).unwrap(),
             oldest,
         }

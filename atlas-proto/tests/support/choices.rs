@@ -222,6 +222,7 @@ impl<'a> Choices<'a> {
         let oldest = (0..runs).map(run).collect();
         EngineLoad {
             idle: self.count(),
+            stopped: self.count(),
             ready: self.count().saturating_add(self.one_of(&[0, 9, 1000])),
             oldest,
         }

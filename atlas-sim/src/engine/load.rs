@@ -26,16 +26,17 @@ impl LoadReport {
     pub(super) fn update(
         &mut self,
         now: Time,
-        idle: u32,
+        (idle, stopped): (u32, u32),
         ready: &VecDeque<Ready>,
     ) -> Option<EngineLoad> {
         let count = u32::try_from(ready.len()).unwrap_or(u32::MAX);
-        if !self.matters(idle, count) && now < self.refresh_at() {
+        if !self.matters((idle, stopped), count) && now < self.refresh_at() {
             return None;
         }
         self.fresh_at = now;
         let load = EngineLoad {
             idle,
+            stopped,
             ready: count,
             oldest: oldest_runs(ready),
         };
@@ -56,9 +57,9 @@ impl LoadReport {
         self.told.ready / 2
     }
 
-    fn matters(&self, idle: u32, ready: u32) -> bool {
+    fn matters(&self, (idle, stopped): (u32, u32), ready: u32) -> bool {
         let told = self.told.ready;
-        idle != self.told.idle
+        (idle, stopped) != (self.told.idle, self.told.stopped)
             || (ready == 0) != (told == 0)
             || (told > 0 && (ready <= self.few() || ready / 2 >= told))
     }
@@ -96,7 +97,7 @@ mod tests {
         let mut report = LoadReport::default();
         let mut told = |idle, count| {
             report
-                .update(Time(1), idle, &ready(&[(3, count)]))
+                .update(Time(1), (idle, 0), &ready(&[(3, count)]))
                 .is_some()
         };
         assert!(told(0, 10));
@@ -110,21 +111,21 @@ mod tests {
     #[test]
     fn small_changes_are_told_at_the_refresh() {
         let mut report = LoadReport::default();
-        assert!(report.update(Time(1), 0, &ready(&[(3, 10)])).is_some());
+        assert!(report.update(Time(1), (0, 0), &ready(&[(3, 10)])).is_some());
         assert!(
             report
                 .update(
                     report.refresh_at() - Duration::from_nanos(1),
-                    0,
+                    (0, 0),
                     &ready(&[(3, 11)])
                 )
                 .is_none()
         );
         let at = report.refresh_at();
-        assert!(report.update(at, 0, &ready(&[(3, 11)])).is_some());
+        assert!(report.update(at, (0, 0), &ready(&[(3, 11)])).is_some());
         assert!(
             report
-                .update(report.refresh_at(), 0, &ready(&[(3, 11)]))
+                .update(report.refresh_at(), (0, 0), &ready(&[(3, 11)]))
                 .is_none()
         );
         assert!(report.refresh_at() > at + REFRESH_INTERVAL);

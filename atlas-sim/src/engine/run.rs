@@ -39,6 +39,11 @@ impl Job {
         self.workers - u32::try_from(self.running.len()).expect("at most one node for each worker")
     }
 
+    /// Nodes that wait for a worker in the middle of their work.
+    fn stopped(&self) -> u32 {
+        u32::try_from(self.suspended.len()).unwrap_or(u32::MAX)
+    }
+
     /// Changes how many workers serve the job.
     pub(super) fn set_workers(&mut self, workers: u32) {
         self.workers = workers;
@@ -147,7 +152,10 @@ impl Job {
                 self.events.push(EngineEvent::Measured { job, samples });
             }
         }
-        if let Some(load) = self.report.update(now, self.idle(), &self.ready) {
+        if let Some(load) = self
+            .report
+            .update(now, (self.idle(), self.stopped()), &self.ready)
+        {
             self.events.push(EngineEvent::Load { job, load });
         }
     }

@@ -280,6 +280,7 @@ fn an_aborted_closure_leaves_nothing_and_unwants_what_was_lent_below_it() {
         machine.load(),
         EngineLoad {
             idle: 2,
+            stopped: 0,
             ready: 0,
             oldest: Vec::new()
         }

@@ -82,6 +82,7 @@ fn load_of(runtime: &Runtime) -> Load {
     runs.truncate(READY_RUNS_MAX);
     Load {
         idle: as_u32(runtime.idle_workers()),
+        stopped: as_u32(runtime.stopped_workers()),
         ready: as_u32(ready),
         oldest: runs,
     }
