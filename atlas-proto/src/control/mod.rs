@@ -1,0 +1,27 @@
+//! What is said beside the protocol of the machines: between clients and managers, and between nodes about jobs'
+//! output and progress. Messages only; drivers carry each on a stream of its own.
+//!
+//! Nothing here decides who computes what. A question is one frame, its answer one or more; large things are not in them
+//! but travel as blobs, which the receiver fetches from whoever named them.
+
+mod client;
+mod job;
+mod node;
+
+pub use client::{
+    Accepted, ClientAnswer, ClientRequest, DomainStatus, OutputFrame, OutputStream, Refusal,
+    ServerStatus, Submission, TokenRequest,
+};
+pub use job::{Files, JobId, JobState, JobStatus, NativeOptions, OptionsError};
+pub use node::{JobProgress, NodeAnswer, NodeRequest, Produced};
+
+/// The name of the engine that runs a program of the user's own, built with `#[atlas::main]`.
+pub const NATIVE: &str = "native";
+/// The topic of streams on which a client asks its manager: a [`ClientRequest`], then [`ClientAnswer`]s.
+pub const CLIENT_TOPIC: u32 = 1;
+/// The topic of streams on which a node asks its manager: a [`NodeRequest`], and what that says.
+pub const NODE_TOPIC: u32 = 2;
+/// A frame of these streams is refused beyond this size.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// So much of a job's output goes into one frame.
+pub const OUTPUT_CHUNK_BYTES_MAX: usize = 64 << 10;
