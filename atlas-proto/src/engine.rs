@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::ids::{EngineLease, JobAlias, RequestId, Ticket};
 use crate::job::{Closure, ClosureKind, Finished, JobSpec};
 
@@ -117,11 +119,22 @@ pub enum EngineEvent {
         /// One entry for each kind that anything was done for.
         samples: Vec<Measured>,
     },
-    /// The engine died. What it held is lost.
+    /// The engine died, or could not be had. What it held is lost.
     Crashed {
         /// The job.
         job: JobAlias,
+        /// What is known of it.
+        crash: Crash,
     },
+}
+
+/// Why there is no engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// What becomes of closures that no engine survives: what [`Outcome::Panic`](crate::job::Outcome::Panic) carries.
+    pub failure: Bytes,
+    /// Another engine would not do better: there is no program, or it is none for this machine.
+    pub hopeless: bool,
 }
 
 /// How much one engine has to do.

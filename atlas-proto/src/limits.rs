@@ -28,6 +28,9 @@ pub const PATTERNS_MAX: usize = 64;
 pub const READY_RUNS_MAX: usize = 8;
 /// Children of one manager: a few hundred connections is what one process serves with ease.
 pub const CHILDREN_MAX: usize = 4096;
+/// Engines of one job that may die on one server with closures of others: one may be the machine's fault, three are
+/// the job's.
+pub const ENGINE_CRASHES_MAX: u32 = 3;
 /// Jobs that one node knows at a time.
 pub const JOBS_MAX: usize = 1024;
 /// The arguments in one grant: with the job and the numbers a grant of so many bytes fits into a packet, and the
