@@ -24,7 +24,7 @@
 //! error, which belong to whoever started it.
 #![forbid(unsafe_code)]
 
-mod bounded;
+pub mod bounded;
 pub mod failure;
 pub mod frame;
 pub mod limits;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded;
+use crate::bounded::{ByteString, List};
+use crate::limits::{CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, SAMPLES_MAX};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -102,7 +103,7 @@ pub enum FromEngine {
         /// The question.
         request: RequestId,
         /// What may leave, oldest first; none if there was none.
-        #[serde(with = "bounded::lent")]
+        #[serde(with = "List::<LENT_CLOSURES_MAX>")]
         closures: Vec<Lent>,
     },
     /// A closure that was accepted is done.
@@ -120,7 +121,7 @@ pub enum FromEngine {
     /// What was measured since the last time.
     Measured {
         /// One entry for each kind that anything was done for.
-        #[serde(with = "bounded::samples")]
+        #[serde(with = "List::<SAMPLES_MAX>")]
         samples: Vec<Measured>,
     },
 }
@@ -149,7 +150,7 @@ pub struct Closure {
     /// Which task, how deep.
     pub kind: ClosureKind,
     /// The encoded arguments.
-    #[serde(with = "bounded::closure_bytes")]
+    #[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")]
     pub args: Bytes,
     /// The work that its lender expects in it and all that descends from it; zero if unknown, as it is to an engine.
     pub expected: Duration,
@@ -168,9 +169,9 @@ pub struct Lent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The encoded result.
-    Value(#[serde(with = "bounded::closure_bytes")] Bytes),
+    Value(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
     /// Why there is none: a [`Failure`](crate::Failure), encoded.
-    Panic(#[serde(with = "bounded::closure_bytes")] Bytes),
+    Panic(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
 }
 
 /// A finished closure: what came out, and how much work went in, descendants included, wherever they ran.
@@ -192,7 +193,7 @@ pub struct Load {
     /// Closures that could be lent.
     pub ready: u32,
     /// The oldest of them, in runs of one kind, oldest first; the rest is younger than these.
-    #[serde(with = "bounded::runs")]
+    #[serde(with = "List::<READY_RUNS_MAX>")]
     pub oldest: Vec<ReadyRun>,
 }
 

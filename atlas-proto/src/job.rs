@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::bounded;
+use crate::codec::bounded::{ByteString, Text};
 use crate::domain::Domain;
 use crate::ids::TaskId;
-use crate::limits::CLOSURE_BYTES_MAX;
+use crate::limits::{CLOSURE_BYTES_MAX, ENGINE_NAME_BYTES_MAX, ENGINE_OPTIONS_BYTES_MAX};
 
 /// What a server must know to start an engine for a job, and where the job may go.
 ///
@@ -21,16 +21,12 @@ pub struct JobSpec {
     /// The domain that vouches for the job; policies look at it.
     pub origin: Domain,
     /// Which engine runs it: `native`, and later others. At most [`ENGINE_NAME_BYTES_MAX`] bytes.
-    ///
-    /// [`ENGINE_NAME_BYTES_MAX`]: crate::limits::ENGINE_NAME_BYTES_MAX
-    #[serde(with = "bounded::engine_name")]
+    #[serde(with = "Text::<ENGINE_NAME_BYTES_MAX>")]
     pub engine: String,
     /// The BLAKE3 name of what the engine runs.
     pub artifact: [u8; 32],
     /// Whatever else the engine needs. At most [`ENGINE_OPTIONS_BYTES_MAX`] bytes.
-    ///
-    /// [`ENGINE_OPTIONS_BYTES_MAX`]: crate::limits::ENGINE_OPTIONS_BYTES_MAX
-    #[serde(with = "bounded::engine_options")]
+    #[serde(with = "ByteString::<ENGINE_OPTIONS_BYTES_MAX>")]
     pub options: Bytes,
 }
 
@@ -49,7 +45,7 @@ pub struct Closure {
     /// Which task, how deep.
     pub kind: ClosureKind,
     /// The encoded arguments.
-    #[serde(with = "bounded::closure_bytes")]
+    #[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")]
     pub args: Bytes,
     /// The work that its lender expects in it and all that descends from it; zero if unknown.
     pub expected: Duration,
@@ -59,9 +55,9 @@ pub struct Closure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The encoded result.
-    Value(#[serde(with = "bounded::closure_bytes")] Bytes),
+    Value(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
     /// The encoded panic: task, path, message.
-    Panic(#[serde(with = "bounded::closure_bytes")] Bytes),
+    Panic(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
 }
 
 /// A finished closure: what came out, and how much work went in, descendants included, wherever they ran.
