@@ -6,39 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::{ByteString, List};
+use crate::ids::{Lease, RequestId, TaskId, Ticket};
 use crate::limits::{CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, SAMPLES_MAX};
-
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub struct $name(pub u64);
-    };
-}
-
-id! {
-    /// A task of the program: the stable hash of its path.
-    TaskId
-}
-
-id! {
-    /// The server's name for a closure that it gave to the engine.
-    Ticket
-}
-
-id! {
-    /// The engine's name for a closure that it gave to the server. An engine gives none twice.
-    Lease
-}
-
-id! {
-    /// The server's name for a question.
-    RequestId
-}
-
-/// The task of a job's root closure: the stable hash of the path `main`, which no task of a program has, since
-/// paths begin with the name of a crate.
-pub const ROOT_TASK: TaskId = TaskId(0x49de_89cb_7af5_5ee5);
 
 /// What a server wants of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +143,16 @@ pub enum Outcome {
     Panic(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
 }
 
+impl Outcome {
+    /// The encoded result or panic.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Value(bytes) | Self::Panic(bytes) => bytes,
+        }
+    }
+}
+
 /// A finished closure: what came out, and how much work went in, descendants included, wherever they ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finished {
@@ -188,11 +167,13 @@ pub struct Finished {
 pub struct Load {
     /// Workers with nothing to run, of those that it may use.
     pub idle: u32,
-    /// Closures that were stopped in the middle because workers were taken away; they go on when there are workers again.
+    /// Closures that were stopped in the middle because workers were taken away. They cannot be lent, and go on when
+    /// there are workers again.
     pub stopped: u32,
     /// Closures that could be lent.
     pub ready: u32,
-    /// The oldest of them, in runs of one kind, oldest first; the rest is younger than these.
+    /// The oldest of them, in runs of one kind, oldest first. At most [`READY_RUNS_MAX`]; the rest is younger than
+    /// these.
     #[serde(with = "List::<READY_RUNS_MAX>")]
     pub oldest: Vec<ReadyRun>,
 }

@@ -5,10 +5,11 @@
 //! enums alone. Every command but [`EngineCommand::Lend`] is without an answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::ids::{EngineLease, JobAlias, RequestId, Ticket};
-use crate::job::{Closure, ClosureKind, Finished, JobSpec};
+pub use atlas_engine::{Load as EngineLoad, Measured, ReadyRun};
+
+use crate::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
+use crate::job::{Closure, Finished, JobSpec};
 
 /// What the server wants of the engines of its machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub enum EngineCommand {
         /// The job.
         job: JobAlias,
         /// The server's name for this question.
-        request: RequestId,
+        request: EngineRequest,
         /// At most so many; at least one.
         closures_max: u32,
     },
@@ -90,7 +91,7 @@ pub enum EngineEvent {
         /// The job.
         job: JobAlias,
         /// The question.
-        request: RequestId,
+        request: EngineRequest,
         /// What may leave.
         closures: Vec<(EngineLease, Closure)>,
     },
@@ -122,42 +123,4 @@ pub enum EngineEvent {
         /// The job.
         job: JobAlias,
     },
-}
-
-/// How much one engine has to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EngineLoad {
-    /// Workers with nothing to run.
-    pub idle: u32,
-    /// Closures that were stopped in the middle because workers were taken away. They cannot be lent, and go on when
-    /// there are workers again.
-    pub stopped: u32,
-    /// Closures that could be lent.
-    pub ready: u32,
-    /// The oldest of them, in runs of one kind, oldest first. At most [`READY_RUNS_MAX`]; the rest is
-    /// younger than these.
-    ///
-    /// [`READY_RUNS_MAX`]: crate::limits::READY_RUNS_MAX
-    pub oldest: Vec<ReadyRun>,
-}
-
-/// Ready closures of one kind, next to each other in age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadyRun {
-    /// Their kind.
-    pub kind: ClosureKind,
-    /// How many.
-    pub closures: u32,
-}
-
-/// What was seen of closures of one kind since the last time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Measured {
-    /// The kind.
-    pub kind: ClosureKind,
-    /// Processor time spent inside closures of this kind and their descendants, finished or not,
-    /// wherever it was spent.
-    pub work: Duration,
-    /// How many of them finished.
-    pub finished: u32,
 }

@@ -6,7 +6,7 @@
 use super::{Phase, Server};
 use crate::engine::{EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
-use crate::job::Finished;
+use crate::job::{self, Finished};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Source, State};
 use crate::limits::FORGOTTEN_MAX;
 use crate::message::{EndStealReason, JobHeader, LeaseResult, LeasedClosure, ReturnReason};
@@ -181,7 +181,7 @@ impl Server {
         let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
         let runs = self.ledger.entry(id).is_some_and(runs);
         match runs.then(|| self.ledger.remove(id)).flatten() {
-            Some(entry) => self.deliver_result(&entry, finished.bounded()),
+            Some(entry) => self.deliver_result(&entry, job::bounded(finished)),
             None => self.stats.results_late += 1,
         }
     }

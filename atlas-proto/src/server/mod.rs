@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::engine::{EngineCommand, EngineEvent};
-use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
+use crate::ids::{EngineRequest, Epoch, JobAlias, NodeId, RequestId};
 use crate::ledger::Ledger;
 use crate::limits::{
     Bound, ENDED_JOBS_MAX, FORGOTTEN_MAX, HELD_BYTES_MAX, HELD_MAX, JOBS_MAX, LENDINGS_MAX,
@@ -67,9 +67,10 @@ pub struct Server {
     hints: Hints,
     steal: Option<Steal>,
     /// Questions to engines, by their number.
-    lending: BTreeMap<RequestId, Lending>,
+    lending: BTreeMap<EngineRequest, Lending>,
     /// The last membership of each sibling that is known to be over.
     forgotten: BTreeMap<NodeId, Epoch>,
+    /// The last number given to a steal or to a question to an engine.
     last_request: u64,
     commands: VecDeque<EngineCommand>,
     stats: Stats,
@@ -435,8 +436,8 @@ impl Server {
             .send(now, self.uplink.manager(), Message::ReportLoad(load));
     }
 
-    fn next_request(&mut self) -> RequestId {
+    fn next_request(&mut self) -> u64 {
         self.last_request += 1;
-        RequestId(self.last_request)
+        self.last_request
     }
 }
