@@ -46,7 +46,8 @@ pub const WINDOW: usize = 512;
 pub const EARLY_BYTES_MAX: usize = 64 << 20;
 /// Kinds of closures of one job whose work is measured apart.
 pub const KINDS_MAX: usize = 512;
-/// Sessions of a server: with all its siblings, and its manager. Opened by siblings and by its own steals.
+/// Sessions of a node: a server's with all its siblings and its manager, opened by siblings and by its own steals; a
+/// manager's with all its children and its parent.
 pub const SESSIONS_MAX: usize = CHILDREN_MAX + 1;
 /// Jobs whose end a server remembers, so that a grant which was under way does not bring one back. A grant is
 /// under way for seconds at most; fewer jobs than this end in that time.

@@ -19,10 +19,7 @@ use std::time::Duration;
 use crate::engine::{EngineCommand, EngineEvent};
 use crate::ids::{EngineRequest, Epoch, JobAlias, NodeId, RequestId};
 use crate::ledger::Ledger;
-use crate::limits::{
-    Bound, ENDED_JOBS_MAX, FORGOTTEN_MAX, HELD_BYTES_MAX, HELD_MAX, JOBS_MAX, LENDINGS_MAX,
-    SESSIONS_MAX,
-};
+use crate::limits::{Bound, ENDED_JOBS_MAX, FORGOTTEN_MAX, JOBS_MAX, LENDINGS_MAX, SESSIONS_MAX};
 use crate::message::{ChildInfo, EndStealReason, Load, Message, Packet};
 use crate::path::Path;
 use crate::report::Reporter;
@@ -240,16 +237,14 @@ impl Server {
     /// What others make this node hold, each beside its bound.
     #[must_use]
     pub fn bounds(&self) -> Vec<Bound> {
-        let mut bounds = vec![
-            Bound::new("closures", self.ledger.len(), HELD_MAX),
-            Bound::new("bytes of closures", self.ledger.bytes(), HELD_BYTES_MAX),
+        let mut bounds = self.sessions.bounds();
+        bounds.extend(self.ledger.bounds());
+        bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("ended jobs", self.ended.len(), ENDED_JOBS_MAX),
             Bound::new("lendings", self.lending.len(), LENDINGS_MAX),
             Bound::new("forgotten siblings", self.forgotten.len(), FORGOTTEN_MAX),
-            Bound::new("sessions", self.sessions.len(), SESSIONS_MAX),
-        ];
-        bounds.extend(self.sessions.bounds());
+        ]);
         bounds
     }
 
