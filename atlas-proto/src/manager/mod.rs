@@ -20,9 +20,7 @@ use crate::domain::Domain;
 use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::ledger::{Ledger, Source};
-use crate::limits::{
-    ASKS_PER_CHILD_MAX, Bound, CHILDREN_MAX, HELD_BYTES_MAX, HELD_MAX, JOBS_MAX, NONCES_MAX,
-};
+use crate::limits::{ASKS_PER_CHILD_MAX, Bound, CHILDREN_MAX, JOBS_MAX, NONCES_MAX};
 use crate::link::Link;
 use crate::message::{ChildInfo, Load, Message, Packet};
 use crate::path::Path;
@@ -250,16 +248,15 @@ impl Manager {
     /// What others make this node hold, each beside its bound.
     #[must_use]
     pub fn bounds(&self) -> Vec<Bound> {
-        let mut bounds = vec![
-            Bound::new("closures", self.ledger.len(), HELD_MAX),
-            Bound::new("bytes of closures", self.ledger.bytes(), HELD_BYTES_MAX),
+        let mut bounds = self.sessions.bounds();
+        bounds.extend(self.ledger.bounds());
+        bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("children", self.children.len(), CHILDREN_MAX),
             Bound::new("nonces", self.nonces.len(), NONCES_MAX),
             // Each waits for one at least.
             Bound::new("relays", self.relays.len(), self.asks.len()),
-            Bound::new("sessions", self.sessions.len(), CHILDREN_MAX + 1),
-        ];
+        ]);
         for (node, child) in &self.children {
             let asks = self.asks.values().filter(|ask| ask.victim == *node).count();
             debug_assert_eq!(asks, child.asked, "the steals asked of {node} are counted");
@@ -270,7 +267,6 @@ impl Manager {
                 self.children.len(),
             ));
         }
-        bounds.extend(self.sessions.bounds());
         bounds
     }
 

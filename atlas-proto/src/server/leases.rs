@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{Phase, Server};
 use crate::engine::{Crash, EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
-use crate::job::{Finished, Outcome};
+use crate::job::{self, Finished, Outcome};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Source, State};
 use crate::limits::{ENGINE_CRASHES_MAX, FORGOTTEN_MAX};
 use crate::message::{EndStealReason, JobHeader, LeaseResult, LeasedClosure, ReturnReason};
@@ -185,7 +185,7 @@ impl Server {
         let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
         let runs = self.ledger.entry(id).is_some_and(runs);
         match runs.then(|| self.ledger.remove(id)).flatten() {
-            Some(entry) => self.deliver_result(&entry, finished.bounded()),
+            Some(entry) => self.deliver_result(&entry, job::bounded(finished)),
             None => self.stats.results_late += 1,
         }
     }
@@ -223,7 +223,7 @@ impl Server {
                     outcome: Outcome::Panic(failure.clone()),
                     work: Duration::ZERO,
                 };
-                self.deliver_result(&entry, finished.bounded());
+                self.deliver_result(&entry, job::bounded(finished));
             }
         }
     }

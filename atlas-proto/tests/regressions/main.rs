@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, ReadyRun};
-use atlas_proto::ids::{EngineLease, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket};
+use atlas_proto::ids::{
+    EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
+};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::limits::{
     ASKS_PER_CHILD_MAX, Bound, CLOSURE_BYTES_MAX, ENGINE_CRASHES_MAX, ENGINE_NAME_BYTES_MAX,

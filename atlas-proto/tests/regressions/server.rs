@@ -86,7 +86,7 @@ impl TheServer {
     }
 
     /// The first sibling steals; the server's question to its engine.
-    fn asked(&mut self) -> RequestId {
+    fn asked(&mut self) -> EngineRequest {
         assert_eq!(self.hear(FIRST, steal(5)), []);
         match self.commands()[..] {
             [EngineCommand::Lend { request, .. }] => request,
@@ -94,7 +94,7 @@ impl TheServer {
         }
     }
 
-    fn lent(&mut self, request: RequestId, sizes: &[usize]) -> Vec<(NodeId, Message)> {
+    fn lent(&mut self, request: EngineRequest, sizes: &[usize]) -> Vec<(NodeId, Message)> {
         let lent = |(at, &size): (usize, &usize)| (EngineLease(at as u64), closure(size));
         let closures = sizes.iter().enumerate().map(lent).collect();
         let event = EngineEvent::Lent {

@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atlas_proto::engine::{Crash, EngineCommand, EngineEvent};
-use atlas_proto::ids::{EngineLease, Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket};
+use atlas_proto::ids::{
+    EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket,
+};
 use atlas_proto::ledger::{Source, State};
 use atlas_proto::limits::WINDOW;
 use atlas_proto::message::{
@@ -433,7 +435,7 @@ impl World {
                 let closures = (0..count).map(closure).collect();
                 EngineEvent::Lent {
                     job,
-                    request: RequestId(request),
+                    request: EngineRequest(request),
                     closures,
                 }
             }
