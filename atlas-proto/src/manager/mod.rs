@@ -33,7 +33,7 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::{Answer, Uplink};
 
-pub use jobs::SubmitError;
+pub use jobs::{JobOrigin, SubmitError};
 
 use children::Child;
 use jobs::Jobs;
@@ -287,6 +287,12 @@ impl Manager {
         self.children
             .iter()
             .map(|(&node, child)| (node, &child.load))
+    }
+
+    /// The domain that a child manages; none for a server.
+    #[must_use]
+    pub fn domain_of(&self, child: NodeId) -> Option<&Domain> {
+        self.children.get(&child)?.domain()
     }
 
     /// The epoch of the session with `peer`, as `peer` counts it, while there is one.
