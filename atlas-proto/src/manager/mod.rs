@@ -46,12 +46,21 @@ pub struct ManagerConfig {
     pub node: NodeId,
     /// Its domain.
     pub domain: Domain,
-    /// The manager of the enclosing domain.
+    /// The manager of the enclosing domain, if it is known already.
     pub parent: Option<NodeId>,
     /// Whose work may come, where ours may go.
     pub policy: Policy,
     /// Larger than that of any earlier life of this node: the time of its start will do.
     pub incarnation: u64,
+}
+
+impl ManagerConfig {
+    fn info(&self) -> ChildInfo {
+        ChildInfo::Manager {
+            domain: self.domain.clone(),
+            inflow: self.policy.inflow().to_vec(),
+        }
+    }
 }
 
 /// What a manager tells its driver.
@@ -96,13 +105,9 @@ impl Manager {
     /// A manager that begins to join its parent, if it has one, and waits for children.
     #[must_use]
     pub fn new(config: ManagerConfig, seed: u64, now: Time) -> Self {
-        let info = ChildInfo::Manager {
-            domain: config.domain.clone(),
-            inflow: config.policy.inflow().to_vec(),
-        };
         let uplink = config
             .parent
-            .map(|parent| Uplink::new(now, parent, info, config.incarnation));
+            .map(|parent| Uplink::new(now, parent, config.info(), config.incarnation));
         Self {
             rng: Rng::new(seed),
             uplink,
@@ -147,6 +152,22 @@ impl Manager {
     /// The driver has measured the way to a neighbour.
     pub fn handle_path(&mut self, _now: Time, peer: NodeId, path: Path) {
         self.sessions.set_path(peer, path);
+    }
+
+    /// The driver has reached the manager of the enclosing domain: it is this node, from now on if it was another.
+    pub fn handle_parent(&mut self, now: Time, parent: NodeId) {
+        if self.config.parent == Some(parent) {
+            return;
+        }
+        if self.config.parent.is_some() {
+            self.lose_parent(now);
+            // Should the other come back, this is a later attempt.
+            self.config.incarnation += 1;
+        }
+        self.config.parent = Some(parent);
+        let info = self.config.info();
+        self.uplink = Some(Uplink::new(now, parent, info, self.config.incarnation));
+        self.handle_timeout(now);
     }
 
     /// It is time for something.
