@@ -123,7 +123,10 @@ async fn streams_say_what_they_are_for() {
         let (manager, server) = (manager(&cs), server(&cs));
         let (up, down) = connect(&server, &manager).await;
         let kinds = [
-            StreamKind::Blob { hash: [3; 32] },
+            StreamKind::Blob {
+                hash: [3; 32],
+                job: u64::MAX,
+            },
             StreamKind::Request { topic: 70_000 },
         ];
         for kind in kinds {
