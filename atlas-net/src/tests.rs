@@ -15,6 +15,7 @@ use crate::{Arrival, Connection, Endpoint, EndpointOptions};
 mod connections;
 mod enrolment;
 mod hostile;
+mod redialling;
 mod streams;
 
 fn domain(text: &str) -> Domain {

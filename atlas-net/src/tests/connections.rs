@@ -319,7 +319,7 @@ async fn a_lost_connection_is_dialled_again() {
             ..BackoffLimits::default()
         };
         let (address, expected) = (address(&manager), expected(&manager));
-        let mut redialler = Redialler::new(address, expected, Backoff::new(limits, 1));
+        let mut redialler = Redialler::new([address], expected, Backoff::new(limits, 1));
         for ack in 0..4 {
             let (up, down) = tokio::join!(redialler.connect(&server), accept_node(&manager));
             up.send_packet(&packet(ack)).await.unwrap();
