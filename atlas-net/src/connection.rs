@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use crate::close::{CloseCode, Closing, ConnectionLost};
 use crate::frame::{self, FrameError};
 use crate::identity::{Leaf, Peer, Relation};
+use crate::places::Place;
 use crate::stream::{Stream, StreamError, StreamKind};
 
 /// A handle to a connection; clones are handles to the same one.
@@ -42,6 +43,8 @@ struct Inner {
     streams: Mutex<mpsc::Receiver<(StreamKind, Stream)>>,
     /// They end with this.
     _tasks: JoinSet<()>,
+    /// Those that were accepted have one.
+    _place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -76,15 +79,15 @@ pub enum SendError {
 
 impl Connection {
     pub(crate) fn start(
-        quinn: quinn::Connection,
+        closing: Closing,
         leaf: Leaf,
         relation: Relation,
         control: (SendStream, RecvStream),
+        place: Option<Place>,
     ) -> Self {
         // Strangers get less: see the endpoint.
-        quinn.set_receive_window(RECEIVED_BYTES_MAX);
-        quinn.set_max_concurrent_bi_streams(STREAMS_MAX);
-        let closing = Closing::new(quinn);
+        closing.quinn.set_receive_window(RECEIVED_BYTES_MAX);
+        closing.quinn.set_max_concurrent_bi_streams(STREAMS_MAX);
         let (outbox, outgoing) = mpsc::channel(QUEUE_PACKETS_MAX);
         let (incoming, inbox) = mpsc::channel(QUEUE_PACKETS_MAX);
         let (opened, streams) = mpsc::channel(STREAMS_WAITING_MAX);
@@ -108,6 +111,7 @@ impl Connection {
             inbox: Mutex::new(inbox),
             streams: Mutex::new(streams),
             _tasks: tasks,
+            _place: place,
         }))
     }
 

@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod enrol;
 mod frame;
 pub mod identity;
+mod places;
 pub mod redial;
 mod setup;
 mod stream;

@@ -15,6 +15,7 @@ use crate::{Arrival, Connection, Endpoint, EndpointOptions};
 mod connections;
 mod enrolment;
 mod hostile;
+mod limits;
 mod redialling;
 mod streams;
 
