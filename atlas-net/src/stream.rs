@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use atlas_proto::ids::NodeId;
 use bytes::{Bytes, BytesMut};
 use quinn::{ReadError, ReadExactError, ReadToEndError, RecvStream, SendStream, WriteError};
 use serde::de::DeserializeOwned;
@@ -34,6 +35,11 @@ pub enum StreamKind {
     Request {
         /// What, as the two agree.
         topic: u32,
+    },
+    /// Packets between the opener and a third node: [`relay`](crate::relay).
+    Relay {
+        /// To whom the stream leads: the one that the opener wants to reach, or for whom it is opened.
+        peer: NodeId,
     },
 }
 

@@ -17,6 +17,7 @@ mod enrolment;
 mod hostile;
 mod limits;
 mod redialling;
+mod relaying;
 mod streams;
 
 fn domain(text: &str) -> Domain {
