@@ -17,6 +17,7 @@ use atlas_proto::codec::EncodeError;
 use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
 use quinn::{RecvStream, SendStream, VarInt};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -112,6 +113,13 @@ impl Connection {
     #[must_use]
     pub fn ends_at(&self) -> SystemTime {
         self.0.leaf.ends
+    }
+
+    /// What the peer has shown: its own first, and that one verified; the others may be any.
+    pub(crate) fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        let shown = self.0.closing.quinn.peer_identity();
+        let shown = shown.and_then(|shown| shown.downcast().ok());
+        shown.map(|shown| *shown).unwrap_or_default()
     }
 
     /// Sends a packet, as soon as the queue has room for it. A packet that was sent may still be lost with the connection.
