@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::clock::wait_until;
 use crate::close::{CloseCode, Closing, ConnectionLost};
 use crate::frame::FrameError;
 use crate::identity::{Leaf, Peer, Relation};
@@ -276,10 +277,7 @@ async fn accept_streams(opened: mpsc::Sender<(StreamKind, Stream)>, quinn: quinn
 }
 
 async fn end_with_certificate(ends: SystemTime, closing: Closing) {
-    // Looked at again now and then, since clocks are set and machines sleep.
-    while let Ok(left) = ends.duration_since(SystemTime::now()) {
-        tokio::time::sleep(left.min(CLOCK_LOOK).max(Duration::from_millis(1))).await;
-    }
+    wait_until(ends).await;
     let reason = "your certificate has ended: connect again with a new one";
     closing.close(CloseCode::CertificateEnded, reason);
 }
@@ -293,5 +291,3 @@ const RECEIVED_BYTES_MAX: VarInt = VarInt::from_u32(64 << 20);
 const STREAMS_WAITING_MAX: usize = 16;
 /// For a peer that reads, handing over the last packets takes a round trip or two.
 const SHUT_DOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A certificate may outlive its end by this if the clock is set.
-const CLOCK_LOOK: Duration = Duration::from_secs(60);

@@ -9,9 +9,9 @@
 //!            | <-- certificates, or a refusal ----  |
 //! ```
 //!
-//! - [`join`], [`renew`]: a server's or client's certificate.
-//! - [`join_sub_domain`], [`put_below`], [`renew_authority`]: that of a sub-domain's authority.
-//!   Its manager then issues its own identity ([`DomainAuthority::issue_own`]).
+//! - [`join`], [`renew`], [`keep_renewed`]: a server's or client's certificate.
+//! - [`join_sub_domain`], [`put_below`], [`renew_authority`], [`keep_authority_renewed`]: that of a sub-domain's authority.
+//!   Its manager then issues its own identity ([`DomainAuthority::issue_own`], [`keep_own_renewed`]).
 //! - [`Enrolment`], [`answer_renewal`]: the manager's side of both.
 //!
 //! A token for managers lets in authorities of sub-domains, any other one nodes of the domain itself; the token's domain is
@@ -28,7 +28,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 pub use self::answer::{Admitted, Enrolment, answer_renewal};
-pub use self::renewal::{renew, renew_authority};
+pub use self::renewal::{
+    keep_authority_renewed, keep_own_renewed, keep_renewed, renew, renew_authority,
+};
 use crate::alpn::{self, Protocol};
 use crate::close::{CloseCode, Closing};
 use crate::endpoint::{BindError, ConnectError, Dialler, dialling_only};

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod alpn;
+mod clock;
 mod close;
 mod connection;
 mod credentials;

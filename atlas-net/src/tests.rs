@@ -20,6 +20,7 @@ mod hostile;
 mod limits;
 mod redialling;
 mod relaying;
+mod renewal;
 mod streams;
 mod sub_domains;
 
