@@ -3,9 +3,10 @@
 //! - [`identity`]: who a node is: the [`DomainAuthority`](identity::DomainAuthority) of a domain issues certificates, an
 //!   [`Identity`](identity::Identity) is a node's key with its own, and a [`Token`](identity::Token) lets a new
 //!   node in.
-//! - [`enrol`]: how a node gets its first certificate, and each one after.
+//! - [`enrol`]: how a node or a sub-domain gets its first certificate, and each one after.
 //! - [`Endpoint`] and [`Connection`]: packets and streams between two nodes that have proved who they are.
 //! - [`redial`]: coming back after a connection was lost.
+//! - [`relay`]: packets between nodes that cannot dial each other.
 //!
 //! Nothing here decides what is said: packets are those of [`atlas_proto`], and its machines make them.
 //! Every connection is TLS 1.3, and both sides show a certificate; there is no other mode. The one exception is
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod alpn;
+mod clock;
 mod close;
 mod connection;
 mod credentials;
@@ -22,7 +24,10 @@ pub mod endpoint;
 pub mod enrol;
 mod frame;
 pub mod identity;
+mod packets;
+mod places;
 pub mod redial;
+pub mod relay;
 mod setup;
 mod stream;
 #[cfg(test)]

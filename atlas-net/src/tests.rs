@@ -9,12 +9,20 @@ use atlas_proto::domain::Domain;
 use atlas_proto::ids::Epoch;
 use atlas_proto::message::{Message, Packet};
 
-use crate::identity::{DomainAuthority, Expected, Identity, LEAF_LIFETIME, NodeKey, Role};
+use crate::identity::{
+    DomainAuthority, Expected, Identity, LEAF_LIFETIME, NodeKey, Role, SUB_DOMAIN_LIFETIME,
+};
 use crate::{Arrival, Connection, Endpoint, EndpointOptions};
 
 mod connections;
 mod enrolment;
 mod hostile;
+mod limits;
+mod redialling;
+mod relaying;
+mod renewal;
+mod streams;
+mod sub_domains;
 
 fn domain(text: &str) -> Domain {
     text.parse().unwrap()
@@ -29,7 +37,7 @@ fn authority_below(above: &DomainAuthority, text: &str) -> DomainAuthority {
     let (mut authority, now) = (authority(text), SystemTime::now());
     let request = authority.request().unwrap();
     let chain = above
-        .sign_sub_domain(&request, authority.domain(), now)
+        .sign_sub_domain(&request, authority.domain(), now, SUB_DOMAIN_LIFETIME)
         .unwrap();
     authority.adopt(chain, now).unwrap();
     authority
