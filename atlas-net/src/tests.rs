@@ -108,6 +108,13 @@ async fn connect(dialler: &Endpoint, acceptor: &Endpoint) -> (Connection, Connec
     (dialled.unwrap(), accepted)
 }
 
+/// Why `dialler` cannot connect.
+async fn refused(dialler: &Endpoint, acceptor: &Endpoint) -> String {
+    let expected = expected(acceptor);
+    let refused = dialler.connect(address(acceptor), &expected).await;
+    refused.unwrap_err().to_string()
+}
+
 /// A server of the domain connects, and a packet goes each way.
 async fn serves(endpoint: &Endpoint, authority: &DomainAuthority) {
     let dialler = server(authority);
