@@ -24,6 +24,10 @@ pub enum CloseCode {
     CertificateEnded = 6,
     /// The peer did not say in time what it came for.
     TooSlow = 7,
+    /// The peer has connected again, and this was its oldest connection.
+    Replaced = 8,
+    /// The node has as many connections as it takes.
+    Full = 9,
 }
 
 /// A connection is over.
@@ -77,7 +81,7 @@ impl PeerCode {
 }
 
 impl CloseCode {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Done,
         Self::NoCertificate,
         Self::Refused,
@@ -86,6 +90,8 @@ impl CloseCode {
         Self::Oversized,
         Self::CertificateEnded,
         Self::TooSlow,
+        Self::Replaced,
+        Self::Full,
     ];
 }
 
@@ -100,6 +106,8 @@ impl fmt::Display for CloseCode {
             Self::Oversized => "oversized frame",
             Self::CertificateEnded => "certificate ended",
             Self::TooSlow => "too slow",
+            Self::Replaced => "replaced",
+            Self::Full => "full",
         })
     }
 }

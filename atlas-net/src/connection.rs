@@ -1,31 +1,31 @@
 //! A connection between two nodes that know each other.
 //!
 //! ```text
-//! send_packet --> outbox --> writer --[control stream]--> reader --> inbox --> recv_packet
-//! open_stream ------------------------[bidirectional streams]-----> header --> accept_stream
+//! send_packet ------------------------[control stream]-------------------> recv_packet
+//! open_stream ------------------------[bidirectional streams]--> header --> accept_stream
 //! ```
 //!
-//! Each direction has one control stream, with one frame per packet. Both queues are bounded in packets and in bytes: who
-//! sends more than the peer reads waits. All that is received is cancel-safe, since tasks of the connection's own do
-//! the reading. The connection closes when its last handle is dropped, when a frame is no packet, and when the
+//! Each direction has one control stream, with one frame per packet and bounded queues (`packets.rs`). All that is received
+//! is cancel-safe, since tasks of the connection's own do the reading. The connection closes when its last handle is dropped, when a frame is no packet, and when the
 //! peer's certificate ends, so that nobody stays for longer than their manager vouches for them.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use atlas_proto::codec::{self, EncodeError};
+use atlas_proto::codec::EncodeError;
 use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
-use bytes::Bytes;
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::close::{CloseCode, Closing, ConnectionLost};
-use crate::frame::{self, FrameError};
+use crate::frame::FrameError;
 use crate::identity::{Leaf, Peer, Relation};
+use crate::packets::{Packets, QueueError, Reader, Writer};
+use crate::places::Place;
 use crate::stream::{Stream, StreamError, StreamKind};
 
 /// A handle to a connection; clones are handles to the same one.
@@ -36,25 +36,12 @@ struct Inner {
     closing: Closing,
     leaf: Leaf,
     relation: Relation,
-    outbox: mpsc::Sender<Outgoing>,
-    outbox_room: Arc<Semaphore>,
-    inbox: Mutex<mpsc::Receiver<Incoming>>,
+    packets: Packets,
     streams: Mutex<mpsc::Receiver<(StreamKind, Stream)>>,
     /// They end with this.
     _tasks: JoinSet<()>,
-}
-
-#[derive(Debug)]
-enum Outgoing {
-    Frame(Bytes, OwnedSemaphorePermit),
-    /// All that was to be said has been; the sender hears when it has been handed over.
-    Finish(oneshot::Sender<()>),
-}
-
-#[derive(Debug)]
-struct Incoming {
-    packet: Packet,
-    _room: OwnedSemaphorePermit,
+    /// Those that were accepted have one.
+    _place: Option<Place>,
 }
 
 /// Why a packet is not sent.
@@ -76,38 +63,30 @@ pub enum SendError {
 
 impl Connection {
     pub(crate) fn start(
-        quinn: quinn::Connection,
+        closing: Closing,
         leaf: Leaf,
         relation: Relation,
         control: (SendStream, RecvStream),
+        place: Option<Place>,
     ) -> Self {
         // Strangers get less: see the endpoint.
-        quinn.set_receive_window(RECEIVED_BYTES_MAX);
-        quinn.set_max_concurrent_bi_streams(STREAMS_MAX);
-        let closing = Closing::new(quinn);
-        let (outbox, outgoing) = mpsc::channel(QUEUE_PACKETS_MAX);
-        let (incoming, inbox) = mpsc::channel(QUEUE_PACKETS_MAX);
+        closing.quinn.set_receive_window(RECEIVED_BYTES_MAX);
+        closing.quinn.set_max_concurrent_bi_streams(STREAMS_MAX);
+        let (packets, writer, reader) = Packets::new();
         let (opened, streams) = mpsc::channel(STREAMS_WAITING_MAX);
-        let outbox_room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         let mut tasks = JoinSet::new();
-        tasks.spawn(write(
-            control.0,
-            outgoing,
-            outbox_room.clone(),
-            closing.clone(),
-        ));
-        tasks.spawn(read(control.1, incoming, closing.clone()));
+        tasks.spawn(write(control.0, writer, closing.clone()));
+        tasks.spawn(read(control.1, reader, closing.clone()));
         tasks.spawn(accept_streams(opened, closing.quinn.clone()));
         tasks.spawn(end_with_certificate(leaf.ends, closing.clone()));
         Self(Arc::new(Inner {
             closing,
             leaf,
             relation,
-            outbox,
-            outbox_room,
-            inbox: Mutex::new(inbox),
+            packets,
             streams: Mutex::new(streams),
             _tasks: tasks,
+            _place: place,
         }))
     }
 
@@ -141,20 +120,8 @@ impl Connection {
     ///
     /// The packet cannot be encoded, or the connection is over.
     pub async fn send_packet(&self, packet: &Packet) -> Result<(), SendError> {
-        let frame = codec::encode(packet)?;
-        let room = self
-            .0
-            .outbox_room
-            .clone()
-            .acquire_many_owned(permits(&frame))
-            .await;
-        let room = room.map_err(|_| self.lost())?;
-        self.0
-            .outbox
-            .send(Outgoing::Frame(frame, room))
-            .await
-            .map_err(|_| self.lost())?;
-        Ok(())
+        let sent = self.0.packets.send(packet).await;
+        sent.map_err(|error| self.send_error(error))
     }
 
     /// As [`send_packet`](Self::send_packet), but never waits.
@@ -163,23 +130,8 @@ impl Connection {
     ///
     /// Also if the queue has no room for the packet now.
     pub fn try_send_packet(&self, packet: &Packet) -> Result<(), SendError> {
-        let frame = codec::encode(packet)?;
-        let room = self
-            .0
-            .outbox_room
-            .clone()
-            .try_acquire_many_owned(permits(&frame));
-        let room = room.map_err(|error| match error {
-            tokio::sync::TryAcquireError::Closed => SendError::Lost(self.lost()),
-            tokio::sync::TryAcquireError::NoPermits => SendError::Full,
-        })?;
-        self.0
-            .outbox
-            .try_send(Outgoing::Frame(frame, room))
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => SendError::Full,
-                mpsc::error::TrySendError::Closed(_) => SendError::Lost(self.lost()),
-            })
+        let sent = self.0.packets.try_send(packet);
+        sent.map_err(|error| self.send_error(error))
     }
 
     /// The next packet. Those that came before the connection ended are still given. Cancel-safe.
@@ -188,10 +140,7 @@ impl Connection {
     ///
     /// The connection is over, and all that came was given.
     pub async fn recv_packet(&self) -> Result<Packet, ConnectionLost> {
-        let incoming = self.0.inbox.lock().await.recv().await;
-        incoming
-            .map(|incoming| incoming.packet)
-            .ok_or_else(|| self.lost())
+        self.0.packets.recv().await.ok_or_else(|| self.lost())
     }
 
     /// Opens a stream of its own, for something large or for a question. Waits while the peer has as many open as it takes.
@@ -240,15 +189,22 @@ impl Connection {
 
     /// Ends the connection when the peer has read all packets, or after some seconds.
     pub async fn shut_down(&self) {
-        let (finished, wait) = oneshot::channel();
         let shut_down = async {
-            if self.0.outbox.send(Outgoing::Finish(finished)).await.is_ok() && wait.await.is_ok() {
+            if self.0.packets.finish().await {
                 // The peer closes when it has read the end of the stream.
                 self.0.closing.quinn.closed().await;
             }
         };
         let _ = timeout(SHUT_DOWN_TIMEOUT, shut_down).await;
         self.close(CloseCode::Done, "nothing more is to be said");
+    }
+
+    fn send_error(&self, error: QueueError) -> SendError {
+        match error {
+            QueueError::Encode(error) => error.into(),
+            QueueError::Full => SendError::Full,
+            QueueError::Over => self.lost().into(),
+        }
     }
 
     fn lost(&self) -> ConnectionLost {
@@ -274,63 +230,21 @@ impl Drop for Inner {
     }
 }
 
-async fn write(
-    mut control: SendStream,
-    mut outbox: mpsc::Receiver<Outgoing>,
-    room: Arc<Semaphore>,
-    closing: Closing,
-) {
-    while let Some(outgoing) = outbox.recv().await {
-        match outgoing {
-            Outgoing::Frame(frame, _room) => {
-                if frame::write(&mut control, frame).await.is_err() {
-                    closing.close(CloseCode::Garbage, &FrameError::BrokenOff.to_string());
-                    break;
-                }
-            }
-            Outgoing::Finish(finished) => {
-                let _ = control.finish();
-                let _ = finished.send(());
-                break;
-            }
-        }
+async fn write(mut control: SendStream, mut writer: Writer, closing: Closing) {
+    if writer.run(&mut control).await.is_err() {
+        closing.close(CloseCode::Garbage, &FrameError::BrokenOff.to_string());
     }
-    // Whoever waits for room hears that there will be none.
-    room.close();
 }
 
-async fn read(mut control: RecvStream, inbox: mpsc::Sender<Incoming>, closing: Closing) {
-    let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-    let error = loop {
-        let frame = match frame::read(&mut control).await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => {
-                closing.close(CloseCode::Done, "all was read");
-                return;
+async fn read(mut control: RecvStream, mut reader: Reader, closing: Closing) {
+    match reader.run(&mut control).await {
+        Ok(()) => closing.close(CloseCode::Done, "all was read"),
+        Err(error) => {
+            if let Some(code) = error.code() {
+                tracing::warn!(remote = %closing.quinn.remote_address(), %error, "closing a connection");
+                closing.close(code, &error.to_string());
             }
-            Err(error) => break error,
-        };
-        let packet = match codec::decode(&frame) {
-            Ok(packet) => packet,
-            Err(error) => break error.into(),
-        };
-        let Ok(room) = room.clone().acquire_many_owned(permits(&frame)).await else {
-            return;
-        };
-        if inbox
-            .send(Incoming {
-                packet,
-                _room: room,
-            })
-            .await
-            .is_err()
-        {
-            return;
         }
-    };
-    if let Some(code) = error.code() {
-        tracing::warn!(remote = %closing.quinn.remote_address(), %error, "closing a connection");
-        closing.close(code, &error.to_string());
     }
 }
 
@@ -362,15 +276,6 @@ async fn end_with_certificate(ends: SystemTime, closing: Closing) {
     closing.close(CloseCode::CertificateEnded, reason);
 }
 
-/// What a frame takes of a queue.
-fn permits(frame: &Bytes) -> u32 {
-    u32::try_from(frame.len().clamp(1, QUEUE_BYTES_MAX)).unwrap_or(u32::MAX)
-}
-
-/// Packets that wait in either direction: most are small, and one wake-up moves many.
-const QUEUE_PACKETS_MAX: usize = 256;
-/// Their bytes: the largest packet twice, so that one is made while the other is sent.
-const QUEUE_BYTES_MAX: usize = 2 * atlas_proto::limits::PACKET_BYTES_MAX;
 /// Blobs and requests of one peer at a time.
 const STREAMS_MAX: VarInt = VarInt::from_u32(256);
 /// What is kept of all streams of a peer and not yet read: each may hold a little over a MiB, so that fifty which nobody

@@ -20,6 +20,7 @@ use crate::connection::Connection;
 use crate::credentials::{self, Credentials};
 use crate::enrol::Enrolment;
 use crate::identity::{Expected, Identity};
+use crate::places::Places;
 use crate::setup::{self, Shared};
 use crate::verify::{Accepts, Dialled, VerifyError};
 
@@ -37,6 +38,10 @@ pub struct Endpoint {
 pub struct EndpointOptions {
     /// Nodes without a certificate may ask for one: for managers.
     pub enrolment: bool,
+    /// Connections that are accepted, at a time. A node that has one may come again, in place of its oldest.
+    pub connections_max: usize,
+    /// Of these, those of one node: when it connects once more, its oldest is closed.
+    pub connections_per_node_max: usize,
     /// What is spoken; tests speak other versions.
     pub(crate) version: u32,
 }
@@ -170,6 +175,14 @@ pub enum Refusal {
         "it sent something that is no request to enrol: run the same version of Atlas on both sides"
     )]
     Request,
+    /// There are enough.
+    #[error(
+        "this node takes {connections_max} connections and has as many: come back later, or have it take more"
+    )]
+    Full {
+        /// What it takes.
+        connections_max: usize,
+    },
     /// It did not say in time what it wants.
     #[error("it did not say within {} seconds what it wants", SETUP_TIMEOUT.as_secs())]
     TooSlow,
@@ -182,6 +195,8 @@ impl Default for EndpointOptions {
     fn default() -> Self {
         Self {
             enrolment: false,
+            connections_max: CONNECTIONS_MAX,
+            connections_per_node_max: CONNECTIONS_PER_NODE_MAX,
             version: alpn::VERSION,
         }
     }
@@ -210,11 +225,18 @@ impl Endpoint {
         options: &EndpointOptions,
     ) -> Result<Self, BindError> {
         let credentials = Arc::new(Credentials::new(identity)?);
-        let EndpointOptions { enrolment, version } = *options;
+        let EndpointOptions {
+            enrolment,
+            connections_max,
+            connections_per_node_max,
+            version,
+        } = *options;
         let shared = Arc::new(Shared {
             credentials,
             enrolment,
             version,
+            places: Places::new(connections_max, connections_per_node_max),
+            connections_max,
         });
         let protocols = alpn::offers(shared.protocols(), version);
         let tls = credentials::server_config(&shared.credentials, protocols)?;
@@ -456,6 +478,10 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKES_MAX: usize = 512;
 /// Those that have come and wait to be accepted; more wait in their handshakes.
 const ARRIVALS_MAX: usize = 64;
+/// A manager's children, and as many others as come to ask for something.
+const CONNECTIONS_MAX: usize = atlas_proto::limits::CHILDREN_MAX + 1024;
+/// One in use, and some whose loss is not noticed yet.
+const CONNECTIONS_PER_NODE_MAX: usize = 4;
 /// Certificates are not chosen or verified by it, and it is not sent.
 const UNUSED_NAME: &str = "atlas.invalid";
 /// RFC 7301, section 3.2.

@@ -6,6 +6,7 @@
 //! - [`enrol`]: how a node gets its first certificate, and each one after.
 //! - [`Endpoint`] and [`Connection`]: packets and streams between two nodes that have proved who they are.
 //! - [`redial`]: coming back after a connection was lost.
+//! - [`relay`]: packets between nodes that cannot dial each other.
 //!
 //! Nothing here decides what is said: packets are those of [`atlas_proto`], and its machines make them.
 //! Every connection is TLS 1.3, and both sides show a certificate; there is no other mode. The one exception is
@@ -22,7 +23,10 @@ pub mod endpoint;
 pub mod enrol;
 mod frame;
 pub mod identity;
+mod packets;
+mod places;
 pub mod redial;
+pub mod relay;
 mod setup;
 mod stream;
 #[cfg(test)]

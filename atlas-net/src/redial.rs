@@ -2,12 +2,14 @@
 //!
 //! [`Backoff`] is pure: it is told what happened and when, and says how long to wait. The wait doubles with each
 //! failure, and a part of it is drawn by lot, so that a thousand servers whose manager was restarted do not come back
-//! in one moment. [`Redialler`] dials by it.
+//! in one moment. [`Redialler`] dials by it, and looks up names anew each time, since what they stand for may have moved.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use atlas_proto::rng::Rng;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::endpoint::Endpoint;
@@ -86,7 +88,7 @@ impl Backoff {
 /// Keeps a node connected to one peer.
 #[derive(Debug)]
 pub struct Redialler {
-    address: SocketAddr,
+    addresses: Vec<String>,
     expected: Expected,
     backoff: Backoff,
     /// There was a connection, so that the next attempt comes after a failure.
@@ -94,11 +96,18 @@ pub struct Redialler {
 }
 
 impl Redialler {
-    /// Dials this peer, with waits as the policy says.
+    /// Dials this peer at the first of these addresses at which it answers, each `host:port`, with waits as the policy
+    /// says.
     #[must_use]
-    pub fn new(address: SocketAddr, expected: Expected, backoff: Backoff) -> Self {
+    pub fn new(
+        addresses: impl IntoIterator<Item = impl ToString>,
+        expected: Expected,
+        backoff: Backoff,
+    ) -> Self {
+        let addresses = addresses.into_iter();
+        let addresses = addresses.map(|address| address.to_string()).collect();
         Self {
-            address,
+            addresses,
             expected,
             backoff,
             dialled: false,
@@ -112,25 +121,55 @@ impl Redialler {
             self.wait().await;
         }
         loop {
-            match endpoint.connect(self.address, &self.expected).await {
-                Ok(connection) => {
-                    self.backoff.handle_connected(Instant::now());
-                    tracing::info!(peer = %connection.peer(), address = %self.address, "connected");
-                    return connection;
-                }
-                Err(error) => tracing::warn!(address = %self.address, %error, "cannot connect"),
+            if let Some(connection) = self.attempt(endpoint).await {
+                self.backoff.handle_connected(Instant::now());
+                return connection;
             }
             self.wait().await;
         }
     }
 
+    /// Each address once, in turn.
+    async fn attempt(&self, endpoint: &Endpoint) -> Option<Connection> {
+        for name in &self.addresses {
+            for address in resolve(name).await {
+                match endpoint.connect(address, &self.expected).await {
+                    Ok(connection) => {
+                        tracing::info!(peer = %connection.peer(), %name, %address, "connected");
+                        return Some(connection);
+                    }
+                    Err(error) => tracing::warn!(%name, %address, %error, "cannot connect"),
+                }
+            }
+        }
+        None
+    }
+
     async fn wait(&mut self) {
         let wait = self.backoff.handle_failure(Instant::now());
-        tracing::debug!(address = %self.address, ?wait, "waiting before the next attempt");
+        tracing::debug!(expected = %self.expected, ?wait, "waiting before the next attempt");
         tokio::time::sleep(wait).await;
     }
 }
 
+async fn resolve(name: &str) -> Vec<SocketAddr> {
+    match timeout(RESOLVE_TIMEOUT, lookup_host(name)).await {
+        Ok(Ok(addresses)) => addresses.take(ADDRESSES_PER_NAME_MAX).collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(%name, %error, "the address cannot be resolved");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::warn!(%name, "the address was not resolved in time");
+            Vec::new()
+        }
+    }
+}
+
+/// As long as a handshake may take.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Each may cost a handshake's time; what is behind the others comes to its turn when the name is resolved again.
+const ADDRESSES_PER_NAME_MAX: usize = 8;
 /// Finer than that no wait is told apart from another.
 const LOTS: usize = 1 << 20;
 

@@ -17,6 +17,7 @@ use crate::credentials::Credentials;
 use crate::endpoint::{Arrival, Refusal};
 use crate::enrol::{ENROL_BYTES_MAX, Enrolment};
 use crate::identity::{Leaf, Relation};
+use crate::places::Places;
 use crate::stream::Stream;
 use crate::verify::VerifyError;
 
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) enrolment: bool,
     pub(crate) version: u32,
+    pub(crate) places: Places,
+    pub(crate) connections_max: usize,
 }
 
 impl Shared {
@@ -68,7 +71,8 @@ pub(crate) async fn dial(
         Err(refusal) => return Err(refuse(quinn, &refusal)),
     };
     let control = control_streams(&quinn).await?;
-    Ok(Connection::start(quinn, leaf, relation, control))
+    let closing = Closing::new(quinn);
+    Ok(Connection::start(closing, leaf, relation, control, None))
 }
 
 /// The dialler's side if nothing else was agreed on: what the acceptor speaks.
@@ -100,8 +104,16 @@ async fn accept_node(quinn: quinn::Connection, shared: &Shared) -> Result<Connec
             return Err(refusal);
         }
     };
+    let closing = Closing::new(quinn.clone());
+    let Some(place) = shared.places.take(leaf.peer.node, closing.clone()) else {
+        let connections_max = shared.connections_max;
+        let refusal = Refusal::Full { connections_max };
+        refuse(quinn, &refusal);
+        return Err(refusal);
+    };
     let control = control_streams(&quinn).await.map_err(Refusal::Lost)?;
-    Ok(Connection::start(quinn, leaf, relation, control))
+    let place = Some(place);
+    Ok(Connection::start(closing, leaf, relation, control, place))
 }
 
 /// Who the peer has proved to be, and that this node deals with it.
@@ -122,6 +134,7 @@ fn authenticated(
 fn refuse(quinn: quinn::Connection, refusal: &Refusal) -> ConnectionLost {
     let code = match refusal {
         Refusal::NoCertificate => CloseCode::NoCertificate,
+        Refusal::Full { .. } => CloseCode::Full,
         Refusal::Verify(_)
         | Refusal::Version { .. }
         | Refusal::Lost(_)

@@ -15,6 +15,10 @@ use crate::{Arrival, Connection, Endpoint, EndpointOptions};
 mod connections;
 mod enrolment;
 mod hostile;
+mod limits;
+mod redialling;
+mod relaying;
+mod streams;
 
 fn domain(text: &str) -> Domain {
     text.parse().unwrap()

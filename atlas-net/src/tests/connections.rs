@@ -123,7 +123,10 @@ async fn streams_say_what_they_are_for() {
         let (manager, server) = (manager(&cs), server(&cs));
         let (up, down) = connect(&server, &manager).await;
         let kinds = [
-            StreamKind::Blob { hash: [3; 32] },
+            StreamKind::Blob {
+                hash: [3; 32],
+                job: u64::MAX,
+            },
             StreamKind::Request { topic: 70_000 },
         ];
         for kind in kinds {
@@ -316,7 +319,7 @@ async fn a_lost_connection_is_dialled_again() {
             ..BackoffLimits::default()
         };
         let (address, expected) = (address(&manager), expected(&manager));
-        let mut redialler = Redialler::new(address, expected, Backoff::new(limits, 1));
+        let mut redialler = Redialler::new([address], expected, Backoff::new(limits, 1));
         for ack in 0..4 {
             let (up, down) = tokio::join!(redialler.connect(&server), accept_node(&manager));
             up.send_packet(&packet(ack)).await.unwrap();
