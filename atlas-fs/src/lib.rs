@@ -1,0 +1,45 @@
+//! **Driver crate.** Files on their way: blobs, the stores that they lie in, and trees of files made of them.
+//!
+//! - [`BlobName`]: a *blob* is immutable bytes, named by their BLAKE3 hash.
+//! - [`Store`]: a folder of blobs, in the form in which they travel or as plain files, with what sends and receives
+//!   them over any stream.
+//! - `FileTree`: files and folders by their paths, with the blobs that they are.
+//!
+//! Nothing here decides who gets which blob, and nothing knows whom the streams lead to. What comes from them is not
+//! believed: it is a blob when it has a blob's hash. Decompressing and hashing happen on threads that may block.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! use atlas_fs::Store;
+//!
+//! let store = Store::open(folder.path())?;
+//! let name = store.add_bytes(b"some bytes")?;
+//! assert!(store.has_packed(name));
+//! assert_eq!(store.read(name, 1000)?, b"some bytes");
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod add;
+mod blocking;
+mod content;
+mod file_error;
+mod name;
+mod pack;
+mod receive;
+mod send;
+mod store;
+mod trim;
+mod unpack;
+
+pub use add::{AddAs, AddError, Added};
+pub use content::ReadBlobError;
+pub use file_error::FileError;
+pub use name::{BlobName, ParseBlobNameError};
+pub use receive::ReceiveError;
+pub use send::SendBlobError;
+pub use store::{OpenError, Store};
+pub use trim::{TrimError, Trimmed};
+pub use unpack::Fault;
