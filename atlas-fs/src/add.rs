@@ -142,7 +142,7 @@ impl Store {
         let mut incoming = Incoming::create(self)?;
         // This asks the kernel to copy from file to file.
         io::copy(file, incoming.rewound()?)
-            .map_err(|error| FileError::writing(self.folder(), error))?;
+            .map_err(|error| FileError::copying(path, self.folder(), error))?;
         self.keep_plain(path, incoming, form)
     }
 

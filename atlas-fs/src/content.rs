@@ -80,6 +80,23 @@ impl Store {
         Ok(incoming.keep(name, form)?)
     }
 
+    /// Reads a blob in each form in which it is there, and removes what is damaged: for who was told that what this store has
+    /// sent was wrong. Blocks for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// The blob is not there, was damaged, or cannot be read.
+    pub fn verify(&self, name: BlobName) -> Result<(), ReadBlobError> {
+        let mut verified = Err(self.missing(name));
+        for form in FORMS {
+            if self.lookup(name, form).is_some() {
+                self.content_of(name, form, u64::MAX, |_| Ok(()))?;
+                verified = Ok(());
+            }
+        }
+        verified
+    }
+
     /// Hands on the content piece by piece. It is verified when this has returned, and not before.
     pub(crate) fn content(
         &self,
@@ -87,13 +104,21 @@ impl Store {
         bytes_max: u64,
         hand_on: impl FnMut(&[u8]) -> Result<(), FileError>,
     ) -> Result<u64, ReadBlobError> {
-        let (form, path) = [Form::Plain, Form::Run, Form::Packed]
+        let form = FORMS
             .into_iter()
-            .find_map(|form| Some((form, self.lookup(name, form)?.0)))
-            .ok_or_else(|| ReadBlobError::Missing {
-                name,
-                folder: self.folder().into(),
-            })?;
+            .find(|form| self.lookup(name, *form).is_some())
+            .ok_or_else(|| self.missing(name))?;
+        self.content_of(name, form, bytes_max, hand_on)
+    }
+
+    fn content_of(
+        &self,
+        name: BlobName,
+        form: Form,
+        bytes_max: u64,
+        hand_on: impl FnMut(&[u8]) -> Result<(), FileError>,
+    ) -> Result<u64, ReadBlobError> {
+        let path = self.path(name, form);
         let handed_on = match form {
             Form::Packed => unpack(&path, name, bytes_max, hand_on),
             Form::Plain | Form::Run => read(&path, name, bytes_max, hand_on),
@@ -107,6 +132,13 @@ impl Store {
                 ReadBlobError::Damaged { name, path, fault }
             }
         })
+    }
+
+    fn missing(&self, name: BlobName) -> ReadBlobError {
+        ReadBlobError::Missing {
+            name,
+            folder: self.folder().into(),
+        }
     }
 }
 
@@ -162,3 +194,6 @@ fn pieces(path: &Path, mut hand_on: impl FnMut(&[u8]) -> Result<(), Stop>) -> Re
         hand_on(&piece)?;
     }
 }
+
+/// What is read first costs least.
+const FORMS: [Form; 3] = [Form::Plain, Form::Run, Form::Packed];

@@ -51,6 +51,15 @@ impl FileError {
         }
     }
 
+    /// Of copying a file into a folder: which of the two it was, is known only of a full disk.
+    pub(crate) fn copying(from: &Path, to: &Path, source: io::Error) -> Self {
+        if is_full(&source) {
+            Self::writing(to, source)
+        } else {
+            Self::refused("copy", from, source)
+        }
+    }
+
     /// Of a certain file: the folder that it is in is full, or the file itself is refused.
     pub(crate) fn making(path: &Path, source: io::Error) -> Self {
         if is_full(&source) {

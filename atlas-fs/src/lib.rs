@@ -3,7 +3,7 @@
 //! - [`BlobName`]: a *blob* is immutable bytes, named by their BLAKE3 hash.
 //! - [`Store`]: a folder of blobs, in the form in which they travel or as plain files, with what sends and receives
 //!   them over any stream.
-//! - `FileTree`: files and folders by their paths, with the blobs that they are.
+//! - [`FileTree`]: files and folders by their paths, with the blobs that they are.
 //!
 //! Nothing here decides who gets which blob, and nothing knows whom the streams lead to. What comes from them is not
 //! believed: it is a blob when it has a blob's hash. Decompressing and hashing happen on threads that may block.
@@ -31,6 +31,7 @@ mod pack;
 mod receive;
 mod send;
 mod store;
+pub mod tree;
 mod trim;
 mod unpack;
 
@@ -41,5 +42,6 @@ pub use name::{BlobName, ParseBlobNameError};
 pub use receive::ReceiveError;
 pub use send::SendBlobError;
 pub use store::{OpenError, Store};
+pub use tree::FileTree;
 pub use trim::{TrimError, Trimmed};
 pub use unpack::Fault;

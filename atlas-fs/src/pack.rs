@@ -4,8 +4,8 @@
 //! 8 bytes: length of the content, little-endian | one zstd frame with the content | end of the stream
 //! ```
 //!
-//! [`Packer`] makes it of a content that comes in pieces, and finds the name on the way. zstd stores what it cannot compress as it is,
-//! with three bytes for each 128 KiB, and finds that out quickly.
+//! [`Packer`] makes it of a content that comes in pieces, and finds the name on the way. zstd stores what it cannot
+//! compress as it is, with three bytes for each 128 KiB, and finds that out quickly.
 
 use std::io::{self, Read};
 

@@ -28,7 +28,6 @@ pub enum ReceiveError {
         /// What was asked for.
         name: BlobName,
         /// What is wrong.
-        #[source]
         fault: Fault,
     },
     /// It cannot be written.
@@ -55,8 +54,8 @@ struct Piece {
 }
 
 impl Store {
-    /// Receives a blob and keeps it as it travels, having verified it. Reads to the end of the stream; says how long the content is,
-    /// of which no more than `bytes_max` bytes are let in.
+    /// Receives a blob and keeps it as it travels, having verified it. Reads to the end of the stream; says how long the
+    /// content is, of which no more than `bytes_max` bytes are let in.
     ///
     /// Dropped before it is done, it leaves nothing. Who waits no longer than so long for a peer drops it then.
     ///

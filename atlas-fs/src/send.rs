@@ -1,5 +1,5 @@
-//! Sending a blob over any stream: a packed one as it lies there, a plain one packed on the way. The next piece is read and packed
-//! while the one before is being sent.
+//! Sending a blob over any stream: a packed one as it lies there, a plain one packed on the way. The next piece is read
+//! and packed while the one before is being sent.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -60,8 +60,8 @@ struct Sending {
 }
 
 impl Store {
-    /// Sends a blob in its packed form, flushes the stream, and says how many bytes it sent. The end of the blob is the end of what the
-    /// receiver reads: the caller ends the stream.
+    /// Sends a blob in its packed form, flushes the stream, and says how many bytes it sent. A receiver reads to the end of
+    /// the stream, which the caller brings about.
     ///
     /// # Errors
     ///

@@ -71,12 +71,15 @@ impl Incoming {
 
     /// Makes it the blob of this name, which the caller has verified.
     pub(crate) fn keep(self, name: BlobName, form: Form) -> Result<PathBuf, FileError> {
-        if let Some((path, _)) = self.store.lookup(name, form) {
+        // A plain one that is there may have links already, which a second file would not share its room with.
+        if form != Form::Packed
+            && let Some((path, _)) = self.store.lookup(name, form)
+        {
             return Ok(path);
         }
         self.seal(form)?;
         let path = self.store.path(name, form);
-        // In the place of one that somebody else makes just now, which is equal, or of one that was changed since.
+        // In the place of one that is equal, or that was damaged.
         self.file
             .persist(&path)
             .map_err(|error| FileError::making(&path, error.error))?;

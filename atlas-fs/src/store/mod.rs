@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub(crate) use incoming::Incoming;
+pub(crate) use incoming::{Incoming, cannot_link, seal};
 
 use crate::file_error::FileError;
 use crate::name::BlobName;

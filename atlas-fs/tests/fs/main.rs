@@ -7,7 +7,9 @@
 
 mod blobs;
 mod hostile;
+mod manifests;
 mod quota;
 mod room;
 mod sharing;
 mod support;
+mod trees;

@@ -119,6 +119,16 @@ async fn damage_is_found_on_use_and_removed() {
         assert!(scratch.files().is_empty());
     }
     let scratch = Scratch::new();
+    let name = scratch.store.add_bytes(&random(300_000, 11)).unwrap();
+    scratch.store.plain_file(name, true).unwrap();
+    scratch.store.verify(name).unwrap();
+    damage(&scratch.store.folder().join(format!("{name}.packed")));
+    let error = scratch.store.verify(name).unwrap_err();
+    assert!(matches!(error, ReadBlobError::Damaged { .. }), "{error}");
+    scratch.store.verify(name).unwrap();
+    assert_eq!(scratch.files(), [format!("{name}.run")]);
+
+    let scratch = Scratch::new();
     let file = scratch.file("content", &random(300_000, 12));
     let name = scratch.store.add_file(&file, AddAs::Plain).unwrap().name;
     damage(&scratch.store.plain_path(name).unwrap());
