@@ -17,4 +17,5 @@ pub mod client;
 pub mod exit;
 pub mod login;
 pub mod print;
+pub mod program;
 pub mod state;
