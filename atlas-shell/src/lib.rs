@@ -13,9 +13,14 @@
 #![forbid(unsafe_code)]
 
 pub mod blobs;
+pub mod cli;
 pub mod client;
+pub mod embedded;
 pub mod exit;
+pub mod follow;
+pub mod interrupt;
 pub mod login;
 pub mod print;
 pub mod program;
+pub mod screen;
 pub mod state;
