@@ -1,0 +1,99 @@
+//! `output`: what a job has printed, and the files that it has left.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use atlas_fs::FileTree;
+use atlas_proto::control::{Files, JobId, JobStatus};
+use clap::Args;
+
+use super::{CANNOT_PRINT, Context};
+use crate::blobs::Blobs;
+use crate::client::Client;
+use crate::exit;
+use crate::follow;
+use crate::print::{json, words};
+use crate::screen::Screen;
+
+#[derive(Debug, Args)]
+pub(super) struct Output {
+    /// Its number, as `submit` and `ps` print it.
+    job: JobId,
+    /// Go on until the job has ended.
+    #[arg(long, short)]
+    follow: bool,
+    /// Put the files that the job has left there, once it has ended.
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+}
+
+impl Output {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<u8> {
+        let client = context.client().await?;
+        let screen = Screen::new(context.format, false);
+        let output = client.output(self.job, [0, 0], self.follow).await?;
+        follow::show(output, &screen).await?;
+        if let Some(to) = &self.to {
+            let job = status(&client, self.job, self.follow).await?;
+            match job.files {
+                Some(files) => fetch_files(&client, &files, to, &screen).await?,
+                None if job.state.has_ended() => {
+                    screen.say(&format!("job {} has left no files", job.id))
+                }
+                None => bail!(
+                    "job {} is {}, and has no files before its end: add --follow to wait for it",
+                    job.id,
+                    words::state(&job.state)
+                ),
+            }
+        }
+        client.close().await;
+        Ok(exit::DONE)
+    }
+}
+
+/// Gets the files that a job has left, and puts them into a folder, in the place of what is there.
+pub(super) async fn fetch_files(
+    client: &Client,
+    files: &Files,
+    to: &Path,
+    screen: &Screen,
+) -> anyhow::Result<()> {
+    if files.files == 0 {
+        return Ok(());
+    }
+    let blobs = Blobs::new()?;
+    client
+        .fetch(files.tree, FileTree::BYTES_MAX as u64, &blobs)
+        .await?;
+    let tree = blobs.tree(files.tree).await?;
+    client.fetch_files(&tree, &blobs).await?;
+    let paths: Vec<_> = tree
+        .files()
+        .map(|(path, _)| to.join(path.as_str()))
+        .collect();
+    blobs.copy_out(tree, to).await?;
+    for path in &paths {
+        let path = path.to_string_lossy();
+        screen
+            .event(&json::Event::File { path: &path })
+            .await
+            .context(CANNOT_PRINT)?;
+    }
+    screen.say(&format!(
+        "put {} files ({}) into {}",
+        files.files,
+        words::bytes(files.bytes),
+        to.display()
+    ));
+    Ok(())
+}
+
+async fn status(client: &Client, job: JobId, ended: bool) -> anyhow::Result<JobStatus> {
+    let mut watch = client.watch(job).await?;
+    if ended {
+        return Ok(watch.ended(|_| {}).await?);
+    }
+    let status = watch.next().await?;
+    status.with_context(|| format!("the manager does not say how job {job} stands: ask again"))
+}

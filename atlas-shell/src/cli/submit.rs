@@ -1,0 +1,245 @@
+//! `submit`: finds or builds the program, hands it to the manager, and follows the job.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use atlas_proto::control::{Accepted, JobState, JobStatus, NATIVE, Submission};
+use clap::Args;
+
+use super::output::fetch_files;
+use super::{CANNOT_PRINT, Context, wait_for};
+use crate::blobs::Blobs;
+use crate::client::Client;
+use crate::embedded::{self, Embedded};
+use crate::exit::{self, Exit};
+use crate::follow::{Followed, follow};
+use crate::interrupt::Interrupt;
+use crate::login;
+use crate::print::{Format, json, print, words};
+use crate::program::{self, BuildOptions};
+use crate::screen::Screen;
+
+#[derive(Debug, Args)]
+pub(super) struct Submit {
+    /// The path of an executable, or the name of a binary or example of the Cargo workspace here, which is built.
+    job: OsString,
+    /// The job's own arguments.
+    #[arg(last = true)]
+    args: Vec<OsString>,
+    /// Do not follow the job: print its number and leave.
+    #[arg(long, short, conflicts_with = "to")]
+    detach: bool,
+    /// A file or folder that the job finds in its working directory; may be repeated.
+    #[arg(long = "input", short, value_name = "PATH")]
+    inputs: Vec<PathBuf>,
+    /// What people call the job, in place of the program's name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where the files go that the job leaves; the current folder, unless given.
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+    /// Show no progress, and nothing but errors of the shell's own.
+    #[arg(long, short)]
+    quiet: bool,
+    /// Build with another of Cargo's profiles.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Build with the profile `release`, as is usual.
+    #[arg(long, conflicts_with = "profile")]
+    release: bool,
+    /// The package of the program, if several have one of its name.
+    #[arg(long, short)]
+    package: Option<String>,
+    /// Workers of the embedded cluster, which runs jobs while nobody is logged in.
+    #[arg(long)]
+    workers: Option<u32>,
+}
+
+/// Who runs the job.
+enum Cluster {
+    Domain(Client),
+    Embedded(Embedded),
+}
+
+impl Submit {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<u8> {
+        let here = std::env::current_dir().context("the current folder cannot be found")?;
+        let executable = program::resolve(&self.job, &here, &self.build_options())?;
+        wait_for(self.submit(&executable, context))
+    }
+
+    #[cfg(test)]
+    pub(super) fn args(&self) -> &[OsString] {
+        &self.args
+    }
+
+    fn build_options(&self) -> BuildOptions {
+        BuildOptions {
+            profile: self.profile.clone(),
+            package: self.package.clone(),
+            quiet: self.quiet,
+        }
+    }
+
+    async fn submit(&self, executable: &Path, context: &Context) -> anyhow::Result<u8> {
+        let screen = Screen::new(context.format, self.quiet);
+        let cluster = self.cluster(context, &screen).await?;
+        let ended = self.submit_to(&cluster, executable, &screen).await;
+        cluster.close().await;
+        ended
+    }
+
+    async fn cluster(&self, context: &Context, screen: &Screen) -> anyhow::Result<Cluster> {
+        let state = context.state()?;
+        if state.is_logged_in() {
+            if self.workers.is_some() {
+                return Err(Exit::error(
+                    exit::USAGE,
+                    "--workers is for the embedded cluster, but you are logged in: leave it out, or `atlas-shell logout`",
+                ));
+            }
+            return Ok(Cluster::Domain(login::connect(state).await?));
+        }
+        if self.detach {
+            return Err(Exit::error(
+                exit::USAGE,
+                "nobody is logged in, and an embedded cluster ends with its shell: leave out --detach, or log in with \
+                 `atlas-shell login TOKEN`",
+            ));
+        }
+        screen.say("nobody is logged in: the job runs on an embedded cluster, this machine alone");
+        Ok(Cluster::Embedded(embedded::start(self.workers).await?))
+    }
+
+    async fn submit_to(
+        &self,
+        cluster: &Cluster,
+        executable: &Path,
+        screen: &Screen,
+    ) -> anyhow::Result<u8> {
+        let client = cluster.client();
+        let accepted = self.hand_over(cluster, executable, screen).await?;
+        if self.detach {
+            tell_accepted(accepted, screen)?;
+            return Ok(exit::DONE);
+        }
+        screen
+            .event(&json::Event::from(accepted))
+            .await
+            .context(CANNOT_PRINT)?;
+        let job = accepted.job;
+        let ended = match follow(client, job, screen, cluster.interrupt()).await? {
+            Followed::Ended(ended) => ended,
+            Followed::Detached | Followed::Left => {
+                let event = json::Event::Detached { job: job.0 };
+                // Nobody may read it any more.
+                let _ = screen.event(&event).await;
+                return Ok(exit::DETACHED);
+            }
+        };
+        if let Some(files) = &ended.files {
+            let to = self.to.as_deref().unwrap_or(Path::new("."));
+            let fetched = fetch_files(client, files, to, screen).await;
+            fetched.with_context(|| {
+                format!("the files of job {job} are not here; get them with `atlas-shell output {job} --to DIR`")
+            })?;
+        }
+        tell_ended(&ended, screen).await?;
+        Ok(exit::of_job(&ended.state).unwrap_or(exit::FAILED))
+    }
+
+    /// Makes blobs of what is to travel, and submits.
+    async fn hand_over(
+        &self,
+        cluster: &Cluster,
+        executable: &Path,
+        screen: &Screen,
+    ) -> anyhow::Result<Accepted> {
+        let client = cluster.client();
+        let blobs = match cluster {
+            Cluster::Domain(_) => Blobs::new()?,
+            Cluster::Embedded(embedded) => embedded.blobs(),
+        };
+        let artifact = blobs.add_program(executable).await?;
+        let mut bytes = artifact.bytes;
+        let mut inputs = None;
+        if !self.inputs.is_empty() {
+            let tree = blobs.add_inputs(&self.inputs).await?;
+            bytes += tree.bytes;
+            inputs = Some(tree.hash);
+        }
+        let submission = Submission {
+            name: self
+                .name
+                .clone()
+                .unwrap_or_else(|| program::name_of(executable)),
+            engine: NATIVE.into(),
+            artifact: artifact.hash,
+            command_line: self.args.iter().map(|arg| arg.clone().into_vec()).collect(),
+            inputs,
+        };
+        let submit = client.submit(&submission, &blobs);
+        tokio::pin!(submit);
+        let mut looks = tokio::time::interval(LOOK);
+        let accepted = loop {
+            tokio::select! {
+                accepted = &mut submit => break accepted,
+                _ = looks.tick() => {
+                    if blobs.sent() > 0 {
+                        screen.upload(blobs.sent(), bytes);
+                    }
+                }
+            }
+        };
+        screen.hide();
+        accepted.with_context(|| format!("cannot submit {}", executable.display()))
+    }
+}
+
+impl Cluster {
+    fn client(&self) -> &Client {
+        match self {
+            Self::Domain(client) => client,
+            Self::Embedded(embedded) => embedded.client(),
+        }
+    }
+
+    fn interrupt(&self) -> Interrupt {
+        match self {
+            Self::Domain(_) => Interrupt::default(),
+            Self::Embedded(_) => Interrupt::without_detaching(),
+        }
+    }
+
+    async fn close(self) {
+        match self {
+            Self::Domain(client) => client.close().await,
+            Self::Embedded(embedded) => embedded.shut_down().await,
+        }
+    }
+}
+
+/// The number alone, so that scripts can keep it.
+fn tell_accepted(accepted: Accepted, screen: &Screen) -> anyhow::Result<()> {
+    let text = match screen.format() {
+        Format::Text => format!("{}\n", accepted.job),
+        Format::Json => json::line(&json::Event::from(accepted)),
+    };
+    print(&text).context(CANNOT_PRINT)
+}
+
+async fn tell_ended(job: &JobStatus, screen: &Screen) -> anyhow::Result<()> {
+    let event = json::Event::Ended(Box::new(json::Job::from(job)));
+    screen.event(&event).await.context(CANNOT_PRINT)?;
+    if !matches!(job.state, JobState::Exited { .. }) {
+        // No output of the job tells of it, so that it is said even to who wants quiet.
+        screen.warn(&format!("job {}: {}", job.id, words::state(&job.state)));
+    }
+    Ok(())
+}
+
+/// Between two looks at what was sent.
+const LOOK: Duration = Duration::from_millis(200);

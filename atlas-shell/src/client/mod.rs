@@ -1,0 +1,382 @@
+//! [`Client`]: what can be asked of a manager, one method for each [`ClientRequest`]. It prints nothing and reads no
+//! file but the blobs that it is handed.
+//!
+//! Each question is a stream of its own, so that a long answer holds up no other:
+//!
+//! ```text
+//! client                                          manager
+//!   | -- Request{CLIENT_TOPIC}, ClientRequest -->  |
+//!   | <-- Blob{hash} ----------------------------  |   while it answers Submit: what it lacks
+//!   | -- the packed blob ----------------------->  |
+//!   | <-- ClientAnswer, once or again and again -  |
+//! ```
+
+mod answers;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use atlas_fs::FileTree;
+use atlas_net::enrol::{self, EnrolError};
+use atlas_net::identity::{Expected, Identity, Role};
+use atlas_net::{
+    BindError, CloseCode, ConnectError, Connection, ConnectionLost, Endpoint, EndpointOptions,
+    StreamError, StreamKind,
+};
+use atlas_proto::control::{
+    Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, JobId, JobStatus, Refusal,
+    ServerStatus, Submission, TokenRequest,
+};
+use atlas_proto::domain::Domain;
+use tokio::task::JoinSet;
+
+pub use answers::{Output, Watch};
+
+use crate::blobs::Blobs;
+use crate::state::Login;
+use answers::Answers;
+
+/// A connection to the manager of a domain. It is over when this is dropped.
+#[derive(Debug)]
+pub struct Client {
+    connection: Connection,
+    endpoint: Endpoint,
+}
+
+/// Why a manager does not do what it is asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// It does not answer, or not to this user.
+    #[error("cannot reach the manager of {domain}")]
+    Unreachable {
+        /// Of which domain.
+        domain: Domain,
+        /// Why, at the last of its addresses.
+        source: Box<ConnectError>,
+    },
+    /// None of its addresses leads anywhere.
+    #[error(
+        "cannot reach the manager of {domain}: its address {address} is not known here; see that the network is up, or log in again with a new token"
+    )]
+    Address {
+        /// Of which domain.
+        domain: Domain,
+        /// Which address.
+        address: String,
+    },
+    /// No socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// It says no.
+    #[error("the manager refuses: {0}")]
+    Refused(Refusal),
+    /// The connection broke.
+    #[error("the connection to the manager was lost")]
+    Lost(#[source] StreamError),
+    /// It said something else than it was asked.
+    #[error(
+        "the manager answers something else than it was asked: run the same version of Atlas on both sides"
+    )]
+    Unexpected,
+    /// It did not hand over a blob.
+    #[error(
+        "the manager did not hand over blob {hash}: it may have forgotten the job; see `atlas-shell ps --all`"
+    )]
+    NoBlob {
+        /// Which.
+        hash: blake3::Hash,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It issued no certificate.
+    #[error("the login could not be renewed")]
+    Renewal {
+        /// Why.
+        source: EnrolError,
+    },
+}
+
+impl Client {
+    /// Connects to the manager at the first of the login's addresses where it answers.
+    ///
+    /// # Errors
+    ///
+    /// It answers at none of them.
+    pub async fn connect(login: &Login) -> Result<Self, ClientError> {
+        let domain = login.identity.peer().domain.clone();
+        let expected = Expected {
+            domain: domain.clone(),
+            role: Some(Role::Manager),
+            node: None,
+        };
+        let mut failed = None;
+        for name in &login.addresses {
+            let resolved = tokio::net::lookup_host(name).await;
+            let resolved: Vec<_> = resolved.map(Iterator::collect).unwrap_or_default();
+            for &address in &resolved {
+                match connect_at(address, &login.identity, &expected).await? {
+                    Ok(client) => return Ok(client),
+                    Err(source) => {
+                        let (domain, source) = (domain.clone(), source.into());
+                        failed = Some(ClientError::Unreachable { domain, source });
+                    }
+                }
+            }
+            if resolved.is_empty() {
+                let (domain, address) = (domain.clone(), name.clone());
+                failed.get_or_insert(ClientError::Address { domain, address });
+            }
+        }
+        let address = String::new();
+        Err(failed.unwrap_or(ClientError::Address { domain, address }))
+    }
+
+    /// The next certificate for the same user.
+    ///
+    /// # Errors
+    ///
+    /// The manager does not issue one.
+    pub async fn renew(&self, identity: &Identity) -> Result<Identity, ClientError> {
+        let renewed = enrol::renew(&self.connection, identity).await;
+        renewed.map_err(|source| ClientError::Renewal { source })
+    }
+
+    /// Submits a job, and hands the manager those of the blobs that it lacks.
+    ///
+    /// # Errors
+    ///
+    /// It refuses, or is gone.
+    pub async fn submit(
+        &self,
+        submission: &Submission,
+        blobs: &Blobs,
+    ) -> Result<Accepted, ClientError> {
+        let mut answers = self.ask(&ClientRequest::Submit(submission.clone())).await?;
+        let answer = answers.one();
+        tokio::pin!(answer);
+        let mut serving = JoinSet::new();
+        loop {
+            tokio::select! {
+                answer = &mut answer => {
+                    let ClientAnswer::Accepted(accepted) = answer? else {
+                        return Err(ClientError::Unexpected);
+                    };
+                    return Ok(accepted);
+                }
+                opened = self.connection.accept_stream() => {
+                    let (kind, stream) = opened.map_err(lost)?;
+                    if let StreamKind::Blob { hash, .. } = kind {
+                        let blobs = blobs.clone();
+                        serving.spawn(async move { blobs.answer(hash, stream).await });
+                    }
+                }
+                Some(_) = serving.join_next() => {}
+            }
+        }
+    }
+
+    /// All jobs that the manager remembers, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// It refuses, or is gone.
+    pub async fn jobs(&self) -> Result<Vec<JobStatus>, ClientError> {
+        let answer = self.ask(&ClientRequest::Jobs).await?.one().await?;
+        let ClientAnswer::Jobs(jobs) = answer else {
+            return Err(ClientError::Unexpected);
+        };
+        Ok(jobs)
+    }
+
+    /// How a job stands, now and whenever that changes.
+    ///
+    /// # Errors
+    ///
+    /// The manager is gone. That it knows no such job comes with the first answer.
+    pub async fn watch(&self, job: JobId) -> Result<Watch, ClientError> {
+        Ok(Watch::new(self.ask(&ClientRequest::Watch { job }).await?))
+    }
+
+    /// What a job has printed beyond the `skip` bytes of standard output and standard error; and, with `follow`, what
+    /// it prints until it ends.
+    ///
+    /// # Errors
+    ///
+    /// The manager is gone. That it knows no such job comes with the first answer.
+    pub async fn output(
+        &self,
+        job: JobId,
+        skip: [u64; 2],
+        follow: bool,
+    ) -> Result<Output, ClientError> {
+        let request = ClientRequest::Output { job, skip, follow };
+        Ok(Output::new(self.ask(&request).await?, skip))
+    }
+
+    /// Ends a job.
+    ///
+    /// # Errors
+    ///
+    /// The manager refuses, or is gone.
+    pub async fn kill(&self, job: JobId) -> Result<JobStatus, ClientError> {
+        let answer = self.ask(&ClientRequest::Kill { job }).await?.one().await?;
+        let ClientAnswer::Job(job) = answer else {
+            return Err(ClientError::Unexpected);
+        };
+        Ok(job)
+    }
+
+    /// The servers of the domain.
+    ///
+    /// # Errors
+    ///
+    /// The manager refuses, or is gone.
+    pub async fn servers(&self) -> Result<Vec<ServerStatus>, ClientError> {
+        let answer = self.ask(&ClientRequest::Servers).await?.one().await?;
+        let ClientAnswer::Servers(servers) = answer else {
+            return Err(ClientError::Unexpected);
+        };
+        Ok(servers)
+    }
+
+    /// The domain, then those directly below it.
+    ///
+    /// # Errors
+    ///
+    /// The manager refuses, or is gone.
+    pub async fn domains(&self) -> Result<Vec<DomainStatus>, ClientError> {
+        let answer = self.ask(&ClientRequest::Domains).await?.one().await?;
+        let ClientAnswer::Domains(domains) = answer else {
+            return Err(ClientError::Unexpected);
+        };
+        Ok(domains)
+    }
+
+    /// A new join token.
+    ///
+    /// # Errors
+    ///
+    /// The manager refuses, as it does unless the administrator of its machine asks; or it is gone.
+    pub async fn create_token(&self, request: TokenRequest) -> Result<String, ClientError> {
+        let request = ClientRequest::CreateToken(request);
+        let answer = self.ask(&request).await?.one().await?;
+        let ClientAnswer::Token(token) = answer else {
+            return Err(ClientError::Unexpected);
+        };
+        Ok(token)
+    }
+
+    /// Gets a blob with at most so many bytes from the manager, unless it is here already.
+    ///
+    /// # Errors
+    ///
+    /// The manager does not have it, or is gone.
+    pub async fn fetch(
+        &self,
+        hash: [u8; 32],
+        bytes_max: u64,
+        blobs: &Blobs,
+    ) -> Result<(), ClientError> {
+        fetch(self.connection.clone(), hash, bytes_max, blobs.clone()).await
+    }
+
+    /// Gets the blobs of all files of a tree, some at a time.
+    ///
+    /// # Errors
+    ///
+    /// The manager does not have one of them, or is gone.
+    pub async fn fetch_files(&self, tree: &FileTree, blobs: &Blobs) -> Result<(), ClientError> {
+        let mut wanted: Vec<_> = tree
+            .files()
+            .map(|(_, file)| (file.blob.0, file.bytes))
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut fetching = JoinSet::new();
+        for (hash, bytes) in wanted {
+            if fetching.len() >= FETCHES_MAX
+                && let Some(fetched) = fetching.join_next().await
+            {
+                fetched.unwrap_or(Ok(()))?;
+            }
+            fetching.spawn(fetch(self.connection.clone(), hash, bytes, blobs.clone()));
+        }
+        while let Some(fetched) = fetching.join_next().await {
+            fetched.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the connection, and lets the manager hear of it. It is not waited for: what comes would be thrown away.
+    pub async fn close(self) {
+        self.connection
+            .close(CloseCode::Done, "the client has all that it wanted");
+        // The tasks of the connection and the endpoint have each something to do until the datagram is sent.
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+        drop(self.endpoint);
+    }
+
+    async fn ask(&self, request: &ClientRequest) -> Result<Answers, ClientError> {
+        let kind = StreamKind::Request {
+            topic: CLIENT_TOPIC,
+        };
+        let ask = async {
+            let mut stream = self.connection.open_stream(kind).await?;
+            stream.send_frame(request).await?;
+            Ok(stream)
+        };
+        let stream = ask.await.map_err(ClientError::Lost)?;
+        Ok(Answers::new(stream))
+    }
+}
+
+/// The outer error is this machine's, and ends the search.
+async fn connect_at(
+    address: SocketAddr,
+    identity: &Identity,
+    expected: &Expected,
+) -> Result<Result<Client, ConnectError>, BindError> {
+    let any: SocketAddr = if address.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    };
+    let endpoint = Endpoint::bind(any, identity.clone(), &EndpointOptions::default())?;
+    let connected = endpoint.connect(address, expected).await;
+    Ok(connected.map(|connection| Client {
+        connection,
+        endpoint,
+    }))
+}
+
+async fn fetch(
+    connection: Connection,
+    hash: [u8; 32],
+    bytes_max: u64,
+    blobs: Blobs,
+) -> Result<(), ClientError> {
+    if blobs.has(hash) {
+        return Ok(());
+    }
+    let kind = StreamKind::Blob { hash, job: NO_JOB };
+    let stream = connection.open_stream(kind).await;
+    let received = blobs
+        .receive(hash, bytes_max, stream.map_err(ClientError::Lost)?)
+        .await;
+    received.map_err(|source| ClientError::NoBlob {
+        hash: blake3::Hash::from_bytes(hash),
+        source: source.into(),
+    })
+}
+
+fn lost(lost: ConnectionLost) -> ClientError {
+    ClientError::Lost(StreamError::Lost(lost))
+}
+
+/// Blobs of results are asked for by name alone.
+const NO_JOB: u64 = 0;
+/// So many blobs are fetched at a time: small files come one after the other without a round trip between them, and large
+/// ones do not hold up all.
+const FETCHES_MAX: usize = 16;

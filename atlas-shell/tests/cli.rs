@@ -1,0 +1,305 @@
+//! The binary as people and scripts use it, against a manager on this machine.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use atlas_net::identity::{LEAF_LIFETIME, Role};
+use atlas_shell::state::StateFolder;
+use serde_json::Value;
+use support::{FakeManager, Shell};
+
+fn logged_in(manager: &FakeManager) -> Shell {
+    let shell = Shell::new();
+    let said = shell.ok(&["login", &manager.token(Role::Client)]);
+    assert!(
+        said.starts_with("logged in to cs.example.edu as client "),
+        "{said}"
+    );
+    shell
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn one_logs_in_submits_and_looks() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    let program = shell.program();
+    let program = program.to_str().unwrap();
+    let submitted = shell.run(&["submit", program, "--", "exit=3", "--json"]);
+    assert_eq!(submitted.status.code(), Some(3));
+    assert_eq!(submitted.stdout, b"ran exit=3 --json\n");
+    assert_eq!(submitted.stderr, [0xff, 0, b'\n', 0xfe]);
+    assert_eq!(
+        shell.ok(&["submit", "--detach", "--name", "second", "./program"]),
+        "2\n"
+    );
+
+    let jobs = objects(&shell.ok(&["ps", "--all", "--json"]));
+    assert_eq!(jobs.len(), 2);
+    assert_eq!(jobs[0]["name"], "program");
+    assert_eq!(jobs[0]["args"], serde_json::json!(["exit=3", "--json"]));
+    assert_eq!(
+        (&jobs[0]["state"], &jobs[0]["exit_code"]),
+        (&"exited".into(), &3.into())
+    );
+    assert_eq!(jobs[1]["name"], "second");
+    assert_eq!(shell.ok(&["ps", "--json"]), "");
+    let table = shell.ok(&["ps", "-a"]);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(
+        table.contains("program exit=3 --json") && table.contains("exited with 3"),
+        "{table}"
+    );
+
+    let output = shell.run(&["output", "1"]);
+    assert_eq!(output.stdout, b"ran exit=3 --json\n");
+    assert_eq!(output.stderr, [0xff, 0, b'\n', 0xfe]);
+    assert!(
+        shell
+            .ok(&["servers"])
+            .contains("00000000000000ab  not connected")
+    );
+    assert_eq!(
+        objects(&shell.ok(&["domains", "--json"]))[0]["domain"],
+        "cs.example.edu"
+    );
+}
+
+#[test]
+fn events_of_a_job_are_json_lines() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    shell.program();
+    let events = objects(&shell.ok(&["submit", "--json", "./program", "--", "a"]));
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|event| event["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds.first(), Some(&"accepted"));
+    assert_eq!(kinds.last(), Some(&"ended"));
+    let out = events.iter().filter(|event| event["stream"] == "stdout");
+    let out: String = out.map(|event| event["text"].as_str().unwrap()).collect();
+    assert_eq!(out, "ran a\n");
+    assert!(events.iter().any(|event| event["base64"].is_string()));
+    assert_eq!(events.last().unwrap()["state"], "exited");
+}
+
+#[test]
+fn files_travel_there_and_back() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    shell.program();
+    let here = shell.here();
+    fs::create_dir_all(here.join("data/deep")).unwrap();
+    fs::write(here.join("data/deep/one"), vec![b'x'; 300_000]).unwrap();
+    fs::write(here.join("two"), "two").unwrap();
+    shell.ok(&[
+        "submit",
+        "./program",
+        "--input",
+        "data",
+        "--input",
+        "two",
+        "--to",
+        "back",
+    ]);
+    assert_eq!(
+        fs::read(here.join("back/data/deep/one")).unwrap().len(),
+        300_000
+    );
+    assert_eq!(fs::read(here.join("back/two")).unwrap(), b"two");
+    shell.ok(&["output", "1", "--to", "again"]);
+    assert_eq!(fs::read(here.join("again/two")).unwrap(), b"two");
+    let (code, error) = shell.fails(&["submit", "./program", "--input", "three"]);
+    assert!(code == 1 && error.contains("three"), "{code}: {error}");
+}
+
+#[test]
+fn exit_codes_say_what_went_wrong() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    shell.program();
+    let (code, error) = shell.fails(&["submit", "./program", "--", "fail"]);
+    assert!(
+        code == 70 && error.contains("failed: it panicked"),
+        "{code}: {error}"
+    );
+    let (code, error) = shell.fails(&["submit", "./program", "--name", "refused"]);
+    assert!(
+        code == 77 && error.contains("no job of this name is let in"),
+        "{code}: {error}"
+    );
+    assert_eq!(
+        shell.ok(&["submit", "-d", "./program", "--", "hang"]),
+        "2\n"
+    );
+    let (code, error) = shell.fails(&["kill", "99", "2"]);
+    assert!(
+        code == 77 && error.contains("cannot kill job 99"),
+        "{code}: {error}"
+    );
+    assert_eq!(shell.fails(&["wait", "2"]).0, 137);
+    let (code, error) = shell.fails(&["submit", "./program", "--", "lose"]);
+    assert!(
+        code == 69 && error.contains("atlas-shell output 3 --follow"),
+        "{code}: {error}"
+    );
+    let (code, error) = shell.fails(&["submit", "./nothing"]);
+    assert!(
+        code == 2 && error.contains("nothing is not there"),
+        "{code}: {error}"
+    );
+    assert_eq!(shell.fails(&["submit"]).0, 2);
+    assert_eq!(shell.fails(&["token"]).0, 77);
+    assert_eq!(
+        shell.ok(&["token", "--uses", "7", "--role", "server"]),
+        "a token for a server\n"
+    );
+    drop(manager);
+}
+
+#[test]
+fn who_is_not_logged_in_is_told_what_to_do() {
+    let shell = Shell::new();
+    for command in [
+        &["ps"][..],
+        &["output", "1"],
+        &["wait", "1"],
+        &["kill", "1"],
+        &["servers"],
+    ] {
+        let (code, error) = shell.fails(command);
+        assert!(
+            code == 77 && error.contains("atlas-shell login TOKEN"),
+            "{code}: {error}"
+        );
+    }
+    let (code, error) = shell.fails(&["login", "hello"]);
+    assert!(
+        code == 1 && error.contains("this is no join token"),
+        "{code}: {error}"
+    );
+    let manager = FakeManager::start();
+    let (code, error) = shell.fails(&["login", &manager.token(Role::Server)]);
+    assert!(
+        code == 1 && error.contains("lets in a server"),
+        "{code}: {error}"
+    );
+    let token = manager.token(Role::Client);
+    shell.ok(&["login", &token]);
+    let (code, error) = shell.fails(&["login", &token]);
+    assert!(code == 77 && error.contains("used up"), "{code}: {error}");
+    // The first login is still there.
+    shell.ok(&["ps"]);
+    assert_eq!(shell.ok(&["logout"]), "logged out\n");
+    assert_eq!(shell.fails(&["ps"]).0, 77);
+    assert!(shell.ok(&["completions", "bash"]).contains("atlas-shell"));
+}
+
+#[test]
+fn a_login_is_renewed_when_it_is_time() {
+    let manager = FakeManager::start();
+    let shell = Shell::new();
+    let state = shell.folder.path().join("state/shell");
+    let folder = StateFolder::find(Some(state), |_| None).unwrap();
+    // Certificates begin somewhat before they are made, so that a short one is due at once.
+    folder
+        .save(&manager.login(Duration::from_secs(120)))
+        .unwrap();
+    let old = folder.load(std::time::SystemTime::now()).unwrap().identity;
+    shell.ok(&["ps"]);
+    assert_eq!(*manager.shared.renewals.lock().unwrap(), 1);
+    let new = folder.load(std::time::SystemTime::now()).unwrap().identity;
+    assert_eq!(new.peer(), old.peer());
+    assert!(new.ends_at() > old.ends_at() + LEAF_LIFETIME / 2);
+    shell.ok(&["ps"]);
+    assert_eq!(*manager.shared.renewals.lock().unwrap(), 1);
+}
+
+/// A job that goes on, once it has printed something.
+fn followed(shell: &Shell) -> (Child, BufReader<std::process::ChildStdout>) {
+    shell.program();
+    let mut command = shell.command(&["submit", "./program", "--", "hang"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ran hang\n");
+    (child, out)
+}
+
+fn interrupt(child: &Child) {
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+}
+
+#[test]
+fn ctrl_c_twice_kills_the_job() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    let (mut child, _out) = followed(&shell);
+    interrupt(&child);
+    let mut error = BufReader::new(child.stderr.take().unwrap());
+    let mut said = Vec::new();
+    while !said.ends_with(b"--follow`\n") {
+        assert_ne!(error.read_until(b'\n', &mut said).unwrap(), 0);
+    }
+    interrupt(&child);
+    error.read_to_end(&mut said).unwrap();
+    assert_eq!(
+        child.wait().unwrap().code(),
+        Some(137),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+    let jobs = objects(&shell.ok(&["ps", "-a", "--json"]));
+    assert_eq!(jobs[0]["state"], "killed");
+}
+
+#[test]
+fn ctrl_c_once_detaches() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    let (mut child, _out) = followed(&shell);
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let jobs = objects(&shell.ok(&["ps", "--json"]));
+    assert_eq!(jobs[0]["state"], "running");
+}
+
+#[test]
+fn a_job_whose_output_nobody_reads_is_left_to_itself() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    shell.program();
+    let mut command = shell.command(&["submit", "./program", "--", "hang"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let jobs = objects(&shell.ok(&["ps", "--json"]));
+    assert_eq!(jobs[0]["state"], "running");
+}
