@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Each direction has one control stream, with one frame per packet and bounded queues (`packets.rs`). All that is received
-//! is cancel-safe, since tasks of the connection's own do the reading. The connection closes when its last handle is dropped, when a frame is no packet, and when the
-//! peer's certificate ends, so that nobody stays for longer than their manager vouches for them.
+//! is cancel-safe, since tasks of the connection's own do the reading. The connection closes when its last handle is
+//! dropped, when a frame is no packet, and when the peer's certificate ends, so that nobody stays for longer than their
+//! manager vouches for them.
 
 use std::fmt;
 use std::sync::Arc;
