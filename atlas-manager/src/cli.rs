@@ -12,7 +12,7 @@ use atlas_proto::domain::Domain;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::state::{Parent, Settings, StateFolder};
-use crate::{ManagerNode, ManagerOptions, Store, ask_local};
+use crate::{CertificateFolders, ManagerNode, ManagerOptions, Store, ask_local};
 
 /// Coordinates one domain: its servers, those who submit jobs, the domains below.
 #[derive(Debug, Parser)]
@@ -226,6 +226,10 @@ async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Res
             Http::Nowhere => None,
         },
         local: true,
+        certificates: Some(CertificateFolders {
+            identity: state.identity_folder(),
+            authority: state.authority_folder(),
+        }),
         authority,
     };
     let manager = ManagerNode::start(options).await?;

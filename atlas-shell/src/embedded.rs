@@ -113,6 +113,7 @@ async fn start_manager(
         folder: folder.path().to_owned(),
         http: None,
         local: false,
+        certificates: None,
     };
     let manager = ManagerNode::start(options).await;
     manager.context("cannot start the embedded manager")
