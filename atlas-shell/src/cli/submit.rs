@@ -140,14 +140,14 @@ impl Submit {
                 return Ok(exit::DETACHED);
             }
         };
+        let mut fetched = Ok(());
         if let Some(files) = &ended.files {
             let to = self.to.as_deref().unwrap_or(Path::new("."));
-            let fetched = fetch_files(client, files, to, screen).await;
-            fetched.with_context(|| {
-                format!("the files of job {job} are not here; get them with `atlas-shell output {job} --to DIR`")
-            })?;
+            fetched = fetch_files(client, &ended, files, to, screen).await;
         }
+        // That is told whether or not its files came.
         tell_ended(&ended, screen).await?;
+        fetched?;
         Ok(exit::of_job(&ended.state).unwrap_or(exit::FAILED))
     }
 
