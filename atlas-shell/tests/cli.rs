@@ -188,6 +188,12 @@ fn who_is_not_logged_in_is_told_what_to_do() {
             "{code}: {error}"
         );
     }
+    shell.program();
+    let (code, error) = shell.fails(&["submit", "--detach", "./program"]);
+    assert!(
+        code == 2 && error.contains("embedded cluster"),
+        "{code}: {error}"
+    );
     let (code, error) = shell.fails(&["login", "hello"]);
     assert!(
         code == 1 && error.contains("this is no join token"),
