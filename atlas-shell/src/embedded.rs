@@ -1,5 +1,7 @@
 //! A manager and a server of this process's own, on loopback, for who has no cluster to log in to.
 
+use std::rc::Rc;
+
 use anyhow::bail;
 
 use crate::client::Client;
@@ -7,7 +9,7 @@ use crate::client::Client;
 /// A cluster of one machine, as long as this lives.
 #[derive(Debug)]
 pub struct Embedded {
-    client: Client,
+    client: Rc<Client>,
 }
 
 /// Starts one with so many workers; with those of the machine, if none.
@@ -27,8 +29,8 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
 impl Embedded {
     /// To its manager.
     #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
+    pub fn client(&self) -> Rc<Client> {
+        self.client.clone()
     }
 
     /// Ends manager and server, and what runs there.

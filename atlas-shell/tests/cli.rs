@@ -153,7 +153,8 @@ fn exit_codes_say_what_went_wrong() {
         "{code}: {error}"
     );
     assert_eq!(shell.fails(&["wait", "2"]).0, 137);
-    let (code, error) = shell.fails(&["submit", "./program", "--", "lose"]);
+    let lose = ["submit", "--reconnect", "0s", "./program", "--", "lose"];
+    let (code, error) = shell.fails(&lose);
     assert!(
         code == 69 && error.contains("atlas-shell output 3 --follow"),
         "{code}: {error}"
@@ -291,6 +292,24 @@ fn ctrl_c_once_detaches() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let jobs = objects(&shell.ok(&["ps", "--json"]));
     assert_eq!(jobs[0]["state"], "running");
+}
+
+#[test]
+fn a_job_is_followed_over_a_broken_connection() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    shell.program();
+    let output = shell.run(&["submit", "./program", "--", "lose"]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "ran lose\nand more\n"
+    );
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("connecting again") && error.contains("connected again"),
+        "{error}"
+    );
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

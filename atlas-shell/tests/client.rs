@@ -13,6 +13,7 @@ use atlas_proto::control::{JobId, JobState, NATIVE, OutputStream, Submission, To
 use atlas_shell::blobs::Blobs;
 use atlas_shell::client::{Client, ClientError, Output};
 use support::FakeManager;
+use tempfile::NamedTempFile;
 
 fn submission(artifact: [u8; 32], args: &[&str]) -> Submission {
     Submission {
@@ -24,18 +25,18 @@ fn submission(artifact: [u8; 32], args: &[&str]) -> Submission {
     }
 }
 
-/// Some blobs, with a program in them.
-async fn program(content: &[u8]) -> (Blobs, [u8; 32]) {
+/// Some blobs with a program, and its file, which must stay as it is.
+async fn program(content: &[u8]) -> (Blobs, [u8; 32], NamedTempFile) {
     let blobs = Blobs::new().unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), content).unwrap();
     let added = blobs.add_program(file.path()).await.unwrap();
     assert_eq!(added.hash, *blake3::hash(content).as_bytes());
-    (blobs, added.hash)
+    (blobs, added.hash, file)
 }
 
 async fn submit(client: &Client, args: &[&str]) -> JobId {
-    let (blobs, artifact) = program(b"a program").await;
+    let (blobs, artifact, _file) = program(b"a program").await;
     let submission = submission(artifact, args);
     client.submit(&submission, &blobs).await.unwrap().job
 }
@@ -57,7 +58,7 @@ async fn a_job_is_submitted_with_the_blobs_that_the_manager_lacks() {
     let content: Vec<u8> = (0..3_000_000_u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
-    let (blobs, artifact) = program(&content).await;
+    let (blobs, artifact, _file) = program(&content).await;
     let submission = submission(artifact, &["24"]);
     let accepted = client.submit(&submission, &blobs).await.unwrap();
     assert_eq!((accepted.job, accepted.workers), (JobId(1), 4));
@@ -170,6 +171,22 @@ async fn a_lost_connection_is_an_error_that_says_why() {
     );
     let error = client.jobs().await.unwrap_err();
     assert!(matches!(error, ClientError::Lost(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_program_that_was_changed_meanwhile_is_not_sent() {
+    let manager = FakeManager::start();
+    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+        .await
+        .unwrap();
+    let (blobs, artifact, file) = program(b"a program").await;
+    std::fs::write(file.path(), "another").unwrap();
+    let refused = client.submit(&submission(artifact, &[]), &blobs).await;
+    assert!(
+        matches!(refused, Err(ClientError::Refused(_))),
+        "{refused:?}"
+    );
+    assert!(!manager.shared.blobs.has(artifact));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use crate::login;
 use crate::print::{Format, json, print, words};
 use crate::program::{self, BuildOptions};
 use crate::screen::Screen;
+use crate::session::Session;
 
 #[derive(Debug, Args)]
 pub(super) struct Submit {
@@ -53,15 +54,18 @@ pub(super) struct Submit {
     /// The package of the program, if several have one of its name.
     #[arg(long, short)]
     package: Option<String>,
+    /// For how long to try to come back to a manager that was lost, as in `10s`.
+    #[arg(long, value_name = "TIME", default_value = "1min", value_parser = humantime::parse_duration)]
+    reconnect: Duration,
     /// Workers of the embedded cluster, which runs jobs while nobody is logged in.
     #[arg(long)]
     workers: Option<u32>,
 }
 
 /// Who runs the job.
-enum Cluster {
-    Domain(Client),
-    Embedded(Embedded),
+struct Cluster {
+    session: Session,
+    embedded: Option<Embedded>,
 }
 
 impl Submit {
@@ -101,7 +105,11 @@ impl Submit {
                     "--workers is for the embedded cluster, but you are logged in: leave it out, or `atlas-shell logout`",
                 ));
             }
-            return Ok(Cluster::Domain(login::connect(state).await?));
+            let client = login::connect(state).await?;
+            return Ok(Cluster {
+                session: Session::lasting(client, state.clone(), self.reconnect),
+                embedded: None,
+            });
         }
         if self.detach {
             return Err(Exit::error(
@@ -111,7 +119,11 @@ impl Submit {
             ));
         }
         screen.say("nobody is logged in: the job runs on an embedded cluster, this machine alone");
-        Ok(Cluster::Embedded(embedded::start(self.workers).await?))
+        let embedded = embedded::start(self.workers).await?;
+        Ok(Cluster {
+            session: Session::once(embedded.client()),
+            embedded: Some(embedded),
+        })
     }
 
     async fn submit_to(
@@ -120,8 +132,8 @@ impl Submit {
         executable: &Path,
         screen: &Screen,
     ) -> anyhow::Result<u8> {
-        let client = cluster.client();
-        let accepted = self.hand_over(client, executable, screen).await?;
+        let client = cluster.session.client();
+        let accepted = self.hand_over(&client, executable, screen).await?;
         if self.detach {
             tell_accepted(accepted, screen)?;
             return Ok(exit::DONE);
@@ -131,7 +143,7 @@ impl Submit {
             .await
             .context(CANNOT_PRINT)?;
         let job = accepted.job;
-        let ended = match follow(client, job, screen, cluster.interrupt()).await? {
+        let ended = match follow(&cluster.session, job, screen, cluster.interrupt()).await? {
             Followed::Ended(ended) => ended,
             Followed::Detached | Followed::Left => {
                 let event = json::Event::Detached { job: job.0 };
@@ -143,7 +155,8 @@ impl Submit {
         let mut fetched = Ok(());
         if let Some(files) = &ended.files {
             let to = self.to.as_deref().unwrap_or(Path::new("."));
-            fetched = fetch_files(client, &ended, files, to, screen).await;
+            let client = cluster.session.client();
+            fetched = fetch_files(&client, &ended, files, to, screen).await;
         }
         // That is told whether or not its files came.
         tell_ended(&ended, screen).await?;
@@ -196,24 +209,17 @@ impl Submit {
 }
 
 impl Cluster {
-    fn client(&self) -> &Client {
-        match self {
-            Self::Domain(client) => client,
-            Self::Embedded(embedded) => embedded.client(),
-        }
-    }
-
     fn interrupt(&self) -> Interrupt {
-        match self {
-            Self::Domain(_) => Interrupt::default(),
-            Self::Embedded(_) => Interrupt::without_detaching(),
+        match self.embedded {
+            None => Interrupt::default(),
+            Some(_) => Interrupt::without_detaching(),
         }
     }
 
     async fn close(self) {
-        match self {
-            Self::Domain(client) => client.close().await,
-            Self::Embedded(embedded) => embedded.shut_down().await,
+        match self.embedded {
+            None => self.session.client().close().await,
+            Some(embedded) => embedded.shut_down().await,
         }
     }
 }

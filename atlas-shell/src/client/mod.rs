@@ -40,7 +40,8 @@ use answers::Answers;
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
-    endpoint: Endpoint,
+    /// Sends and receives for the connection as long as it is there.
+    _endpoint: Endpoint,
 }
 
 impl Client {
@@ -214,14 +215,13 @@ impl Client {
     }
 
     /// Ends the connection, and lets the manager hear of it. It is not waited for: what comes would be thrown away.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.connection
             .close(CloseCode::Done, "the client has all that it wanted");
         // The tasks of the connection and the endpoint have each something to do until the datagram is sent.
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
-        drop(self.endpoint);
     }
 
     async fn ask(&self, request: &ClientRequest) -> Result<Answers, ClientError> {
@@ -253,7 +253,7 @@ async fn connect_at(
     let connected = endpoint.connect(address, expected).await;
     Ok(connected.map(|connection| Client {
         connection,
-        endpoint,
+        _endpoint: endpoint,
     }))
 }
 

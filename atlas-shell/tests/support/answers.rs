@@ -180,6 +180,7 @@ async fn output(
     if follow && status.args.iter().any(|arg| arg == "lose") {
         // So that what was printed has been heard.
         tokio::time::sleep(Duration::from_millis(300)).await;
+        shared.print(id, b"and more\n");
         connection.close(CloseCode::Done, "the manager is stopped");
     }
     while follow && !shared.status(id).unwrap().state.has_ended() {
@@ -231,6 +232,15 @@ impl Shared {
             self.changed.send_modify(|changes| *changes += 1);
         }
         ClientAnswer::Job(job.status.clone())
+    }
+
+    /// The last that a job prints.
+    fn print(&self, id: JobId, more: &[u8]) {
+        let mut jobs = self.jobs.lock().unwrap();
+        let job = jobs.iter_mut().find(|job| job.status.id == id).unwrap();
+        job.output[0].extend_from_slice(more);
+        job.status.state = JobState::Exited { code: 0 };
+        job.status.args.clear();
     }
 
     fn status(&self, id: JobId) -> Option<JobStatus> {

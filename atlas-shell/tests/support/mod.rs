@@ -5,7 +5,7 @@
 //! | `exit=N` | exits with N; with 0, if nothing is said |
 //! | `hang` | goes on until it is killed |
 //! | `fail` | fails |
-//! | `lose` | prints something; then the connection breaks |
+//! | `lose` | prints something, and more when the connection has broken |
 //!
 //! Each prints its arguments to standard output and bytes that are no text to standard error. Output is sent in frames of a
 //! few bytes, some of which come twice. What was
