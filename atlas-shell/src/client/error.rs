@@ -33,6 +33,9 @@ pub enum ClientError {
     /// It says no.
     #[error("the manager refuses: {0}")]
     Refused(Refusal),
+    /// It wanted a blob that could not be sent.
+    #[error("the manager did not get what it wanted: {0:#}")]
+    Unsent(anyhow::Error),
     /// The connection broke.
     #[error("the connection to the manager was lost")]
     Lost(#[source] StreamError),

@@ -27,7 +27,7 @@ use atlas_proto::control::{
     Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, JobId, JobStatus,
     ServerStatus, Submission, TokenRequest,
 };
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 pub use answers::{Output, Watch};
 pub use error::ClientError;
@@ -103,14 +103,15 @@ impl Client {
         let answer = answers.one();
         tokio::pin!(answer);
         let mut serving = JoinSet::new();
-        loop {
+        let mut unsent = None;
+        let mut note = |served: Result<anyhow::Result<()>, JoinError>| {
+            if let Ok(Err(error)) = served {
+                unsent = Some(error);
+            }
+        };
+        let answer = loop {
             tokio::select! {
-                answer = &mut answer => {
-                    let ClientAnswer::Accepted(accepted) = answer? else {
-                        return Err(ClientError::Unexpected);
-                    };
-                    return Ok(accepted);
-                }
+                answer = &mut answer => break answer,
                 opened = self.connection.accept_stream() => {
                     let (kind, stream) = opened.map_err(lost)?;
                     if let StreamKind::Blob { hash, .. } = kind {
@@ -118,8 +119,19 @@ impl Client {
                         serving.spawn(async move { blobs.answer(hash, stream).await });
                     }
                 }
-                Some(_) = serving.join_next() => {}
+                Some(served) = serving.join_next() => note(served),
             }
+        };
+        // The last one's end may not have been looked at.
+        while let Some(served) = serving.try_join_next() {
+            note(served);
+        }
+        match (answer, unsent) {
+            (Ok(ClientAnswer::Accepted(accepted)), _) => Ok(accepted),
+            (Ok(_), _) => Err(ClientError::Unexpected),
+            // What the manager missed is better known here.
+            (Err(ClientError::Refused(_)), Some(unsent)) => Err(ClientError::Unsent(unsent)),
+            (Err(error), _) => Err(error),
         }
     }
 
