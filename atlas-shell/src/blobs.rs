@@ -23,6 +23,7 @@ use tokio::io::AsyncWrite;
 pub struct Blobs {
     store: Store,
     sent: Arc<AtomicU64>,
+    added: Arc<AtomicU64>,
     /// Those that are named and not in the store yet.
     programs: Arc<Mutex<BTreeMap<[u8; 32], PathBuf>>>,
     _folder: Arc<TempDir>,
@@ -55,6 +56,7 @@ impl Blobs {
         Ok(Self {
             store: Store::open(folder.path())?,
             sent: Arc::default(),
+            added: Arc::default(),
             programs: Arc::default(),
             _folder: Arc::new(folder),
         })
@@ -78,6 +80,7 @@ impl Blobs {
         });
         let added = added.await?;
         self.programs().insert(added.hash, path.to_owned());
+        self.added.fetch_add(added.bytes, Ordering::Relaxed);
         Ok(added)
     }
 
@@ -88,7 +91,7 @@ impl Blobs {
     /// One of them cannot be read or sent, or there is no room for it.
     pub async fn add_inputs(&self, paths: &[PathBuf]) -> anyhow::Result<Added> {
         let (store, paths) = (self.store.clone(), paths.to_vec());
-        blocking(move || {
+        let added = blocking(move || {
             let gathered = FileTree::of_inputs(&paths, &store, AddAs::Plain)?;
             let tree = gathered.tree.to_bytes();
             Ok(Added {
@@ -96,7 +99,9 @@ impl Blobs {
                 bytes: gathered.tree.bytes() + tree.len() as u64,
             })
         })
-        .await
+        .await?;
+        self.added.fetch_add(added.bytes, Ordering::Relaxed);
+        Ok(added)
     }
 
     /// The tree in a blob that is here.
@@ -129,6 +134,12 @@ impl Blobs {
     pub fn has(&self, hash: [u8; 32]) -> bool {
         let name = BlobName(hash);
         self.store.has_packed(name) || self.store.has_plain(name)
+    }
+
+    /// How many bytes may have to be sent, before they are packed.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        self.added.load(Ordering::Relaxed)
     }
 
     /// How many bytes were sent, as they travel.

@@ -254,9 +254,8 @@ fn followed(shell: &Shell) -> (Child, BufReader<std::process::ChildStdout>) {
 }
 
 fn interrupt(child: &Child) {
-    let killed = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
+    let kill = format!("kill -INT {}", child.id());
+    let killed = Command::new("sh").args(["-c", &kill]).status();
     assert!(killed.unwrap().success());
 }
 

@@ -11,8 +11,8 @@ use clap::Args;
 
 use super::output::fetch_files;
 use super::{CANNOT_PRINT, Context, wait_for};
-use crate::blobs::Blobs;
-use crate::client::Client;
+use crate::blobs::{Added, Blobs};
+use crate::client::{Client, ClientError};
 use crate::embedded::{self, Embedded};
 use crate::exit::{self, Exit};
 use crate::follow::{Followed, follow};
@@ -90,8 +90,18 @@ impl Submit {
 
     async fn submit(&self, executable: &Path, context: &Context) -> anyhow::Result<u8> {
         let screen = Screen::new(context.format, self.quiet);
-        let cluster = self.cluster(context, &screen).await?;
-        let ended = self.submit_to(&cluster, executable, &screen).await;
+        let blobs = Blobs::new()?;
+        // Reading the program takes about as long as meeting the manager.
+        let ready = tokio::try_join!(
+            self.cluster(context, &screen),
+            blobs.add_program(executable)
+        );
+        let (cluster, artifact) = ready?;
+        let job = self.submission(executable, &blobs, artifact).await;
+        let ended = match job {
+            Ok(job) => self.submit_to(&cluster, &job, &blobs, &screen).await,
+            Err(error) => Err(error),
+        };
         cluster.close().await;
         ended
     }
@@ -129,11 +139,13 @@ impl Submit {
     async fn submit_to(
         &self,
         cluster: &Cluster,
-        executable: &Path,
+        submission: &Submission,
+        blobs: &Blobs,
         screen: &Screen,
     ) -> anyhow::Result<u8> {
         let client = cluster.session.client();
-        let accepted = self.hand_over(&client, executable, screen).await?;
+        let accepted = hand_over(&client, submission, blobs, screen).await;
+        let accepted = accepted.with_context(|| format!("cannot submit {}", submission.name))?;
         if self.detach {
             tell_accepted(accepted, screen)?;
             return Ok(exit::DONE);
@@ -164,48 +176,50 @@ impl Submit {
         Ok(exit::of_job(&ended.state).unwrap_or(exit::FAILED))
     }
 
-    /// Makes blobs of what is to travel, and submits.
-    async fn hand_over(
+    /// What is asked of the manager; the blobs have what is to travel with it.
+    async fn submission(
         &self,
-        client: &Client,
         executable: &Path,
-        screen: &Screen,
-    ) -> anyhow::Result<Accepted> {
-        let blobs = Blobs::new()?;
-        let artifact = blobs.add_program(executable).await?;
-        let mut bytes = artifact.bytes;
+        blobs: &Blobs,
+        artifact: Added,
+    ) -> anyhow::Result<Submission> {
         let mut inputs = None;
         if !self.inputs.is_empty() {
-            let tree = blobs.add_inputs(&self.inputs).await?;
-            bytes += tree.bytes;
-            inputs = Some(tree.hash);
+            inputs = Some(blobs.add_inputs(&self.inputs).await?.hash);
         }
-        let submission = Submission {
-            name: self
-                .name
-                .clone()
-                .unwrap_or_else(|| program::name_of(executable)),
+        let name = self.name.clone();
+        Ok(Submission {
+            name: name.unwrap_or_else(|| program::name_of(executable)),
             engine: NATIVE.into(),
             artifact: artifact.hash,
             command_line: self.args.iter().map(|arg| arg.clone().into_vec()).collect(),
             inputs,
-        };
-        let submit = client.submit(&submission, &blobs);
-        tokio::pin!(submit);
-        let mut looks = tokio::time::interval(LOOK);
-        let accepted = loop {
-            tokio::select! {
-                accepted = &mut submit => break accepted,
-                _ = looks.tick() => {
-                    if blobs.sent() > 0 {
-                        screen.upload(blobs.sent(), bytes);
-                    }
+        })
+    }
+}
+
+/// Submits, and shows how much was sent.
+async fn hand_over(
+    client: &Client,
+    submission: &Submission,
+    blobs: &Blobs,
+    screen: &Screen,
+) -> Result<Accepted, ClientError> {
+    let submit = client.submit(submission, blobs);
+    tokio::pin!(submit);
+    let mut looks = tokio::time::interval(LOOK);
+    let accepted = loop {
+        tokio::select! {
+            accepted = &mut submit => break accepted,
+            _ = looks.tick() => {
+                if blobs.sent() > 0 {
+                    screen.upload(blobs.sent(), blobs.added());
                 }
             }
-        };
-        screen.hide();
-        accepted.with_context(|| format!("cannot submit {}", executable.display()))
-    }
+        }
+    };
+    screen.hide();
+    accepted
 }
 
 impl Cluster {
