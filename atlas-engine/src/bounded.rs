@@ -1,4 +1,4 @@
-//! Fields that have a limit, as serde's `with` wants them: one module for each limit.
+//! Fields that have a limit, as serde's `with` wants them: `#[serde(with = "List::<MEMBERS_MAX>")]`.
 //!
 //! A limit holds in both directions. Reading looks at the length that is promised before anything is taken
 //! from the input, and reserves no more elements than there are bytes left: every element has at least one.
@@ -10,56 +10,57 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
 
-use crate::limits;
+/// A list of at most so many elements.
+#[derive(Debug)]
+pub enum List<const MAX: usize> {}
 
-/// A module for a list of at most so many elements.
-macro_rules! list {
-    ($module:ident, $max:expr) => {
-        pub(crate) mod $module {
-            use super::*;
-
-            pub(crate) fn serialize<T: Serialize, S: Serializer>(
-                list: &[T],
-                serializer: S,
-            ) -> Result<S::Ok, S::Error> {
-                check(list.len(), $max).map_err(S::Error::custom)?;
-                list.serialize(serializer)
-            }
-
-            pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<Vec<T>, D::Error> {
-                deserializer.deserialize_seq(ListVisitor {
-                    max: $max,
-                    element: PhantomData,
-                })
-            }
-        }
-    };
-}
-
-list!(lent, limits::LENT_CLOSURES_MAX);
-list!(runs, limits::READY_RUNS_MAX);
-list!(samples, limits::SAMPLES_MAX);
-
-/// Arguments, a result or a panic.
-pub(crate) mod closure_bytes {
-    use super::*;
-
-    pub(crate) fn serialize<S: Serializer>(
-        bytes: &Bytes,
+impl<const MAX: usize> List<MAX> {
+    /// Writes a list.
+    ///
+    /// # Errors
+    /// It is over the limit, or an element cannot be written.
+    pub fn serialize<T: Serialize, S: Serializer>(
+        list: &[T],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        check(bytes.len(), limits::CLOSURE_BYTES_MAX).map_err(S::Error::custom)?;
+        check(list.len(), MAX).map_err(S::Error::custom)?;
+        list.serialize(serializer)
+    }
+
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// It is over the limit, or there is none.
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_seq(ListVisitor {
+            max: MAX,
+            element: PhantomData,
+        })
+    }
+}
+
+/// A byte string of at most so many bytes.
+#[derive(Debug)]
+pub enum ByteString<const MAX: usize> {}
+
+impl<const MAX: usize> ByteString<MAX> {
+    /// Writes a byte string.
+    ///
+    /// # Errors
+    /// It is over the limit.
+    pub fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        check(bytes.len(), MAX).map_err(S::Error::custom)?;
         serializer.serialize_bytes(bytes)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Bytes, D::Error> {
-        deserializer.deserialize_bytes(BytesVisitor {
-            max: limits::CLOSURE_BYTES_MAX,
-        })
+    /// Reads a byte string.
+    ///
+    /// # Errors
+    /// It is over the limit, or there is none.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        deserializer.deserialize_bytes(BytesVisitor { max: MAX })
     }
 }
 
@@ -105,7 +106,11 @@ impl Visitor<'_> for BytesVisitor {
     }
 }
 
-fn check(len: usize, max: usize) -> Result<(), OverLimit> {
+/// Whether a length is within a limit.
+///
+/// # Errors
+/// It is not.
+pub fn check(len: usize, max: usize) -> Result<(), OverLimit> {
     if len > max {
         Err(OverLimit { len, max })
     } else {
@@ -113,9 +118,12 @@ fn check(len: usize, max: usize) -> Result<(), OverLimit> {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+/// A length is over its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{len} is over the limit of {max}")]
-struct OverLimit {
-    len: usize,
-    max: usize,
+pub struct OverLimit {
+    /// What it is.
+    pub len: usize,
+    /// What it may be.
+    pub max: usize,
 }

@@ -14,8 +14,9 @@
 //!   Stop, or the end of the socket ────────────▶ (ends)
 //! ```
 //!
-//! The messages are the commands and events that the server's machine knows, without the job: field by field they say
-//! the same, so that a server converts one to one. Every message but `Hello` and [`ToEngine::Lend`] is without an answer.
+//! The messages are the commands and events that the server's machine knows, without the job. Closures, results and names
+//! pass through that machine as they are here, and closures and results go on to other machines so: their bytes are
+//! part of that protocol, too. Every message but `Hello` and [`ToEngine::Lend`] is without an answer.
 //!
 //! **The root.** The job's root closure is of the reserved task [`ROOT_TASK`]. Its arguments are the program's command
 //! line ([`CommandLine`]), its result is the exit code, one byte. The engine runs the body of `main` for it.
@@ -24,17 +25,19 @@
 //! error, which belong to whoever started it.
 #![forbid(unsafe_code)]
 
-mod bounded;
+pub mod bounded;
 pub mod failure;
 pub mod frame;
+pub mod ids;
 pub mod limits;
 pub mod message;
 
 pub use failure::Failure;
 pub use frame::{DecodeError, EncodeError, ReadError, WIRE_VERSION, WriteError};
+pub use ids::{Lease, ROOT_TASK, RequestId, TaskId, Ticket};
 pub use message::{
-    Closure, ClosureKind, CommandLine, Finished, FromEngine, Lease, Lent, Load, Measured, Outcome,
-    Program, ROOT_TASK, ReadyRun, RequestId, TaskId, Ticket, ToEngine,
+    Closure, ClosureKind, CommandLine, Finished, FromEngine, Lent, Load, Measured, Outcome,
+    Program, ReadyRun, ToEngine,
 };
 
 /// The environment variable that makes a program an engine: the absolute path of the server's socket.

@@ -4,7 +4,7 @@
 
 /// The body of a frame: a grant's closures, or the largest closure, with room for the numbers.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
-/// Arguments of one closure, its result or its panic: what one may have between machines.
+/// Arguments of one closure, its result or its panic, wherever they go: as the codec of programs allows by default.
 pub const CLOSURE_BYTES_MAX: usize = 1 << 20;
 /// Closures in one answer to a request, as in one grant between machines.
 pub const LENT_CLOSURES_MAX: usize = 4096;

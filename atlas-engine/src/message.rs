@@ -5,39 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded;
-
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub struct $name(pub u64);
-    };
-}
-
-id! {
-    /// A task of the program: the stable hash of its path.
-    TaskId
-}
-
-id! {
-    /// The server's name for a closure that it gave to the engine.
-    Ticket
-}
-
-id! {
-    /// The engine's name for a closure that it gave to the server. An engine gives none twice.
-    Lease
-}
-
-id! {
-    /// The server's name for a question.
-    RequestId
-}
-
-/// The task of a job's root closure: the stable hash of the path `main`, which no task of a program has, since
-/// paths begin with the name of a crate.
-pub const ROOT_TASK: TaskId = TaskId(0x49de_89cb_7af5_5ee5);
+use crate::bounded::{ByteString, List};
+use crate::ids::{Lease, RequestId, TaskId, Ticket};
+use crate::limits::{CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, SAMPLES_MAX};
 
 /// What a server wants of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +72,7 @@ pub enum FromEngine {
         /// The question.
         request: RequestId,
         /// What may leave, oldest first; none if there was none.
-        #[serde(with = "bounded::lent")]
+        #[serde(with = "List::<LENT_CLOSURES_MAX>")]
         closures: Vec<Lent>,
     },
     /// A closure that was accepted is done.
@@ -120,7 +90,7 @@ pub enum FromEngine {
     /// What was measured since the last time.
     Measured {
         /// One entry for each kind that anything was done for.
-        #[serde(with = "bounded::samples")]
+        #[serde(with = "List::<SAMPLES_MAX>")]
         samples: Vec<Measured>,
     },
 }
@@ -149,7 +119,7 @@ pub struct Closure {
     /// Which task, how deep.
     pub kind: ClosureKind,
     /// The encoded arguments.
-    #[serde(with = "bounded::closure_bytes")]
+    #[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")]
     pub args: Bytes,
     /// The work that its lender expects in it and all that descends from it; zero if unknown, as it is to an engine.
     pub expected: Duration,
@@ -168,9 +138,19 @@ pub struct Lent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The encoded result.
-    Value(#[serde(with = "bounded::closure_bytes")] Bytes),
+    Value(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
     /// Why there is none: a [`Failure`](crate::Failure), encoded.
-    Panic(#[serde(with = "bounded::closure_bytes")] Bytes),
+    Panic(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
+}
+
+impl Outcome {
+    /// The encoded result or panic.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Value(bytes) | Self::Panic(bytes) => bytes,
+        }
+    }
 }
 
 /// A finished closure: what came out, and how much work went in, descendants included, wherever they ran.
@@ -187,12 +167,14 @@ pub struct Finished {
 pub struct Load {
     /// Workers with nothing to run, of those that it may use.
     pub idle: u32,
-    /// Closures that were stopped in the middle because workers were taken away; they go on when there are workers again.
+    /// Closures that were stopped in the middle because workers were taken away. They cannot be lent, and go on when
+    /// there are workers again.
     pub stopped: u32,
     /// Closures that could be lent.
     pub ready: u32,
-    /// The oldest of them, in runs of one kind, oldest first; the rest is younger than these.
-    #[serde(with = "bounded::runs")]
+    /// The oldest of them, in runs of one kind, oldest first. At most [`READY_RUNS_MAX`]; the rest is younger than
+    /// these.
+    #[serde(with = "List::<READY_RUNS_MAX>")]
     pub oldest: Vec<ReadyRun>,
 }
 

@@ -5,7 +5,9 @@
 //!   them over any stream.
 //! - [`FileTree`]: files and folders by their paths, with the blobs that they are.
 //!
-//! Nothing here decides who gets which blob, and nothing knows whom the streams lead to. What comes from them is not
+//! - [`exchange`]: blobs between two nodes that are connected.
+//!
+//! Nothing here decides who gets which blob. What comes from them is not
 //! believed: it is a blob when it has a blob's hash. Decompressing and hashing happen on threads that may block.
 //!
 //! ```
@@ -25,11 +27,13 @@
 mod add;
 mod blocking;
 mod content;
+pub mod exchange;
 mod file_error;
 mod name;
 mod pack;
 mod receive;
 mod send;
+pub mod state;
 mod store;
 pub mod tree;
 mod trim;

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Each direction has one control stream, with one frame per packet and bounded queues (`packets.rs`). All that is received
-//! is cancel-safe, since tasks of the connection's own do the reading. The connection closes when its last handle is dropped, when a frame is no packet, and when the
-//! peer's certificate ends, so that nobody stays for longer than their manager vouches for them.
+//! is cancel-safe, since tasks of the connection's own do the reading. The connection closes when its last handle is
+//! dropped, when a frame is no packet, and when the peer's certificate ends, so that nobody stays for longer than their
+//! manager vouches for them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +18,12 @@ use atlas_proto::codec::EncodeError;
 use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
 use quinn::{RecvStream, SendStream, VarInt};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::clock::wait_until;
 use crate::close::{CloseCode, Closing, ConnectionLost};
 use crate::frame::FrameError;
 use crate::identity::{Leaf, Peer, Relation};
@@ -112,6 +115,13 @@ impl Connection {
     #[must_use]
     pub fn ends_at(&self) -> SystemTime {
         self.0.leaf.ends
+    }
+
+    /// What the peer has shown: its own first, and that one verified; the others may be any.
+    pub(crate) fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        let shown = self.0.closing.quinn.peer_identity();
+        let shown = shown.and_then(|shown| shown.downcast().ok());
+        shown.map(|shown| *shown).unwrap_or_default()
     }
 
     /// Sends a packet, as soon as the queue has room for it. A packet that was sent may still be lost with the connection.
@@ -268,10 +278,7 @@ async fn accept_streams(opened: mpsc::Sender<(StreamKind, Stream)>, quinn: quinn
 }
 
 async fn end_with_certificate(ends: SystemTime, closing: Closing) {
-    // Looked at again now and then, since clocks are set and machines sleep.
-    while let Ok(left) = ends.duration_since(SystemTime::now()) {
-        tokio::time::sleep(left.min(CLOCK_LOOK).max(Duration::from_millis(1))).await;
-    }
+    wait_until(ends).await;
     let reason = "your certificate has ended: connect again with a new one";
     closing.close(CloseCode::CertificateEnded, reason);
 }
@@ -285,5 +292,3 @@ const RECEIVED_BYTES_MAX: VarInt = VarInt::from_u32(64 << 20);
 const STREAMS_WAITING_MAX: usize = 16;
 /// For a peer that reads, handing over the last packets takes a round trip or two.
 const SHUT_DOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A certificate may outlive its end by this if the clock is set.
-const CLOCK_LOOK: Duration = Duration::from_secs(60);

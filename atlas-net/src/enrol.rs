@@ -1,53 +1,88 @@
-//! How a node gets its certificates.
+//! How a node gets its certificates, and how the authority of a sub-domain gets its own.
 //!
 //! ```text
 //! first:   node                                   manager
 //!            | -- atlas-enrol/1, no certificate -->  |   the node believes whom the token's fingerprint vouches for
-//!            | -- secret, request ---------------->  |   Tokens::redeem, DomainAuthority::issue
-//!            | <-- chain, anchors, or a refusal ---  |
-//! later:     | -- atlas/1: request -------------->   |   the node has proved who it is: same key, same role
-//!            | <-- chain, anchors, or a refusal ---  |
+//!            | -- secret, what for, request ----->  |   Tokens::redeem, then DomainAuthority::issue or ::sign_sub_domain
+//!            | <-- certificates, or a refusal ----  |
+//! later:     | -- atlas/1: request -------------->  |   the node has proved who it is: same key, same role
+//!            | <-- certificates, or a refusal ----  |
 //! ```
 //!
-//! The private key stays where it was made. A refused node learns why and nothing else.
+//! - [`join`], [`renew`], [`keep_renewed`]: a server's or client's certificate.
+//! - [`join_sub_domain`], [`put_below`], [`renew_authority`], [`keep_authority_renewed`]: that of a sub-domain's authority.
+//!   Its manager then issues its own identity ([`DomainAuthority::issue_own`], [`keep_own_renewed`]).
+//! - [`Enrolment`], [`answer_renewal`]: the manager's side of both.
+//!
+//! A token for managers lets in authorities of sub-domains, any other one nodes of the domain itself; the token's domain is
+//! that of the manager who made it. Private keys stay where they were made. Who is refused learns why and nothing else.
+
+mod answer;
+mod renewal;
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use atlas_proto::domain::Domain;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+pub use self::answer::{Admitted, Enrolment, answer_renewal};
+pub use self::renewal::{
+    keep_authority_renewed, keep_own_renewed, keep_renewed, renew, renew_authority,
+};
 use crate::alpn::{self, Protocol};
 use crate::close::{CloseCode, Closing};
-use crate::connection::Connection;
 use crate::endpoint::{BindError, ConnectError, Dialler, dialling_only};
 use crate::identity::{
     AuthorityError, DomainAuthority, Identity, IdentityError, Issued, LEAF_LIFETIME, NodeKey, Peer,
-    RedeemError, Role, Secret, Token, Tokens,
+    RedeemError, Role, SUB_DOMAIN_LIFETIME, Secret, Token,
 };
-use crate::stream::{Stream, StreamError, StreamKind};
+use crate::stream::{Stream, StreamError};
 use crate::verify::{Accepts, manager_of_token};
 
-/// A node without a certificate that asks for one. It has proved nothing yet.
-#[derive(Debug)]
-pub struct Enrolment {
-    quinn: quinn::Connection,
-    stream: Stream,
-    request: EnrolRequest,
+/// How long what a manager issues is valid; never longer than its own authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Certificates of nodes.
+    pub node: Duration,
+    /// Certificates of sub-domains' authorities.
+    pub sub_domain: Duration,
 }
 
-/// What a node sends to enrol.
+/// What is sent to enrol.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EnrolRequest {
     secret: Secret,
+    wanted: Wanted,
     /// PKCS #10, as DER.
     request: Vec<u8>,
 }
 
+/// As what the key that asks is to be known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Wanted {
+    /// A node, with the token's role.
+    Node,
+    /// The authority of a domain below.
+    SubDomain(Domain),
+}
+
+/// What a node sends on a stream of kind [`StreamKind::Renew`](crate::StreamKind::Renew), both as PKCS #10.
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(crate) enum RenewRequest {
+    /// For its own certificate.
+    Node(Vec<u8>),
+    /// For that of the authority whose manager it is.
+    Authority(Vec<u8>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// For a node.
     Granted(Issued),
+    /// For an authority: its certificate and those above, as DER.
+    Signed(Vec<Vec<u8>>),
     Refused(EnrolRefusal),
 }
 
@@ -66,6 +101,60 @@ pub enum EnrolRefusal {
     /// The manager may not, or cannot.
     #[error("the manager issues no certificates now: see its log")]
     Unavailable,
+    /// The token lets in nodes, and a sub-domain is to be enrolled.
+    #[error(
+        "this join token is for a {role} and enrols no sub-domain: make one for a manager, at the manager of the domain above"
+    )]
+    NotForManagers {
+        /// The token's.
+        role: Role,
+    },
+    /// The token lets in sub-domains, and a node is to be enrolled.
+    #[error(
+        "this join token is for managers of sub-domains of {domain}: say which sub-domain this node is to manage, or make a \
+         token for a server or client"
+    )]
+    ForManagers {
+        /// The manager's.
+        domain: Domain,
+    },
+    /// The sub-domain is none of the manager's.
+    #[error(
+        "{sub} is not below {domain}, whose manager was asked: name a domain such as `lab.{domain}`, or use a token of another domain"
+    )]
+    NotBelow {
+        /// What was asked for.
+        sub: Domain,
+        /// The manager's.
+        domain: Domain,
+    },
+    /// More authorities would stand above each other than verifiers follow.
+    #[error(
+        "no further domain can stand below {domain}, since too many stand above each other: enrol {sub} at one further up"
+    )]
+    TooDeep {
+        /// What was asked for.
+        sub: Domain,
+        /// The manager's.
+        domain: Domain,
+    },
+    /// The names of the sub-domain's nodes would be too long.
+    #[error("the domain {sub} is too long for the names of its nodes: choose a shorter one")]
+    TooLong {
+        /// What was asked for.
+        sub: Domain,
+    },
+    /// An authority cannot be renewed by one that has not signed it.
+    #[error(
+        "the authority of {sub} was not signed by that of {domain}: ask the manager that enrolled it, or enrol it here with a \
+         join token for managers"
+    )]
+    NotSigned {
+        /// Whose is to be renewed.
+        sub: Domain,
+        /// The manager's.
+        domain: Domain,
+    },
 }
 
 /// Why a node has no certificate now.
@@ -108,11 +197,23 @@ pub enum EnrolError {
         /// What was asked for.
         role: Role,
         /// Where.
-        domain: atlas_proto::domain::Domain,
+        domain: Domain,
     },
+    /// The authority of the sub-domain cannot be made, or what the manager signed is not for it.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The node's key.
     #[error("the certificate request could not be made")]
     Key(#[source] rcgen::Error),
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            node: LEAF_LIFETIME,
+            sub_domain: SUB_DOMAIN_LIFETIME,
+        }
+    }
 }
 
 /// Gets a node its first certificate: from the first of the token's addresses at which the domain's manager answers.
@@ -121,22 +222,52 @@ pub enum EnrolError {
 ///
 /// No manager of the domain answers, or it refuses the token.
 pub async fn join(token: &Token, key: NodeKey) -> Result<Identity, EnrolError> {
+    let request = key.request().map_err(EnrolError::Key)?;
+    let answer = ask(token, Wanted::Node, request).await?;
+    identity_of(answer, key, token.role, &token.domain)
+}
+
+/// Makes the authority of a domain below the token's and has it signed there, with a token for managers. Save it, and have it
+/// issue the manager's own identity: [`DomainAuthority::issue_own`].
+///
+/// # Errors
+///
+/// As [`put_below`]; or no key can be made.
+pub async fn join_sub_domain(token: &Token, domain: Domain) -> Result<DomainAuthority, EnrolError> {
+    let mut authority = DomainAuthority::init(domain, SystemTime::now())?;
+    put_below(token, &mut authority).await?;
+    Ok(authority)
+}
+
+/// Puts an authority that is there already below that of the token's domain: one that was the topmost so far, or whose
+/// certificate has ended. Its key stays.
+///
+/// # Errors
+///
+/// No manager of the token's domain answers, or it refuses the token or the sub-domain; the authority stays as it was.
+pub async fn put_below(token: &Token, authority: &mut DomainAuthority) -> Result<(), EnrolError> {
+    let wanted = Wanted::SubDomain(authority.domain().clone());
+    let answer = ask(token, wanted, authority.request()?).await?;
+    let chain = chain_of(answer)?;
+    Ok(authority.adopt_signed_by(Some(token.authority), chain, SystemTime::now())?)
+}
+
+/// The answer of the first that gives one.
+async fn ask(token: &Token, wanted: Wanted, request: Vec<u8>) -> Result<Answer, EnrolError> {
     let mut failed = None;
     for address in &token.addresses {
         let resolved = tokio::net::lookup_host(address).await;
         let resolved: Vec<_> = resolved.map(Iterator::collect).unwrap_or_default();
         for at in &resolved {
-            match join_at(*at, token, key.clone()).await {
+            let request = EnrolRequest {
+                secret: token.secret.clone(),
+                wanted: wanted.clone(),
+                request: request.clone(),
+            };
+            match ask_at(*at, token, &request).await {
+                Ok(answer) => return Ok(answer),
                 // Elsewhere something else may answer, or the answer may come.
-                Err(
-                    error @ (EnrolError::Connect(_)
-                    | EnrolError::Bind(_)
-                    | EnrolError::Stream(_)
-                    | EnrolError::TooSlow),
-                ) => {
-                    failed = Some(error);
-                }
-                answered => return answered,
+                Err(error) => failed = Some(error),
             }
         }
         if resolved.is_empty() {
@@ -149,95 +280,12 @@ pub async fn join(token: &Token, key: NodeKey) -> Result<Identity, EnrolError> {
     }))
 }
 
-/// Gets a node its next certificate, for the same key and role, from its manager.
-///
-/// # Errors
-///
-/// The peer is gone, does not answer, or refuses.
-pub async fn renew(connection: &Connection, identity: &Identity) -> Result<Identity, EnrolError> {
-    let request = identity.key().request().map_err(EnrolError::Key)?;
-    let ask = async {
-        let mut stream = connection.open_stream(StreamKind::Renew).await?;
-        stream.send_message(&request).await?;
-        stream.recv_message(ENROL_BYTES_MAX).await
-    };
-    let answer: Result<Answer, StreamError> = timeout(ANSWER_TIMEOUT, ask)
-        .await
-        .map_err(|_| EnrolError::TooSlow)?;
-    let own = identity.peer();
-    identity_of(answer?, identity.key().clone(), own.role, &own.domain)
-}
-
-/// The manager's side of [`renew`]: what to do with a stream of kind [`StreamKind::Renew`].
-///
-/// # Errors
-///
-/// The peer is gone, or is refused; then it has been told.
-pub async fn answer_renewal(
-    mut stream: Stream,
-    peer: &Peer,
-    authority: &DomainAuthority,
-    now: SystemTime,
-) -> Result<(), EnrolError> {
-    let received = timeout(ANSWER_TIMEOUT, stream.recv_message(ENROL_BYTES_MAX)).await;
-    let request: Vec<u8> = received.map_err(|_| EnrolError::TooSlow)??;
-    let issued = renewed(&request, peer, authority, now);
-    let answer = issued.map_or_else(
-        |refusal| (Answer::Refused(refusal.clone()), Err(refusal)),
-        |issued| (Answer::Granted(issued), Ok(())),
-    );
-    stream.send_message(&answer.0).await?;
-    Ok(answer.1?)
-}
-
-impl Enrolment {
-    pub(crate) fn new(quinn: quinn::Connection, stream: Stream, request: EnrolRequest) -> Self {
-        Self {
-            quinn,
-            stream,
-            request,
-        }
-    }
-
-    /// From where it comes.
-    #[must_use]
-    pub fn remote_address(&self) -> SocketAddr {
-        self.quinn.remote_address()
-    }
-
-    /// Redeems the secret and answers: with a certificate for the token's role, or with why not. A token is used
-    /// only if a certificate comes of it; save the tokens afterwards. Waits until the node has read the answer, which a
-    /// slow one takes long to do: let it run apart from others.
-    ///
-    /// # Errors
-    ///
-    /// The node is refused; it has been told. Or it went away.
-    pub async fn answer(
-        mut self,
-        authority: &DomainAuthority,
-        tokens: &Mutex<Tokens>,
-        now: SystemTime,
-    ) -> Result<Role, EnrolError> {
-        let admitted = {
-            let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            admit(&self.request, authority, &mut tokens, now)
-        };
-        let (answer, result) = match admitted {
-            Ok((role, issued)) => (Answer::Granted(issued), Ok(role)),
-            Err(refusal) => (Answer::Refused(refusal.clone()), Err(refusal)),
-        };
-        self.stream.send_message(&answer).await?;
-        // The node closes when it has read the answer.
-        let _ = timeout(ANSWER_TIMEOUT, self.quinn.closed()).await;
-        Closing::new(self.quinn).close(CloseCode::Done, "the answer was given");
-        Ok(result?)
-    }
-}
-
-async fn join_at(address: SocketAddr, token: &Token, key: NodeKey) -> Result<Identity, EnrolError> {
-    let request = key.request().map_err(EnrolError::Key)?;
+async fn ask_at(
+    address: SocketAddr,
+    token: &Token,
+    request: &EnrolRequest,
+) -> Result<Answer, EnrolError> {
     let endpoint = dialling_only(address)?;
-    let secret = token.secret.clone();
     let ask = async {
         let dialler = Dialler {
             quinn: &endpoint,
@@ -252,9 +300,7 @@ async fn join_at(address: SocketAddr, token: &Token, key: NodeKey) -> Result<Ide
             .map_err(|error| StreamError::Lost(error.into()));
         let (send, recv) = opened?;
         let mut stream = Stream { send, recv };
-        stream
-            .send_message(&EnrolRequest { secret, request })
-            .await?;
+        stream.send_message(request).await?;
         let answer: Answer = stream.recv_message(ENROL_BYTES_MAX).await?;
         Closing::new(quinn).close(CloseCode::Done, "the answer was read");
         Ok::<_, EnrolError>(answer)
@@ -264,17 +310,18 @@ async fn join_at(address: SocketAddr, token: &Token, key: NodeKey) -> Result<Ide
         .map_err(|_| EnrolError::TooSlow)??;
     // So that the manager hears that its answer has come.
     let _ = timeout(GOODBYE_TIMEOUT, endpoint.wait_idle()).await;
-    identity_of(answer, key, token.role, &token.domain)
+    Ok(answer)
 }
 
 fn identity_of(
     answer: Answer,
     key: NodeKey,
     role: Role,
-    domain: &atlas_proto::domain::Domain,
+    domain: &Domain,
 ) -> Result<Identity, EnrolError> {
     let issued = match answer {
         Answer::Granted(issued) => issued,
+        Answer::Signed(_) => return Err(StreamError::Garbage.into()),
         Answer::Refused(refusal) => return Err(refusal.into()),
     };
     let identity = Identity::new(key, issued, SystemTime::now())?;
@@ -289,47 +336,12 @@ fn identity_of(
     Ok(identity)
 }
 
-fn admit(
-    request: &EnrolRequest,
-    authority: &DomainAuthority,
-    tokens: &mut Tokens,
-    now: SystemTime,
-) -> Result<(Role, Issued), EnrolRefusal> {
-    let mut after = tokens.clone();
-    let role = after.redeem(now, &request.secret)?;
-    let issued = authority.issue(&request.request, role, now, LEAF_LIFETIME);
-    let issued = issued.map_err(|error| refusal(&error))?;
-    *tokens = after;
-    Ok((role, issued))
-}
-
-fn renewed(
-    request: &[u8],
-    peer: &Peer,
-    authority: &DomainAuthority,
-    now: SystemTime,
-) -> Result<Issued, EnrolRefusal> {
-    if peer.domain != *authority.domain() {
-        return Err(EnrolRefusal::Request);
+fn chain_of(answer: Answer) -> Result<Vec<Vec<u8>>, EnrolError> {
+    match answer {
+        Answer::Signed(chain) => Ok(chain),
+        Answer::Granted(_) => Err(StreamError::Garbage.into()),
+        Answer::Refused(refusal) => Err(refusal.into()),
     }
-    let issued = authority.issue(request, peer.role, now, LEAF_LIFETIME);
-    let issued = issued.map_err(|error| refusal(&error))?;
-    let leaf = issued
-        .chain
-        .first()
-        .cloned()
-        .map(rustls::pki_types::CertificateDer::from);
-    let named = leaf.and_then(|leaf| crate::identity::Leaf::read(&leaf).ok());
-    let same = named.is_some_and(|leaf| leaf.peer == *peer);
-    same.then_some(issued).ok_or(EnrolRefusal::Request)
-}
-
-fn refusal(error: &AuthorityError) -> EnrolRefusal {
-    if matches!(error, AuthorityError::Request) {
-        return EnrolRefusal::Request;
-    }
-    tracing::error!(%error, "no certificate was issued");
-    EnrolRefusal::Unavailable
 }
 
 /// A request, or a chain of seven authorities and two anchors, each of some hundred bytes.

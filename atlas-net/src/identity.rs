@@ -24,7 +24,7 @@ mod trust;
 
 pub use crate::crypto::NoRandomness;
 pub use crate::verify::VerifyError;
-pub use authority::{AuthorityError, DomainAuthority, Issued, LEAF_LIFETIME};
+pub use authority::{AuthorityError, DomainAuthority, Issued, LEAF_LIFETIME, SUB_DOMAIN_LIFETIME};
 pub(crate) use certificate::Leaf;
 pub use certificate::{CertificateError, Fingerprint};
 pub use node::{Identity, IdentityError, NodeKey};

@@ -3,7 +3,7 @@
 //! - [`identity`]: who a node is: the [`DomainAuthority`](identity::DomainAuthority) of a domain issues certificates, an
 //!   [`Identity`](identity::Identity) is a node's key with its own, and a [`Token`](identity::Token) lets a new
 //!   node in.
-//! - [`enrol`]: how a node gets its first certificate, and each one after.
+//! - [`enrol`]: how a node or a sub-domain gets its first certificate, and each one after.
 //! - [`Endpoint`] and [`Connection`]: packets and streams between two nodes that have proved who they are.
 //! - [`redial`]: coming back after a connection was lost.
 //! - [`relay`]: packets between nodes that cannot dial each other.
@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod alpn;
+mod clock;
 mod close;
 mod connection;
 mod credentials;

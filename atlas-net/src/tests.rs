@@ -9,7 +9,9 @@ use atlas_proto::domain::Domain;
 use atlas_proto::ids::Epoch;
 use atlas_proto::message::{Message, Packet};
 
-use crate::identity::{DomainAuthority, Expected, Identity, LEAF_LIFETIME, NodeKey, Role};
+use crate::identity::{
+    DomainAuthority, Expected, Identity, LEAF_LIFETIME, NodeKey, Role, SUB_DOMAIN_LIFETIME,
+};
 use crate::{Arrival, Connection, Endpoint, EndpointOptions};
 
 mod connections;
@@ -18,7 +20,9 @@ mod hostile;
 mod limits;
 mod redialling;
 mod relaying;
+mod renewal;
 mod streams;
+mod sub_domains;
 
 fn domain(text: &str) -> Domain {
     text.parse().unwrap()
@@ -33,7 +37,7 @@ fn authority_below(above: &DomainAuthority, text: &str) -> DomainAuthority {
     let (mut authority, now) = (authority(text), SystemTime::now());
     let request = authority.request().unwrap();
     let chain = above
-        .sign_sub_domain(&request, authority.domain(), now)
+        .sign_sub_domain(&request, authority.domain(), now, SUB_DOMAIN_LIFETIME)
         .unwrap();
     authority.adopt(chain, now).unwrap();
     authority
@@ -102,6 +106,13 @@ async fn connect(dialler: &Endpoint, acceptor: &Endpoint) -> (Connection, Connec
     let dialled = dialler.connect(address(acceptor), &expected);
     let (dialled, accepted) = tokio::join!(dialled, accept_node(acceptor));
     (dialled.unwrap(), accepted)
+}
+
+/// Why `dialler` cannot connect.
+async fn refused(dialler: &Endpoint, acceptor: &Endpoint) -> String {
+    let expected = expected(acceptor);
+    let refused = dialler.connect(address(acceptor), &expected).await;
+    refused.unwrap_err().to_string()
 }
 
 /// A server of the domain connects, and a packet goes each way.

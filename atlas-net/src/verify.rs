@@ -11,11 +11,13 @@ use std::time::SystemTime;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme,
+    DigitallySignedStruct, DistinguishedName, OtherError, PeerIncompatible, RootCertStore,
+    SignatureScheme,
 };
 
 use crate::credentials::Credentials;
@@ -245,7 +247,7 @@ impl ServerCertVerifier for Dialled {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::PeerIncompatible::Tls13RequiredForQuic.into())
+        Err(PeerIncompatible::Tls13RequiredForQuic.into())
     }
 
     fn verify_tls13_signature(
@@ -254,14 +256,11 @@ impl ServerCertVerifier for Dialled {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, leaf, signature, &algorithms)
+        verify_tls13_signature(message, leaf, signature, &algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        algorithms().supported_schemes()
     }
 }
 
@@ -294,7 +293,7 @@ impl ClientCertVerifier for Accepted {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::PeerIncompatible::Tls13RequiredForQuic.into())
+        Err(PeerIncompatible::Tls13RequiredForQuic.into())
     }
 
     fn verify_tls13_signature(
@@ -303,15 +302,17 @@ impl ClientCertVerifier for Accepted {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, leaf, signature, &algorithms)
+        verify_tls13_signature(message, leaf, signature, &algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        algorithms().supported_schemes()
     }
+}
+
+/// How nodes may sign handshakes.
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    provider().signature_verification_algorithms
 }
 
 /// The token names the domain; only its manager may be told the secret.

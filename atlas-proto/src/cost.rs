@@ -4,9 +4,9 @@
 //! estimate is the *total time on test*: all work seen inside closures of the kind, finished or not, over the number
 //! that finished. It is the maximum-likelihood mean of an exponential life with censoring (Epstein
 //! and Sobel, 1953). The small ones, which finish first, do not drag the estimate down. Of a kind of which none has
-//! finished, only a lower bound is known: it is expected to hold [`UNFINISHED`] times what was seen. The estimate that came with a borrowed closure counts
-//! as one more that finished. A kind never seen is expected to hold half of what the next
-//! shallower one of its task does.
+//! finished, only a lower bound is known: it is expected to hold [`UNFINISHED`] times what was seen. The estimate that
+//! came with a borrowed closure counts as one more that finished. A kind never seen is expected to hold half of what
+//! the next shallower one of its task does.
 //!
 //! Moving costs the wire's time for each byte, which nobody else can use meanwhile: a closure must hold
 //! [`WORTH`] times that. Latency costs no processor: the workers that the closures go to are hungry, and others' work

@@ -2,13 +2,17 @@
 //!
 //! An engine runs one job's closures on some workers of the machine. It may be a process of the job's own
 //! binary, a WebAssembly instance, or (in the simulator) a virtual one; the server machine sees these two
-//! enums alone. Every command but [`EngineCommand::Lend`] is without an answer.
+//! enums alone. Every command but [`EngineCommand::Lend`] is without an answer. To a process they are said, and
+//! from it heard, in the messages of `atlas-engine`, which leave out the job.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::ids::{EngineLease, JobAlias, RequestId, Ticket};
-use crate::job::{Closure, ClosureKind, Finished, JobSpec};
+use atlas_engine::{FromEngine, Lent, ToEngine};
+pub use atlas_engine::{Load as EngineLoad, Measured, ReadyRun};
+use bytes::Bytes;
+
+use crate::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
+use crate::job::{Closure, Finished, JobSpec};
 
 /// What the server wants of the engines of its machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub enum EngineCommand {
         /// The job.
         job: JobAlias,
         /// The server's name for this question.
-        request: RequestId,
+        request: EngineRequest,
         /// At most so many; at least one.
         closures_max: u32,
     },
@@ -90,7 +94,7 @@ pub enum EngineEvent {
         /// The job.
         job: JobAlias,
         /// The question.
-        request: RequestId,
+        request: EngineRequest,
         /// What may leave.
         closures: Vec<(EngineLease, Closure)>,
     },
@@ -117,47 +121,290 @@ pub enum EngineEvent {
         /// One entry for each kind that anything was done for.
         samples: Vec<Measured>,
     },
-    /// The engine died. What it held is lost.
+    /// The engine died, or could not be had. What it held is lost.
     Crashed {
         /// The job.
         job: JobAlias,
+        /// What is known of it.
+        crash: Crash,
     },
 }
 
-/// How much one engine has to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EngineLoad {
-    /// Workers with nothing to run.
-    pub idle: u32,
-    /// Closures that were stopped in the middle because workers were taken away. They cannot be lent, and go on when
-    /// there are workers again.
-    pub stopped: u32,
-    /// Closures that could be lent.
-    pub ready: u32,
-    /// The oldest of them, in runs of one kind, oldest first. At most [`READY_RUNS_MAX`]; the rest is
-    /// younger than these.
-    ///
-    /// [`READY_RUNS_MAX`]: crate::limits::READY_RUNS_MAX
-    pub oldest: Vec<ReadyRun>,
+/// Why there is no engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// What becomes of closures that no engine survives: what [`Outcome::Panic`](crate::job::Outcome::Panic) carries.
+    pub failure: Bytes,
+    /// Another engine would not do better: there is no program, or it is none for this machine.
+    pub hopeless: bool,
 }
 
-/// Ready closures of one kind, next to each other in age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadyRun {
-    /// Their kind.
-    pub kind: ClosureKind,
-    /// How many.
-    pub closures: u32,
+impl EngineCommand {
+    /// The job whose engine is meant.
+    #[must_use]
+    pub fn job(&self) -> JobAlias {
+        match self {
+            Self::Start { job, .. }
+            | Self::SetWorkers { job, .. }
+            | Self::Accept { job, .. }
+            | Self::Abort { job, .. }
+            | Self::Lend { job, .. }
+            | Self::ReturnResult { job, .. }
+            | Self::Reclaim { job, .. }
+            | Self::Stop { job } => *job,
+        }
+    }
+
+    /// What to say to the job's engine; none for a start, when there is none yet.
+    #[must_use]
+    pub fn to_engine(self) -> Option<ToEngine> {
+        let said = match self {
+            Self::Start { .. } => return None,
+            Self::SetWorkers { job: _, workers } => ToEngine::SetWorkers { workers },
+            Self::Accept {
+                job: _,
+                ticket,
+                closure,
+            } => ToEngine::Accept { ticket, closure },
+            Self::Abort { job: _, ticket } => ToEngine::Abort { ticket },
+            Self::Lend {
+                job: _,
+                request,
+                closures_max,
+            } => ToEngine::Lend {
+                request,
+                closures_max,
+            },
+            Self::ReturnResult {
+                job: _,
+                lease,
+                finished,
+            } => ToEngine::ReturnResult { lease, finished },
+            Self::Reclaim { job: _, lease } => ToEngine::Reclaim { lease },
+            Self::Stop { job: _ } => ToEngine::Stop,
+        };
+        Some(said)
+    }
 }
 
-/// What was seen of closures of one kind since the last time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Measured {
-    /// The kind.
-    pub kind: ClosureKind,
-    /// Processor time spent inside closures of this kind and their descendants, finished or not,
-    /// wherever it was spent.
-    pub work: Duration,
-    /// How many of them finished.
-    pub finished: u32,
+impl EngineEvent {
+    /// The job whose engine has said it, or has died.
+    #[must_use]
+    pub fn job(&self) -> JobAlias {
+        match self {
+            Self::Load { job, .. }
+            | Self::Lent { job, .. }
+            | Self::Finished { job, .. }
+            | Self::Unwanted { job, .. }
+            | Self::Measured { job, .. }
+            | Self::Crashed { job, .. } => *job,
+        }
+    }
+
+    /// What the engine of `job` has said; none for its greeting, which is the driver's to check.
+    #[must_use]
+    pub fn from_engine(job: JobAlias, said: FromEngine) -> Option<Self> {
+        let event = match said {
+            FromEngine::Hello { program: _ } => return None,
+            FromEngine::Load(load) => Self::Load { job, load },
+            FromEngine::Lent { request, closures } => Self::Lent {
+                job,
+                request,
+                closures: closures
+                    .into_iter()
+                    .map(|Lent { lease, closure }| (lease, closure))
+                    .collect(),
+            },
+            FromEngine::Finished { ticket, finished } => Self::Finished {
+                job,
+                ticket,
+                finished,
+            },
+            FromEngine::Unwanted { lease } => Self::Unwanted { job, lease },
+            FromEngine::Measured { samples } => Self::Measured { job, samples },
+        };
+        Some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use atlas_engine::{Program, frame};
+
+    use super::*;
+    use crate::ids::TaskId;
+    use crate::job::{ClosureKind, Outcome};
+
+    const JOB: JobAlias = JobAlias(7);
+    const KIND: ClosureKind = ClosureKind {
+        task: TaskId(1),
+        depth: 2,
+    };
+
+    fn closure() -> Closure {
+        Closure {
+            kind: KIND,
+            args: b"args".as_slice().into(),
+            expected: Duration::from_millis(3),
+        }
+    }
+
+    fn finished() -> Finished {
+        Finished {
+            outcome: Outcome::Value(b"out".as_slice().into()),
+            work: Duration::from_millis(4),
+        }
+    }
+
+    /// Every command but `Start`, and what is said to the engine.
+    fn commands() -> [(EngineCommand, ToEngine); 7] {
+        let (job, ticket, lease) = (JOB, Ticket(3), EngineLease(4));
+        let (request, workers, closures_max) = (EngineRequest(5), 6, 8);
+        let (closure, finished) = (closure(), finished());
+        [
+            (
+                EngineCommand::SetWorkers { job, workers },
+                ToEngine::SetWorkers { workers },
+            ),
+            (
+                EngineCommand::Accept {
+                    job,
+                    ticket,
+                    closure: closure.clone(),
+                },
+                ToEngine::Accept { ticket, closure },
+            ),
+            (
+                EngineCommand::Abort { job, ticket },
+                ToEngine::Abort { ticket },
+            ),
+            (
+                EngineCommand::Lend {
+                    job,
+                    request,
+                    closures_max,
+                },
+                ToEngine::Lend {
+                    request,
+                    closures_max,
+                },
+            ),
+            (
+                EngineCommand::ReturnResult {
+                    job,
+                    lease,
+                    finished: finished.clone(),
+                },
+                ToEngine::ReturnResult { lease, finished },
+            ),
+            (
+                EngineCommand::Reclaim { job, lease },
+                ToEngine::Reclaim { lease },
+            ),
+            (EngineCommand::Stop { job }, ToEngine::Stop),
+        ]
+    }
+
+    /// Everything but `Hello`, and what the machine hears.
+    fn events() -> [(FromEngine, EngineEvent); 5] {
+        let (job, ticket, lease) = (JOB, Ticket(3), EngineLease(4));
+        let (request, finished) = (EngineRequest(5), finished());
+        let load = EngineLoad {
+            idle: 1,
+            stopped: 2,
+            ready: 3,
+            oldest: vec![ReadyRun {
+                kind: KIND,
+                closures: 3,
+            }],
+        };
+        let samples = vec![Measured {
+            kind: KIND,
+            work: Duration::from_millis(6),
+            finished: 1,
+        }];
+        let lent = Lent {
+            lease,
+            closure: closure(),
+        };
+        [
+            (
+                FromEngine::Load(load.clone()),
+                EngineEvent::Load { job, load },
+            ),
+            (
+                FromEngine::Lent {
+                    request,
+                    closures: vec![lent],
+                },
+                EngineEvent::Lent {
+                    job,
+                    request,
+                    closures: vec![(lease, closure())],
+                },
+            ),
+            (
+                FromEngine::Finished {
+                    ticket,
+                    finished: finished.clone(),
+                },
+                EngineEvent::Finished {
+                    job,
+                    ticket,
+                    finished,
+                },
+            ),
+            (
+                FromEngine::Unwanted { lease },
+                EngineEvent::Unwanted { job, lease },
+            ),
+            (
+                FromEngine::Measured {
+                    samples: samples.clone(),
+                },
+                EngineEvent::Measured { job, samples },
+            ),
+        ]
+    }
+
+    #[test]
+    fn commands_are_said_without_their_job() {
+        for (command, said) in commands() {
+            assert_eq!(command.job(), JOB);
+            assert_eq!(command.to_engine(), Some(said));
+        }
+    }
+
+    #[test]
+    fn what_an_engine_says_is_of_its_job() {
+        for (said, event) in events() {
+            let bytes = frame::encode(&said).unwrap();
+            let heard = frame::read(&mut &bytes[..]).unwrap().unwrap();
+            assert_eq!(EngineEvent::from_engine(JOB, heard), Some(event));
+        }
+    }
+
+    #[test]
+    fn starts_and_greetings_are_the_servers_own() {
+        let spec = JobSpec {
+            origin: "example.edu".parse().unwrap(),
+            engine: "native".to_owned(),
+            artifact: [1; 32],
+            options: b"".as_slice().into(),
+        };
+        let start = EngineCommand::Start {
+            job: JOB,
+            spec: Arc::new(spec),
+        };
+        assert_eq!(start.job(), JOB);
+        assert_eq!(start.to_engine(), None);
+        let program = Program {
+            fingerprint: [2; 32],
+            tasks: 3,
+        };
+        let hello = FromEngine::Hello { program };
+        assert_eq!(EngineEvent::from_engine(JOB, hello), None);
+    }
 }

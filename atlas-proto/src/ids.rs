@@ -2,30 +2,11 @@
 //!
 //! None of them says anything about a client: a job is known by an alias that each domain's manager
 //! draws for itself, a closure by the lease under which it was lent.
+//!
+//! What passes between a server and its engines has the names that the two use.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub struct $name(pub u64);
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self.0)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:x}", self.0)
-            }
-        }
-    };
-}
+use atlas_engine::id;
+pub use atlas_engine::{Lease as EngineLease, RequestId as EngineRequest, TaskId, Ticket};
 
 id! {
     /// A machine, as its neighbours call it. The driver derives it from the machine's certificate.
@@ -53,21 +34,6 @@ id! {
 id! {
     /// A steal that a thief has asked for, numbered by the thief.
     RequestId
-}
-
-id! {
-    /// A task of the program: the stable hash of its path.
-    TaskId
-}
-
-id! {
-    /// A closure that a server gave to an engine.
-    Ticket
-}
-
-id! {
-    /// A closure that an engine gave to its server.
-    EngineLease
 }
 
 impl Epoch {

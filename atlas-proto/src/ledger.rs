@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{EngineLease, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
-use crate::limits::{GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, HELD_MAX};
+use crate::limits::{Bound, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, HELD_MAX};
 use crate::sorted::SortedMap;
 
 /// An entry's number: later ones are larger.
@@ -120,6 +120,14 @@ impl Ledger {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What others make this node hold of closures.
+    pub(crate) fn bounds(&self) -> [Bound; 2] {
+        [
+            Bound::new("closures", self.len(), HELD_MAX),
+            Bound::new("bytes of closures", self.bytes, HELD_BYTES_MAX),
+        ]
     }
 
     /// So many closures with so many bytes of arguments may come in without breaking a bound.

@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
+pub use atlas_engine::limits::{CLOSURE_BYTES_MAX, READY_RUNS_MAX};
+
 /// An encoded packet is refused beyond this size: one steal's closures, with arguments of some KiB, fit;
 /// larger data travels as blobs.
 pub const PACKET_BYTES_MAX: usize = 4 << 20;
-/// Arguments and results of one closure: as the codec of programs allows by default.
-pub const CLOSURE_BYTES_MAX: usize = 1 << 20;
 /// Closures in one grant: enough to feed a domain of some thousand workers in one message.
 pub const GRANT_CLOSURES_MAX: usize = 4096;
 /// Leases or results in one message.
@@ -24,10 +24,11 @@ pub const ENGINE_NAME_BYTES_MAX: usize = 32;
 pub const ENGINE_OPTIONS_BYTES_MAX: usize = 64 << 10;
 /// Patterns in a policy, as sent with a membership.
 pub const PATTERNS_MAX: usize = 64;
-/// Runs of ready closures in an engine's report: the oldest few decide what leaves.
-pub const READY_RUNS_MAX: usize = 8;
 /// Children of one manager: a few hundred connections is what one process serves with ease.
 pub const CHILDREN_MAX: usize = 4096;
+/// Engines of one job that may die on one server with closures of others: one may be the machine's fault, three are
+/// the job's.
+pub const ENGINE_CRASHES_MAX: u32 = 3;
 /// Jobs that one node knows at a time.
 pub const JOBS_MAX: usize = 1024;
 /// The arguments in one grant: with the job and the numbers a grant of so many bytes fits into a packet, and the
@@ -48,7 +49,8 @@ pub const WINDOW: usize = 512;
 pub const EARLY_BYTES_MAX: usize = 64 << 20;
 /// Kinds of closures of one job whose work is measured apart.
 pub const KINDS_MAX: usize = 512;
-/// Sessions of a server: with all its siblings, and its manager. Opened by siblings and by its own steals.
+/// Sessions of a node: a server's with all its siblings and its manager, opened by siblings and by its own steals; a
+/// manager's with all its children and its parent.
 pub const SESSIONS_MAX: usize = CHILDREN_MAX + 1;
 /// Jobs whose end a server remembers, so that a grant which was under way does not bring one back. A grant is
 /// under way for seconds at most; fewer jobs than this end in that time.

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::bounded;
+use crate::codec::bounded::{self, List};
 use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
+use crate::limits::{GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, PATTERNS_MAX};
 use crate::policy::lets_in;
 
 /// One message with what a session needs to deliver it.
@@ -67,7 +68,7 @@ pub enum Message {
     /// The manager names siblings with surplus to a hungry server.
     HintPeers {
         /// Richest first.
-        #[serde(with = "bounded::hints")]
+        #[serde(with = "List::<HINT_PEERS_MAX>")]
         peers: Vec<PeerHint>,
     },
     /// The manager says that a sibling's membership is over: leases with it are lost.
@@ -104,13 +105,13 @@ pub enum Message {
         /// What job they belong to.
         job: JobHeader,
         /// Oldest first.
-        #[serde(with = "bounded::grant")]
+        #[serde(with = "List::<GRANT_CLOSURES_MAX>")]
         closures: Vec<LeasedClosure>,
     },
     /// A borrower gives leases back undone.
     ReturnClosures {
         /// Which.
-        #[serde(with = "bounded::leases")]
+        #[serde(with = "List::<LEASES_PER_MESSAGE_MAX>")]
         leases: Vec<LeaseId>,
         /// Why.
         reason: ReturnReason,
@@ -118,13 +119,13 @@ pub enum Message {
     /// A borrower delivers results.
     ReturnResults {
         /// Each with its lease.
-        #[serde(with = "bounded::leases")]
+        #[serde(with = "List::<LEASES_PER_MESSAGE_MAX>")]
         results: Vec<LeaseResult>,
     },
     /// A lender no longer wants the results of some leases.
     AbortLeases {
         /// Which.
-        #[serde(with = "bounded::leases")]
+        #[serde(with = "List::<LEASES_PER_MESSAGE_MAX>")]
         leases: Vec<LeaseId>,
     },
     /// The job is over.
@@ -147,7 +148,7 @@ pub enum ChildInfo {
         /// The sub-domain.
         domain: Domain,
         /// Whose work may run there.
-        #[serde(with = "bounded::patterns")]
+        #[serde(with = "List::<PATTERNS_MAX>")]
         inflow: Vec<DomainPattern>,
     },
 }
@@ -202,7 +203,7 @@ pub struct Destination {
     /// The domain; the outflow of the domains that they leave is asked.
     pub domain: Domain,
     /// Its inflow: closures of other origins are not sent.
-    #[serde(with = "bounded::patterns")]
+    #[serde(with = "List::<PATTERNS_MAX>")]
     pub inflow: Vec<DomainPattern>,
 }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use crate::ids::{Epoch, LeaseId, NodeId};
 use crate::ledger::LeasesByPeer;
-use crate::limits::{Bound, LEASES_PER_MESSAGE_MAX, PATHS_MAX};
+use crate::limits::{Bound, LEASES_PER_MESSAGE_MAX, PATHS_MAX, SESSIONS_MAX};
 use crate::link::{Link, LinkTimes};
 use crate::message::{Message, Packet, ReturnReason};
 use crate::path::Path;
@@ -77,7 +77,10 @@ impl Sessions {
 
     /// What the sessions make this node hold.
     pub(crate) fn bounds(&self) -> Vec<Bound> {
-        let mut bounds = vec![Bound::new("paths", self.paths.len(), PATHS_MAX)];
+        let mut bounds = vec![
+            Bound::new("sessions", self.open.len(), SESSIONS_MAX),
+            Bound::new("paths", self.paths.len(), PATHS_MAX),
+        ];
         bounds.extend(self.open.values().flat_map(|session| session.link.bounds()));
         bounds
     }

@@ -22,6 +22,8 @@ use tokio::io::AsyncWrite;
 #[derive(Clone, Debug)]
 pub struct Blobs {
     store: Store,
+    /// The manager has this store, too: nothing needs to be sent.
+    shared: bool,
     sent: Arc<AtomicU64>,
     added: Arc<AtomicU64>,
     /// Those that are named and not in the store yet.
@@ -55,11 +57,25 @@ impl Blobs {
         })?;
         Ok(Self {
             store: Store::open(folder.path())?,
+            shared: false,
             sent: Arc::default(),
             added: Arc::default(),
             programs: Arc::default(),
             _folder: Arc::new(folder),
         })
+    }
+
+    /// A store that others use, too, in a folder that is removed with the last of them.
+    #[must_use]
+    pub fn within(store: Store, folder: Arc<TempDir>) -> Self {
+        Self {
+            store,
+            shared: true,
+            sent: Arc::default(),
+            added: Arc::default(),
+            programs: Arc::default(),
+            _folder: folder,
+        }
     }
 
     /// Adds the program of a job. It must stay as it is until it was sent.
@@ -68,6 +84,13 @@ impl Blobs {
     ///
     /// It cannot be read.
     pub async fn add_program(&self, path: &Path) -> anyhow::Result<Added> {
+        if self.shared {
+            let added = self.store.add_file_async(path.into(), AddAs::Plain).await?;
+            return Ok(Added {
+                hash: added.name.0,
+                bytes: added.bytes,
+            });
+        }
         let program = path.to_owned();
         let added = blocking(move || {
             let mut hasher = blake3::Hasher::new();

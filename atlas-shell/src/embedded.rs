@@ -1,15 +1,33 @@
 //! A manager and a server of this process's own, on loopback, for who has no cluster to log in to.
+//!
+//! They are what runs elsewhere, with certificates of an authority that lives as long as the command. Only blobs take a short
+//! cut: client, manager and server have one store, so that a program is copied once and never packed.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use anyhow::bail;
+use anyhow::Context as _;
+use atlas_fs::Store;
+use atlas_manager::{ManagerNode, ManagerOptions};
+use atlas_net::identity::{DomainAuthority, Identity, LEAF_LIFETIME, NodeKey, Role};
+use atlas_proto::domain::{Domain, DomainPattern};
+use atlas_proto::policy::Policy;
+use atlas_server::{ServerNode, ServerOptions};
+use tempfile::TempDir;
 
+use crate::blobs::Blobs;
 use crate::client::Client;
+use crate::state::Login;
 
 /// A cluster of one machine, as long as this lives.
 #[derive(Debug)]
 pub struct Embedded {
     client: Rc<Client>,
+    blobs: Blobs,
+    server: ServerNode,
+    manager: ManagerNode,
 }
 
 /// Starts one with so many workers; with those of the machine, if none.
@@ -17,13 +35,44 @@ pub struct Embedded {
 /// # Errors
 ///
 /// It cannot be started.
-#[expect(
-    clippy::unused_async,
-    reason = "callers are to be ready for what starting will wait for"
-)]
 pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
-    let _ = workers;
-    bail!("an embedded cluster is not built in yet: log in to one with `atlas-shell login TOKEN`")
+    let folder = tempfile::Builder::new().prefix("atlas-embedded-").tempdir();
+    let folder = Arc::new(folder.context("cannot make a folder for the embedded cluster")?);
+    let store = Store::open(folder.path().join("blobs"))?;
+    let domain: Domain = DOMAIN
+        .parse()
+        .context("the embedded cluster's domain is none")?;
+    let authority = DomainAuthority::init(domain, SystemTime::now())?;
+    let [server, client] = [
+        issue(&authority, Role::Server)?,
+        issue(&authority, Role::Client)?,
+    ];
+    let manager = start_manager(authority, &folder, store.clone()).await?;
+    let addresses = vec![manager.address().to_string()];
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = workers.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(1));
+    let server = ServerNode::start(ServerOptions {
+        identity: server,
+        manager: addresses.clone(),
+        listen: LOOPBACK,
+        workers,
+        folder: folder.path().join("engines"),
+        store: store.clone(),
+        nice: None,
+        inherit_environment: true,
+        identity_folder: None,
+    });
+    let server = server.await.context("cannot start the embedded server")?;
+    let login = Login {
+        identity: client,
+        addresses,
+    };
+    Ok(Embedded {
+        client: Client::connect(&login).await?.into(),
+        blobs: Blobs::within(store, folder),
+        server,
+        manager,
+    })
 }
 
 impl Embedded {
@@ -33,8 +82,48 @@ impl Embedded {
         self.client.clone()
     }
 
+    /// The store that all of it shares.
+    #[must_use]
+    pub fn blobs(&self) -> Blobs {
+        self.blobs.clone()
+    }
+
     /// Ends manager and server, and what runs there.
     pub async fn shut_down(self) {
         self.client.close().await;
+        self.server.stop().await;
+        self.manager.stop().await;
     }
 }
+
+async fn start_manager(
+    authority: DomainAuthority,
+    folder: &TempDir,
+    store: Store,
+) -> anyhow::Result<ManagerNode> {
+    let anybody = || vec![DomainPattern::ANY];
+    let options = ManagerOptions {
+        identity: issue(&authority, Role::Manager)?,
+        authority,
+        listen: LOOPBACK,
+        public: Vec::new(),
+        parent: None,
+        policy: Policy::new(anybody(), anybody())?,
+        store: atlas_manager::Store::in_memory()?,
+        blobs: store,
+        folder: folder.path().to_owned(),
+        http: None,
+        local: false,
+    };
+    let manager = ManagerNode::start(options).await;
+    manager.context("cannot start the embedded manager")
+}
+
+fn issue(authority: &DomainAuthority, role: Role) -> anyhow::Result<Identity> {
+    let (key, now) = (NodeKey::generate()?, SystemTime::now());
+    let issued = authority.issue(&key.request()?, role, now, LEAF_LIFETIME)?;
+    Ok(Identity::new(key, issued, now)?)
+}
+
+const DOMAIN: &str = "embedded.localhost";
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

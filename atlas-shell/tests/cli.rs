@@ -9,7 +9,6 @@ mod support;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use atlas_net::identity::{LEAF_LIFETIME, Role};
 use atlas_shell::state::StateFolder;
@@ -223,10 +222,8 @@ fn a_login_is_renewed_when_it_is_time() {
     let shell = Shell::new();
     let state = shell.folder.path().join("state/shell");
     let folder = StateFolder::find(Some(state), |_| None).unwrap();
-    // Certificates begin somewhat before they are made, so that a short one is due at once.
-    folder
-        .save(&manager.login(Duration::from_secs(120)))
-        .unwrap();
+    let age = LEAF_LIFETIME * 3 / 4;
+    folder.save(&manager.login(age)).unwrap();
     let old = folder.load(std::time::SystemTime::now()).unwrap().identity;
     shell.ok(&["ps"]);
     assert_eq!(*manager.shared.renewals.lock().unwrap(), 1);

@@ -8,7 +8,6 @@ mod support;
 
 use std::time::Duration;
 
-use atlas_net::identity::LEAF_LIFETIME;
 use atlas_proto::control::{JobId, JobState, NATIVE, OutputStream, Submission, TokenRequest};
 use atlas_shell::blobs::Blobs;
 use atlas_shell::client::{Client, ClientError, Output};
@@ -52,7 +51,7 @@ async fn read(mut output: Output) -> [Vec<u8>; 2] {
 #[tokio::test]
 async fn a_job_is_submitted_with_the_blobs_that_the_manager_lacks() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let content: Vec<u8> = (0..3_000_000_u32)
@@ -81,7 +80,7 @@ async fn a_job_is_submitted_with_the_blobs_that_the_manager_lacks() {
 #[tokio::test]
 async fn output_is_exact_and_what_is_skipped_is_not_sent() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let job = submit(&client, &["some", "words"]).await;
@@ -100,7 +99,7 @@ async fn output_is_exact_and_what_is_skipped_is_not_sent() {
 #[tokio::test]
 async fn a_job_is_watched_until_it_is_killed() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let job = submit(&client, &["hang"]).await;
@@ -120,7 +119,7 @@ async fn a_job_is_watched_until_it_is_killed() {
 #[tokio::test]
 async fn refusals_are_told_in_the_managers_words() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let unknown = client.kill(JobId(99)).await.unwrap_err();
@@ -153,7 +152,7 @@ async fn refusals_are_told_in_the_managers_words() {
 #[tokio::test]
 async fn a_lost_connection_is_an_error_that_says_why() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let job = submit(&client, &["lose"]).await;
@@ -176,7 +175,7 @@ async fn a_lost_connection_is_an_error_that_says_why() {
 #[tokio::test]
 async fn a_program_that_was_changed_meanwhile_is_not_sent() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let (blobs, artifact, file) = program(b"a program").await;
@@ -190,7 +189,7 @@ async fn a_program_that_was_changed_meanwhile_is_not_sent() {
 
 #[tokio::test]
 async fn who_is_not_there_is_named() {
-    let mut login = FakeManager::start().login(LEAF_LIFETIME);
+    let mut login = FakeManager::start().login(Duration::ZERO);
     login.addresses = vec!["nowhere.invalid:7117".into()];
     let error = Client::connect(&login).await.unwrap_err().to_string();
     assert!(

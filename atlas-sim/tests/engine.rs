@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atlas_proto::engine::{EngineCommand, EngineEvent};
-use atlas_proto::ids::{EngineLease, JobAlias, RequestId, Ticket};
+use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 use atlas_proto::time::Time;
 use atlas_sim::engine::{Trees, VirtualEngine};
@@ -149,7 +149,7 @@ impl Pool {
             } => {
                 let (from, to) = (from % engines, to % engines);
                 // The engine that gets them is the number of the question.
-                let request = RequestId(to as u64);
+                let request = EngineRequest(to as u64);
                 self.command(
                     from,
                     EngineCommand::Lend {

@@ -1,5 +1,7 @@
 //! Ways into a runtime, several runtimes at once, and their ends.
 
+#[path = "support/fibonacci.rs"]
+mod fibonacci;
 mod support;
 
 use std::process::ExitCode;
@@ -7,29 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use atlas::prelude::*;
+use fibonacci::{fib, fib_next};
 use support::{is_child, run_as_child, runtime, stderr, this_thread, wait_until};
-
-#[atlas::spawn]
-fn fib(n: u64) -> u64 {
-    if n < 2 {
-        return n;
-    }
-    let (a, b) = join!(fib(n - 1), fib(n - 2));
-    a + b
-}
-
-#[atlas::spawn]
-fn fib_next(n: u64) -> Next<u64> {
-    if n < 2 {
-        return Next::value(n);
-    }
-    spawn_next!(fib_next(n - 1), fib_next(n - 2) => sum())
-}
-
-#[atlas::spawn]
-fn sum(a: u64, b: u64) -> u64 {
-    a + b
-}
 
 #[test]
 fn threads_that_are_no_workers_enter_by_every_construct() {

@@ -1,5 +1,7 @@
 //! Fewer workers than there are, or none: who runs, who waits, and that nothing is lost meanwhile.
 
+#[path = "support/fibonacci.rs"]
+mod fibonacci;
 mod support;
 
 use std::cell::Cell;
@@ -8,16 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atlas::prelude::*;
+use fibonacci::{fib, fib_next};
 use support::{DEADLINE, join_until, runtime, wait_until};
-
-#[atlas::spawn]
-fn fib(n: u64) -> u64 {
-    if n < 2 {
-        return n;
-    }
-    let (a, b) = join!(fib(n - 1), fib(n - 2));
-    a + b
-}
 
 #[atlas::spawn]
 fn fib_handles(n: u64) -> u64 {
@@ -26,19 +20,6 @@ fn fib_handles(n: u64) -> u64 {
     }
     let a = spawn!(fib_handles(n - 1));
     fib_handles(n - 2) + a.sync()
-}
-
-#[atlas::spawn]
-fn fib_next(n: u64) -> Next<u64> {
-    if n < 2 {
-        return Next::value(n);
-    }
-    spawn_next!(fib_next(n - 1), fib_next(n - 2) => sum())
-}
-
-#[atlas::spawn]
-fn sum(a: u64, b: u64) -> u64 {
-    a + b
 }
 
 /// Joins, and counts, until it is told to stop.

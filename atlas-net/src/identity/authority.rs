@@ -12,15 +12,17 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use serde::{Deserialize, Serialize};
 
-use super::certificate::{CertificateError, Fingerprint, claimed_names, validity};
-use super::node::NodeKey;
+use super::certificate::{
+    CLOCK_SKEW, CertificateError, Fingerprint, claimed_names, renew_at, validity,
+};
+use super::node::{Identity, IdentityError, NodeKey};
 use super::peer::{NAME_OVERHEAD, Peer, Role};
 use super::store::{self, StoreError};
 use crate::crypto::{self, NoRandomness};
 use crate::verify::Anchors;
 
 /// Signs for one domain. Whoever has it can be any node of the domain and of those below.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DomainAuthority {
     domain: Domain,
     key: NodeKey,
@@ -88,6 +90,27 @@ pub enum AuthorityError {
         /// What is wrong.
         what: String,
     },
+    /// Whoever asks for a renewal is not who was signed before.
+    #[error(
+        "the authority of {sub} that asks was not signed by that of {domain}: enrol it with a join token for managers, made there"
+    )]
+    NotSigned {
+        /// Who asks.
+        sub: Domain,
+        /// The authority's.
+        domain: Domain,
+    },
+    /// Nobody stands above it.
+    #[error(
+        "the authority of {domain} stands below no other: put it below one with a join token for managers, made there"
+    )]
+    Topmost {
+        /// The authority's.
+        domain: Domain,
+    },
+    /// What it issues to its own manager is of no use.
+    #[error("the certificate that the authority issues to its own manager cannot be used")]
+    Identity(#[from] IdentityError),
     /// No certificate could be made.
     #[error("the certificate could not be made")]
     Sign(#[source] rcgen::Error),
@@ -144,6 +167,14 @@ impl DomainAuthority {
         anchors
     }
 
+    /// When to ask the domain above to sign it again; never, if there is none.
+    #[must_use]
+    pub fn renew_at(&self) -> Option<SystemTime> {
+        self.above().ok()?;
+        let (begins, ends) = validity(self.chain.first()?).ok()?;
+        Some(renew_at(begins, ends))
+    }
+
     /// What the authority of a domain above is to sign, so that this one's nodes are known there.
     ///
     /// # Errors
@@ -164,6 +195,7 @@ impl DomainAuthority {
         request: &[u8],
         sub: &Domain,
         now: SystemTime,
+        lifetime: Duration,
     ) -> Result<Vec<Vec<u8>>, AuthorityError> {
         if !sub.is_below(&self.domain) {
             let (sub, domain) = (sub.clone(), self.domain.clone());
@@ -174,8 +206,36 @@ impl DomainAuthority {
             return Err(AuthorityError::TooDeep { domain });
         }
         let request = parse_request(request)?;
-        let params = authority_params(sub, now, self.end(now, SUB_DOMAIN_LIFETIME)?)?;
+        let params = authority_params(sub, now, self.end(now, lifetime)?)?;
         self.sign(params, &request.public_key)
+    }
+
+    /// Signs an authority again that it has signed before, for its manager, who has shown these certificates. That
+    /// manager may have another's key, and not its authority's; so the request has to be for the key that signed the
+    /// manager's own certificate, and that key has to have been signed by this authority.
+    pub(crate) fn renew_sub_domain(
+        &self,
+        request: &[u8],
+        sub: &Domain,
+        shown: &[CertificateDer<'_>],
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<Vec<Vec<u8>>, AuthorityError> {
+        let key = parse_request(request)?.public_key.subject_public_key_info();
+        let key = Fingerprint::of_key(&key);
+        let signed = shown.split_first().and_then(|(leaf, above)| {
+            let own = above
+                .iter()
+                .find(|above| Fingerprint::of(above) == Ok(key))?;
+            // Nothing else is handed over, so that the chain can lead no other way.
+            let anchors = Anchors::new(self.chain.get(..1)?).ok()?;
+            anchors.verify_chain(&[leaf.clone(), own.clone()], now).ok()
+        });
+        signed.ok_or_else(|| AuthorityError::NotSigned {
+            sub: sub.clone(),
+            domain: self.domain.clone(),
+        })?;
+        self.sign_sub_domain(request, sub, now, lifetime)
     }
 
     /// Puts this authority below the one that signed its request. Its key stays, and with it all certificates that it
@@ -185,11 +245,29 @@ impl DomainAuthority {
     ///
     /// The chain is for another key or domain, or does not hold.
     pub fn adopt(&mut self, chain: Vec<Vec<u8>>, now: SystemTime) -> Result<(), AuthorityError> {
+        self.adopt_signed_by(None, chain, now)
+    }
+
+    /// As [`adopt`](Self::adopt), if the authority with this fingerprint has signed it.
+    pub(crate) fn adopt_signed_by(
+        &mut self,
+        above: Option<Fingerprint>,
+        chain: Vec<Vec<u8>>,
+        now: SystemTime,
+    ) -> Result<(), AuthorityError> {
         let chain: Vec<CertificateDer<'static>> = chain.into_iter().map(Into::into).collect();
-        self.try_adopt(chain, now).map_err(|what| {
+        self.try_adopt(above, chain, now).map_err(|what| {
             let domain = self.domain.clone();
             AuthorityError::Adopt { domain, what }
         })
+    }
+
+    /// The authority that has signed this one.
+    pub(crate) fn above(&self) -> Result<Fingerprint, AuthorityError> {
+        let above = self.chain.get(1).ok_or_else(|| AuthorityError::Topmost {
+            domain: self.domain.clone(),
+        })?;
+        Ok(Fingerprint::of(above)?)
     }
 
     /// Issues a node's certificate. Of the request only the key counts.
@@ -228,6 +306,22 @@ impl DomainAuthority {
         Ok(Issued { chain, anchors })
     }
 
+    /// Issues the identity of the domain's manager, who has this authority itself.
+    ///
+    /// # Errors
+    ///
+    /// The authority itself is no longer valid.
+    pub fn issue_own(
+        &self,
+        key: NodeKey,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<Identity, AuthorityError> {
+        let request = key.request().map_err(AuthorityError::Sign)?;
+        let issued = self.issue(&request, Role::Manager, now, lifetime)?;
+        Ok(Identity::new(key, issued, now)?)
+    }
+
     /// Writes the key and the certificates into a folder.
     ///
     /// # Errors
@@ -262,6 +356,7 @@ impl DomainAuthority {
 
     fn try_adopt(
         &mut self,
+        above: Option<Fingerprint>,
         chain: Vec<CertificateDer<'static>>,
         now: SystemTime,
     ) -> Result<(), String> {
@@ -292,6 +387,17 @@ impl DomainAuthority {
         anchors
             .verify_chain(&chain, now)
             .map_err(|error| error.to_string())?;
+        if let Some(above) = above {
+            let ([node, own, signer, ..], true) =
+                (chain.as_slice(), adopted.above().ok() == Some(above))
+            else {
+                return Err("another authority has signed them than was asked to".into());
+            };
+            let signer = Anchors::new(std::slice::from_ref(signer));
+            signer
+                .and_then(|signer| signer.verify_chain(&[node.clone(), own.clone()], now))
+                .map_err(|error| error.to_string())?;
+        }
         *self = adopted;
         Ok(())
     }
@@ -379,12 +485,11 @@ fn params(
 
 /// A day: a stolen key is of no use for longer, and a node may be cut off from its manager for eight hours.
 pub const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// Two years: long enough to be done by hand, short enough that somebody still knows how.
-const SUB_DOMAIN_LIFETIME: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
+/// Three months: renewed by itself after two, so that the domain above may be away for a month, and one that is not
+/// renewed is out within a quarter of a year.
+pub const SUB_DOMAIN_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Ten years.
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// So much may a node's clock be slow.
-const CLOCK_SKEW: Duration = Duration::from_secs(600);
 /// Authorities above each other, the topmost included: verifiers follow six below the one that they trust.
 const AUTHORITIES_MAX: usize = 7;
 /// Of a DNS name.

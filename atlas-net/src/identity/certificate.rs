@@ -106,11 +106,17 @@ impl Leaf {
         Ok(Self { peer, begins, ends })
     }
 
-    /// When the node should ask for the next one: two thirds of the life of this one are over.
+    /// When the node should ask for the next one.
     pub(crate) fn renew_at(&self) -> SystemTime {
-        let life = self.ends.duration_since(self.begins).unwrap_or_default();
-        self.begins + life * 2 / 3
+        renew_at(self.begins, self.ends)
     }
+}
+
+/// Two thirds of a certificate's life are over, counted from when it was made.
+pub(crate) fn renew_at(begins: SystemTime, ends: SystemTime) -> SystemTime {
+    let made = begins + CLOCK_SKEW;
+    let life = ends.duration_since(made).unwrap_or_default();
+    made.min(ends) + life * 2 / 3
 }
 
 /// The names that a certificate gives itself, verified or not: for telling who was refused.
@@ -135,3 +141,6 @@ pub(crate) fn validity(
     let validity = parsed.validity();
     Ok((time(validity.not_before), time(validity.not_after)))
 }
+
+/// So much may a node's clock be slow: certificates begin earlier than they are made.
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(600);

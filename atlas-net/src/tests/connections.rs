@@ -9,12 +9,18 @@ use crate::identity::Relation;
 use crate::redial::{Backoff, BackoffLimits, Redialler};
 use crate::{BindError, CloseCode, ConnectionLost, SendError, StreamKind};
 
+/// A manager and a server of its domain, and both ends of a connection that lasts as long as they do.
+async fn joined() -> ((Endpoint, Endpoint), Connection, Connection) {
+    let cs = authority("cs.example.edu");
+    let (manager, server) = (manager(&cs), server(&cs));
+    let (up, down) = connect(&server, &manager).await;
+    ((manager, server), up, down)
+}
+
 #[tokio::test]
 async fn packets_go_both_ways_in_order() {
     within(async {
-        let cs = authority("cs.example.edu");
-        let (manager, server) = (manager(&cs), server(&cs));
-        let (up, down) = connect(&server, &manager).await;
+        let ((manager, server), up, down) = joined().await;
         assert_eq!(up.peer(), manager.identity().peer());
         assert_eq!(down.peer(), server.identity().peer());
         assert_eq!(
@@ -61,9 +67,7 @@ async fn managers_of_a_tree_connect_up_and_down() {
 #[tokio::test]
 async fn the_largest_packets_pass_and_wait_for_a_reader() {
     within(async {
-        let cs = authority("cs.example.edu");
-        let (manager, server) = (manager(&cs), server(&cs));
-        let (up, down) = connect(&server, &manager).await;
+        let (_endpoints, up, down) = joined().await;
         let bytes = vec![5; 1 << 20];
         let result = || LeaseResult {
             lease: LeaseId(1),
@@ -119,9 +123,7 @@ async fn the_largest_packets_pass_and_wait_for_a_reader() {
 #[tokio::test]
 async fn streams_say_what_they_are_for() {
     within(async {
-        let cs = authority("cs.example.edu");
-        let (manager, server) = (manager(&cs), server(&cs));
-        let (up, down) = connect(&server, &manager).await;
+        let (_endpoints, up, down) = joined().await;
         let kinds = [
             StreamKind::Blob {
                 hash: [3; 32],
@@ -147,9 +149,7 @@ async fn streams_say_what_they_are_for() {
 #[tokio::test]
 async fn many_streams_that_nobody_reads_hold_up_no_packet() {
     within(async {
-        let cs = authority("cs.example.edu");
-        let (manager, server) = (manager(&cs), server(&cs));
-        let (up, down) = connect(&server, &manager).await;
+        let (_endpoints, up, down) = joined().await;
         let (mut asked, mut waiting) = (Vec::new(), Vec::new());
         for topic in 0..40 {
             let mut stream = up.open_stream(StreamKind::Request { topic }).await.unwrap();
@@ -169,9 +169,7 @@ async fn many_streams_that_nobody_reads_hold_up_no_packet() {
 #[tokio::test]
 async fn a_connection_that_is_shut_down_delivers_all_first() {
     within(async {
-        let cs = authority("cs.example.edu");
-        let (manager, server) = (manager(&cs), server(&cs));
-        let (up, down) = connect(&server, &manager).await;
+        let (_endpoints, up, down) = joined().await;
         for ack in 0..200 {
             up.send_packet(&packet(ack)).await.unwrap();
         }
@@ -298,8 +296,7 @@ async fn a_connection_ends_with_the_certificate_that_it_was_made_with() {
             lost.contains("(certificate ended): your certificate has ended"),
             "{lost}"
         );
-        let refused = server.connect(address(&manager), &expected(&manager)).await;
-        let refused = refused.unwrap_err().to_string();
+        let refused = refused(&server, &manager).await;
         assert!(
             refused.contains("does not hold here") && refused.contains("out of date"),
             "{refused}"

@@ -3,20 +3,23 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::enrol::{self, EnrolError};
+use crate::enrol::{self, EnrolError, Lifetimes};
 use crate::identity::{Fingerprint, Secret, Token, Tokens};
 use crate::{ConnectError, StreamKind};
 
 /// A manager with its tokens.
-struct Enrolling {
-    cs: DomainAuthority,
-    manager: Endpoint,
-    tokens: Mutex<Tokens>,
+pub(super) struct Enrolling {
+    pub(super) cs: DomainAuthority,
+    pub(super) manager: Endpoint,
+    pub(super) tokens: Mutex<Tokens>,
 }
 
 impl Enrolling {
-    fn new() -> Self {
-        let cs = authority("cs.example.edu");
+    pub(super) fn new() -> Self {
+        Self::of(authority("cs.example.edu"))
+    }
+
+    pub(super) fn of(cs: DomainAuthority) -> Self {
         let manager = manager(&cs);
         Self {
             cs,
@@ -30,16 +33,20 @@ impl Enrolling {
     }
 
     fn token_from(&self, now: SystemTime, uses: u32) -> Token {
+        self.token_for(Role::Server, now, uses)
+    }
+
+    pub(super) fn token_for(&self, role: Role, now: SystemTime, uses: u32) -> Token {
         let secret = Secret::generate().unwrap();
         let hour = Duration::from_secs(3600);
         self.tokens
             .lock()
             .unwrap()
-            .create(now, &secret, Role::Server, hour, uses)
+            .create(now, &secret, role, hour, uses)
             .unwrap();
         Token {
             domain: self.cs.domain().clone(),
-            role: Role::Server,
+            role,
             addresses: vec![address(&self.manager).to_string()],
             authority: self.cs.fingerprint(),
             secret,
@@ -50,20 +57,31 @@ impl Enrolling {
         while let Some(arrival) = self.manager.accept().await {
             if let Ok(Arrival::Enrolment(enrolment)) = arrival {
                 let _ = enrolment
-                    .answer(&self.cs, &self.tokens, SystemTime::now())
+                    .answer(
+                        &self.cs,
+                        &self.tokens,
+                        &Lifetimes::default(),
+                        SystemTime::now(),
+                    )
                     .await;
             }
         }
     }
 
-    /// A node tries to join with this token.
-    async fn join(&self, token: &Token) -> Result<Identity, EnrolError> {
-        // As it is handed over.
-        let token: Token = token.to_string().parse().unwrap();
+    /// What becomes of it while the manager serves.
+    pub(super) async fn serving<T>(&self, joining: impl Future<Output = T>) -> T {
         tokio::select! {
-            joined = enrol::join(&token, NodeKey::generate().unwrap()) => joined,
+            joined = joining => joined,
             () = self.serve() => panic!("the manager has ended"),
         }
+    }
+
+    /// A node tries to join with this token.
+    pub(super) async fn join(&self, token: &Token) -> Result<Identity, EnrolError> {
+        // As it is handed over.
+        let token: Token = token.to_string().parse().unwrap();
+        let key = NodeKey::generate().unwrap();
+        self.serving(enrol::join(&token, key)).await
     }
 
     async fn refused(&self, token: &Token) -> String {
@@ -104,13 +122,7 @@ async fn a_node_with_a_token_gets_an_identity_and_connects() {
 async fn a_node_of_a_sub_domain_joins_with_the_sub_domains_fingerprint() {
     within(async {
         let edu = authority("example.edu");
-        let cs = authority_below(&edu, "cs.example.edu");
-        let manager = manager(&cs);
-        let world = Enrolling {
-            cs,
-            manager,
-            tokens: Mutex::default(),
-        };
+        let world = Enrolling::of(authority_below(&edu, "cs.example.edu"));
         let identity = world.join(&world.token(1)).await.unwrap();
         assert_eq!(identity.peer().domain, domain("cs.example.edu"));
         assert_eq!(identity.anchors().len(), 2);
@@ -241,7 +253,8 @@ async fn a_node_renews_its_certificate_and_goes_on_with_the_new_one() {
         let answer = async {
             let (kind, stream) = down.accept_stream().await.unwrap();
             assert_eq!(kind, StreamKind::Renew);
-            enrol::answer_renewal(stream, down.peer(), &cs, SystemTime::now()).await
+            let (lifetimes, now) = (Lifetimes::default(), SystemTime::now());
+            enrol::answer_renewal(stream, &down, &cs, &lifetimes, now).await
         };
         let old = server.identity();
         let (renewed, answered) = tokio::join!(enrol::renew(&up, &old), answer);
@@ -264,7 +277,8 @@ async fn a_node_cannot_renew_for_another_key() {
         let (up, down) = connect(&server, &manager).await;
         let answer = async {
             let (_, stream) = down.accept_stream().await.unwrap();
-            enrol::answer_renewal(stream, down.peer(), &cs, SystemTime::now()).await
+            let (lifetimes, now) = (Lifetimes::default(), SystemTime::now());
+            enrol::answer_renewal(stream, &down, &cs, &lifetimes, now).await
         };
         let other = identity(&cs, Role::Server);
         let (renewed, answered) = tokio::join!(enrol::renew(&up, &other), answer);

@@ -233,11 +233,7 @@ async fn another_version_is_named_on_both_sides() {
             "{told}"
         );
         serves(&manager, &cs).await;
-        let text = server(&cs)
-            .connect(address(&newer), &expected(&newer))
-            .await
-            .unwrap_err()
-            .to_string();
+        let text = refused(&server(&cs), &newer).await;
         assert!(text.contains("speaks atlas/2, this node atlas/1"), "{text}");
     })
     .await;
@@ -320,10 +316,7 @@ async fn a_client_answers_nobody() {
     within(async {
         let cs = authority("cs.example.edu");
         let client = bind(identity(&cs, Role::Client), &EndpointOptions::default());
-        let refused = server(&cs)
-            .connect(address(&client), &expected(&client))
-            .await;
-        let refused = refused.unwrap_err().to_string();
+        let refused = refused(&server(&cs), &client).await;
         assert!(refused.contains("the certificate of client"), "{refused}");
         let manager = manager(&cs);
         let (_, down) = connect(&client, &manager).await;

@@ -105,7 +105,7 @@ async fn who_does_not_read_holds_up_the_sender_and_nothing_else() {
             assert!(sent < 20, "somebody keeps everything");
         }
         // Two queues of eight MiB at the ends, and between them windows of one or two.
-        assert!((4..=8).contains(&sent), "{sent}");
+        assert!(sent <= 8, "{sent}");
         let full = loop {
             match a.try_send_packet(&packet(0)) {
                 Ok(()) => {}

@@ -1,88 +1,25 @@
-//! Fields that have a limit, as serde's `with` wants them: one module for each limit.
-//!
-//! A limit holds in both directions. Reading looks at the length that is promised before anything is taken
-//! from the input, and reserves no more elements than there are bytes left: every element has at least one.
+//! Fields that have a limit, as serde's `with` wants them. Lists and byte strings are those of what engines say.
 
 use std::fmt;
-use std::marker::PhantomData;
 
-use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
-use serde::ser::{Error as _, Serialize, Serializer};
+use atlas_engine::bounded::check;
+pub(crate) use atlas_engine::bounded::{ByteString, List};
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use serde::ser::{Error as _, Serializer};
 
-use crate::limits;
+/// Text of at most so many bytes.
+pub(crate) enum Text<const MAX: usize> {}
 
-/// A module for a list of at most so many elements.
-macro_rules! list {
-    ($module:ident, $max:expr) => {
-        pub(crate) mod $module {
-            use super::*;
-
-            pub(crate) fn serialize<T: Serialize, S: Serializer>(
-                list: &[T],
-                serializer: S,
-            ) -> Result<S::Ok, S::Error> {
-                check(list.len(), $max).map_err(S::Error::custom)?;
-                list.serialize(serializer)
-            }
-
-            pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<Vec<T>, D::Error> {
-                deserializer.deserialize_seq(ListVisitor {
-                    max: $max,
-                    element: PhantomData,
-                })
-            }
-        }
-    };
-}
-
-/// A module for a byte string of at most so many bytes.
-macro_rules! bytes {
-    ($module:ident, $max:expr) => {
-        pub(crate) mod $module {
-            use super::*;
-
-            pub(crate) fn serialize<S: Serializer>(
-                bytes: &Bytes,
-                serializer: S,
-            ) -> Result<S::Ok, S::Error> {
-                check(bytes.len(), $max).map_err(S::Error::custom)?;
-                serializer.serialize_bytes(bytes)
-            }
-
-            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<Bytes, D::Error> {
-                deserializer.deserialize_bytes(BytesVisitor { max: $max })
-            }
-        }
-    };
-}
-
-list!(patterns, limits::PATTERNS_MAX);
-list!(hints, limits::HINT_PEERS_MAX);
-list!(grant, limits::GRANT_CLOSURES_MAX);
-list!(leases, limits::LEASES_PER_MESSAGE_MAX);
-bytes!(closure_bytes, limits::CLOSURE_BYTES_MAX);
-bytes!(engine_options, limits::ENGINE_OPTIONS_BYTES_MAX);
-
-/// The name of an engine.
-pub(crate) mod engine_name {
-    use super::*;
-
-    pub(crate) fn serialize<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
-        check(name.len(), limits::ENGINE_NAME_BYTES_MAX).map_err(S::Error::custom)?;
-        serializer.serialize_str(name)
+impl<const MAX: usize> Text<MAX> {
+    pub(crate) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        check(text.len(), MAX).map_err(S::Error::custom)?;
+        serializer.serialize_str(text)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<String, D::Error> {
-        deserializer.deserialize_str(TextVisitor {
-            max: limits::ENGINE_NAME_BYTES_MAX,
-        })
+        deserializer.deserialize_str(TextVisitor { max: MAX })
     }
 }
 
@@ -103,48 +40,6 @@ pub(crate) mod share {
     }
 }
 
-struct ListVisitor<T> {
-    max: usize,
-    element: PhantomData<T>,
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-    type Value = Vec<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {}", self.max)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
-        // The hint is what was promised, unless that is more than there are bytes left.
-        let promised = elements.size_hint().unwrap_or(0);
-        check(promised, self.max).map_err(A::Error::custom)?;
-        let mut list = Vec::with_capacity(promised);
-        while let Some(element) = elements.next_element()? {
-            check(list.len() + 1, self.max).map_err(A::Error::custom)?;
-            list.push(element);
-        }
-        Ok(list)
-    }
-}
-
-struct BytesVisitor {
-    max: usize,
-}
-
-impl Visitor<'_> for BytesVisitor {
-    type Value = Bytes;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at most {} bytes", self.max)
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
-        check(bytes.len(), self.max).map_err(E::custom)?;
-        Ok(Bytes::copy_from_slice(bytes))
-    }
-}
-
 struct TextVisitor {
     max: usize,
 }
@@ -160,19 +55,4 @@ impl Visitor<'_> for TextVisitor {
         check(text.len(), self.max).map_err(E::custom)?;
         Ok(text.to_owned())
     }
-}
-
-fn check(len: usize, max: usize) -> Result<(), OverLimit> {
-    if len > max {
-        Err(OverLimit { len, max })
-    } else {
-        Ok(())
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{len} is over the limit of {max}")]
-struct OverLimit {
-    len: usize,
-    max: usize,
 }

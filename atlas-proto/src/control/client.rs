@@ -166,6 +166,18 @@ impl Refusal {
     }
 }
 
+impl From<String> for Refusal {
+    fn from(message: String) -> Self {
+        Self { message }
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(message: &str) -> Self {
+        Self::new(message)
+    }
+}
+
 impl OutputStream {
     /// Both, in the order of their places in lists.
     pub const BOTH: [Self; 2] = [Self::Out, Self::Err];

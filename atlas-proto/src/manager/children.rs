@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Manager;
 use super::steals::Purpose;
+use crate::domain::Domain;
 use crate::ids::{Epoch, NodeId, RequestId};
 use crate::job::JobSpec;
 use crate::limits::{ASKS_PER_CHILD_MAX, CHILDREN_MAX, NONCES_MAX};
@@ -63,6 +64,10 @@ impl Child {
 
     pub(super) fn is_server(&self) -> bool {
         self.domain.is_none()
+    }
+
+    pub(super) fn domain(&self) -> Option<&Domain> {
+        self.domain.as_ref().map(|destination| &destination.domain)
     }
 
     /// New work may be sent to it.

@@ -73,6 +73,20 @@ impl SubmitError {
     }
 }
 
+/// Where a manager has a job from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobOrigin {
+    /// It was submitted here.
+    Here,
+    /// A neighbour lent closures of it first.
+    Peer {
+        /// Who.
+        node: NodeId,
+        /// What it calls the job.
+        alias: JobAlias,
+    },
+}
+
 /// A job as a manager knows it.
 #[derive(Debug)]
 struct Job {
@@ -125,6 +139,15 @@ impl Jobs {
     /// It was submitted here.
     pub(super) fn is_own(&self, job: JobAlias) -> bool {
         self.jobs.get(&job).is_some_and(|job| job.origin.is_none())
+    }
+
+    fn origin(&self, job: JobAlias) -> Option<JobOrigin> {
+        let state = self.jobs.get(&job)?;
+        let Some(node) = state.origin else {
+            return Some(JobOrigin::Here);
+        };
+        let alias = *state.links.get(&node)?;
+        Some(JobOrigin::Peer { node, alias })
     }
 
     /// One of the jobs at hand is of the kind that `admits`; or there is none, and the next one may be.
@@ -260,6 +283,14 @@ impl Jobs {
 }
 
 impl Manager {
+    /// Where a job is from, by what a neighbour calls it: to there goes what belongs to the job and is not in messages. None if
+    /// the job is over, or was never lent to that neighbour.
+    #[must_use]
+    pub fn origin_of(&self, peer: NodeId, alias: JobAlias) -> Option<(JobAlias, JobOrigin)> {
+        let job = self.resolve_job(peer, alias)?;
+        Some((job, self.jobs.origin(job)?))
+    }
+
     /// This domain's alias for what a neighbour calls `alias`. Servers use it themselves.
     pub(super) fn resolve_job(&self, peer: NodeId, alias: JobAlias) -> Option<JobAlias> {
         if self.is_server(peer) {

@@ -20,9 +20,7 @@ use crate::domain::Domain;
 use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::ledger::{Ledger, Source};
-use crate::limits::{
-    ASKS_PER_CHILD_MAX, Bound, CHILDREN_MAX, HELD_BYTES_MAX, HELD_MAX, JOBS_MAX, NONCES_MAX,
-};
+use crate::limits::{ASKS_PER_CHILD_MAX, Bound, CHILDREN_MAX, JOBS_MAX, NONCES_MAX};
 use crate::link::Link;
 use crate::message::{ChildInfo, Load, Message, Packet};
 use crate::path::Path;
@@ -35,7 +33,7 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::{Answer, Uplink};
 
-pub use jobs::SubmitError;
+pub use jobs::{JobOrigin, SubmitError};
 
 use children::Child;
 use jobs::Jobs;
@@ -48,12 +46,21 @@ pub struct ManagerConfig {
     pub node: NodeId,
     /// Its domain.
     pub domain: Domain,
-    /// The manager of the enclosing domain.
+    /// The manager of the enclosing domain, if it is known already.
     pub parent: Option<NodeId>,
     /// Whose work may come, where ours may go.
     pub policy: Policy,
     /// Larger than that of any earlier life of this node: the time of its start will do.
     pub incarnation: u64,
+}
+
+impl ManagerConfig {
+    fn info(&self) -> ChildInfo {
+        ChildInfo::Manager {
+            domain: self.domain.clone(),
+            inflow: self.policy.inflow().to_vec(),
+        }
+    }
 }
 
 /// What a manager tells its driver.
@@ -98,13 +105,9 @@ impl Manager {
     /// A manager that begins to join its parent, if it has one, and waits for children.
     #[must_use]
     pub fn new(config: ManagerConfig, seed: u64, now: Time) -> Self {
-        let info = ChildInfo::Manager {
-            domain: config.domain.clone(),
-            inflow: config.policy.inflow().to_vec(),
-        };
         let uplink = config
             .parent
-            .map(|parent| Uplink::new(now, parent, info, config.incarnation));
+            .map(|parent| Uplink::new(now, parent, config.info(), config.incarnation));
         Self {
             rng: Rng::new(seed),
             uplink,
@@ -149,6 +152,22 @@ impl Manager {
     /// The driver has measured the way to a neighbour.
     pub fn handle_path(&mut self, _now: Time, peer: NodeId, path: Path) {
         self.sessions.set_path(peer, path);
+    }
+
+    /// The driver has reached the manager of the enclosing domain: it is this node, from now on if it was another.
+    pub fn handle_parent(&mut self, now: Time, parent: NodeId) {
+        if self.config.parent == Some(parent) {
+            return;
+        }
+        if self.config.parent.is_some() {
+            self.lose_parent(now);
+            // Should the other come back, this is a later attempt.
+            self.config.incarnation += 1;
+        }
+        self.config.parent = Some(parent);
+        let info = self.config.info();
+        self.uplink = Some(Uplink::new(now, parent, info, self.config.incarnation));
+        self.handle_timeout(now);
     }
 
     /// It is time for something.
@@ -250,16 +269,15 @@ impl Manager {
     /// What others make this node hold, each beside its bound.
     #[must_use]
     pub fn bounds(&self) -> Vec<Bound> {
-        let mut bounds = vec![
-            Bound::new("closures", self.ledger.len(), HELD_MAX),
-            Bound::new("bytes of closures", self.ledger.bytes(), HELD_BYTES_MAX),
+        let mut bounds = self.sessions.bounds();
+        bounds.extend(self.ledger.bounds());
+        bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("children", self.children.len(), CHILDREN_MAX),
             Bound::new("nonces", self.nonces.len(), NONCES_MAX),
             // Each waits for one at least.
             Bound::new("relays", self.relays.len(), self.asks.len()),
-            Bound::new("sessions", self.sessions.len(), CHILDREN_MAX + 1),
-        ];
+        ]);
         for (node, child) in &self.children {
             let asks = self.asks.values().filter(|ask| ask.victim == *node).count();
             debug_assert_eq!(asks, child.asked, "the steals asked of {node} are counted");
@@ -270,7 +288,6 @@ impl Manager {
                 self.children.len(),
             ));
         }
-        bounds.extend(self.sessions.bounds());
         bounds
     }
 
@@ -291,6 +308,12 @@ impl Manager {
         self.children
             .iter()
             .map(|(&node, child)| (node, &child.load))
+    }
+
+    /// The domain that a child manages; none for a server.
+    #[must_use]
+    pub fn domain_of(&self, child: NodeId) -> Option<&Domain> {
+        self.children.get(&child)?.domain()
     }
 
     /// The epoch of the session with `peer`, as `peer` counts it, while there is one.

@@ -3,12 +3,16 @@
 //! Whatever ends a session ends its leases: closures that the peer had of this server are ready again, closures
 //! that this server had of the peer are not wanted any more.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use super::{Phase, Server};
-use crate::engine::{EngineCommand, EngineEvent};
+use crate::engine::{Crash, EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
-use crate::job::Finished;
+use crate::job::{self, Finished, Outcome};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Source, State};
-use crate::limits::FORGOTTEN_MAX;
+use crate::limits::{ENGINE_CRASHES_MAX, FORGOTTEN_MAX};
 use crate::message::{EndStealReason, JobHeader, LeaseResult, LeasedClosure, ReturnReason};
 use crate::time::Time;
 
@@ -98,7 +102,7 @@ impl Server {
                 self.abort(now, entry.into_iter().collect());
             }
             EngineEvent::Measured { job, samples } => self.handle_measured(job, samples),
-            EngineEvent::Crashed { job } => self.handle_crash(now, job),
+            EngineEvent::Crashed { job, crash } => self.handle_crash(now, job, crash),
         }
     }
 
@@ -181,13 +185,14 @@ impl Server {
         let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
         let runs = self.ledger.entry(id).is_some_and(runs);
         match runs.then(|| self.ledger.remove(id)).flatten() {
-            Some(entry) => self.deliver_result(&entry, finished.bounded()),
+            Some(entry) => self.deliver_result(&entry, job::bounded(finished)),
             None => self.stats.results_late += 1,
         }
     }
 
-    /// An engine died with all that it held: its closures go back, what it lent is unwanted.
-    fn handle_crash(&mut self, now: Time, job: JobAlias) {
+    /// An engine died with all that it held: what it lent is unwanted. Its closures go back, unless too many engines died of
+    /// the job: then they fail.
+    fn handle_crash(&mut self, now: Time, job: JobAlias, crash: Crash) {
         let (mut lost, mut unwanted) = (Vec::new(), Vec::new());
         for id in self.ledger.of_job(job) {
             let Some(entry) = self.ledger.entry(id) else {
@@ -200,11 +205,27 @@ impl Server {
             }
         }
         self.abort(now, unwanted);
-        let returned = self.ledger.undo(&lost);
-        self.sessions
-            .give_back(now, returned, ReturnReason::EngineFailed);
-        self.forget_engine(job);
+        let crashes = self.forget_engine(job, !lost.is_empty());
+        if crash.hopeless || crashes >= ENGINE_CRASHES_MAX {
+            self.fail(&lost, &crash.failure);
+        } else {
+            let returned = self.ledger.undo(&lost);
+            self.sessions
+                .give_back(now, returned, ReturnReason::EngineFailed);
+        }
         self.end_lendings(now, job, EndStealReason::NoSurplus);
+    }
+
+    fn fail(&mut self, entries: &[EntryId], failure: &Bytes) {
+        for &id in entries {
+            if let Some(entry) = self.ledger.remove(id) {
+                let finished = Finished {
+                    outcome: Outcome::Panic(failure.clone()),
+                    work: Duration::ZERO,
+                };
+                self.deliver_result(&entry, job::bounded(finished));
+            }
+        }
     }
 
     fn deliver_result(&mut self, entry: &Entry, finished: Finished) {

@@ -17,12 +17,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::engine::{EngineCommand, EngineEvent};
-use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
+use crate::ids::{EngineRequest, Epoch, JobAlias, NodeId, RequestId};
 use crate::ledger::Ledger;
-use crate::limits::{
-    Bound, ENDED_JOBS_MAX, FORGOTTEN_MAX, HELD_BYTES_MAX, HELD_MAX, JOBS_MAX, LENDINGS_MAX,
-    SESSIONS_MAX,
-};
+use crate::limits::{Bound, ENDED_JOBS_MAX, FORGOTTEN_MAX, JOBS_MAX, LENDINGS_MAX, SESSIONS_MAX};
 use crate::message::{ChildInfo, EndStealReason, Load, Message, Packet};
 use crate::path::Path;
 use crate::report::Reporter;
@@ -67,9 +64,10 @@ pub struct Server {
     hints: Hints,
     steal: Option<Steal>,
     /// Questions to engines, by their number.
-    lending: BTreeMap<RequestId, Lending>,
+    lending: BTreeMap<EngineRequest, Lending>,
     /// The last membership of each sibling that is known to be over.
     forgotten: BTreeMap<NodeId, Epoch>,
+    /// The last number given to a steal or to a question to an engine.
     last_request: u64,
     commands: VecDeque<EngineCommand>,
     stats: Stats,
@@ -239,16 +237,14 @@ impl Server {
     /// What others make this node hold, each beside its bound.
     #[must_use]
     pub fn bounds(&self) -> Vec<Bound> {
-        let mut bounds = vec![
-            Bound::new("closures", self.ledger.len(), HELD_MAX),
-            Bound::new("bytes of closures", self.ledger.bytes(), HELD_BYTES_MAX),
+        let mut bounds = self.sessions.bounds();
+        bounds.extend(self.ledger.bounds());
+        bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("ended jobs", self.ended.len(), ENDED_JOBS_MAX),
             Bound::new("lendings", self.lending.len(), LENDINGS_MAX),
             Bound::new("forgotten siblings", self.forgotten.len(), FORGOTTEN_MAX),
-            Bound::new("sessions", self.sessions.len(), SESSIONS_MAX),
-        ];
-        bounds.extend(self.sessions.bounds());
+        ]);
         bounds
     }
 
@@ -435,8 +431,8 @@ impl Server {
             .send(now, self.uplink.manager(), Message::ReportLoad(load));
     }
 
-    fn next_request(&mut self) -> RequestId {
+    fn next_request(&mut self) -> u64 {
         self.last_request += 1;
-        RequestId(self.last_request)
+        self.last_request
     }
 }

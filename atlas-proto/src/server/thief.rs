@@ -101,7 +101,7 @@ impl Server {
             work_min_per_kib: work_min_per_kib(path),
             destination: None,
         };
-        let request = self.next_request();
+        let request = RequestId(self.next_request());
         self.steal = Some(Steal { victim, request });
         self.stats.steals_asked += 1;
         self.sessions

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Phase, Server};
 use crate::cost::repays;
 use crate::engine::{EngineCommand, ReadyRun};
-use crate::ids::{EngineLease, JobAlias, NodeId, RequestId};
+use crate::ids::{EngineLease, EngineRequest, JobAlias, NodeId, RequestId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
 use crate::limits::{CLOSURE_BYTES_MAX, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, LENDINGS_MAX};
@@ -67,7 +67,7 @@ impl Server {
         &mut self,
         now: Time,
         job: JobAlias,
-        request: RequestId,
+        request: EngineRequest,
         closures: Vec<(EngineLease, Closure)>,
     ) {
         let of_job = |lending: &Lending| lending.job == job;
@@ -131,7 +131,7 @@ impl Server {
 
     /// The engine of a job is gone, and will answer no question: the thieves hear of it.
     pub(super) fn end_lendings(&mut self, now: Time, job: JobAlias, reason: EndStealReason) {
-        let of_job = |_: &RequestId, lending: &mut Lending| lending.job == job;
+        let of_job = |_: &EngineRequest, lending: &mut Lending| lending.job == job;
         let over: Vec<_> = self.lending.extract_if(.., of_job).collect();
         for (_, lending) in over {
             self.end_steal(now, lending.thief, lending.request, reason);
@@ -245,7 +245,7 @@ impl Server {
             self.end_steal(now, thief, request, EndStealReason::Done);
         }
         if ask_engine {
-            let question = self.next_request();
+            let question = EngineRequest(self.next_request());
             self.lending.insert(
                 question,
                 Lending {

@@ -27,6 +27,8 @@ pub(super) struct ServerJob {
     pub(super) closure_bytes: usize,
     workers: u32,
     started: bool,
+    /// Engines that died with closures of others.
+    crashes: u32,
 }
 
 /// The jobs that ended last: a grant that was under way must not bring one back.
@@ -63,6 +65,7 @@ impl ServerJob {
             closure_bytes: 0,
             workers: 0,
             started: false,
+            crashes: 0,
         }
     }
 
@@ -139,11 +142,14 @@ impl Server {
         self.jobs.get(&job).is_some_and(|state| state.started)
     }
 
-    /// The engine of a job is gone; the next closure starts another.
-    pub(super) fn forget_engine(&mut self, job: JobAlias) {
-        if let Some(state) = self.jobs.get_mut(&job) {
-            (state.started, state.workers, state.load) = (false, 0, EngineLoad::default());
-        }
+    /// The engine of a job is gone; the next closure starts another. Gives how many died with closures of others.
+    pub(super) fn forget_engine(&mut self, job: JobAlias, had_closures: bool) -> u32 {
+        let Some(state) = self.jobs.get_mut(&job) else {
+            return 0;
+        };
+        (state.started, state.workers, state.load) = (false, 0, EngineLoad::default());
+        state.crashes += u32::from(had_closures);
+        state.crashes
     }
 
     pub(super) fn handle_load(&mut self, job: JobAlias, mut load: EngineLoad) {

@@ -13,17 +13,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{EngineCommand, EngineEvent, EngineLoad, ReadyRun};
-use atlas_proto::ids::{EngineLease, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket};
+use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, ReadyRun};
+use atlas_proto::ids::{
+    EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
+};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::limits::{
-    ASKS_PER_CHILD_MAX, Bound, CLOSURE_BYTES_MAX, ENGINE_NAME_BYTES_MAX, ENGINE_OPTIONS_BYTES_MAX,
-    FORGOTTEN_MAX, JOBS_MAX, PATHS_MAX,
+    ASKS_PER_CHILD_MAX, Bound, CLOSURE_BYTES_MAX, ENGINE_CRASHES_MAX, ENGINE_NAME_BYTES_MAX,
+    ENGINE_OPTIONS_BYTES_MAX, FORGOTTEN_MAX, JOBS_MAX, PATHS_MAX,
 };
 use atlas_proto::manager::SubmitError;
 use atlas_proto::message::{
-    ChildInfo, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message, Packet, Share,
-    StealTerms,
+    ChildInfo, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message, Packet,
+    ReturnReason, Share, StealTerms,
 };
 use atlas_proto::path::Path;
 use atlas_proto::policy::Policy;

@@ -86,7 +86,7 @@ impl TheServer {
     }
 
     /// The first sibling steals; the server's question to its engine.
-    fn asked(&mut self) -> RequestId {
+    fn asked(&mut self) -> EngineRequest {
         assert_eq!(self.hear(FIRST, steal(5)), []);
         match self.commands()[..] {
             [EngineCommand::Lend { request, .. }] => request,
@@ -94,7 +94,7 @@ impl TheServer {
         }
     }
 
-    fn lent(&mut self, request: RequestId, sizes: &[usize]) -> Vec<(NodeId, Message)> {
+    fn lent(&mut self, request: EngineRequest, sizes: &[usize]) -> Vec<(NodeId, Message)> {
         let lent = |(at, &size): (usize, &usize)| (EngineLease(at as u64), closure(size));
         let closures = sizes.iter().enumerate().map(lent).collect();
         let event = EngineEvent::Lent {
@@ -139,9 +139,7 @@ fn regression_closures_said_to_hold_all_the_work_there_is_do_not_overflow() {
 fn regression_a_crash_answers_the_steals_that_wait_for_the_engine() {
     let mut server = TheServer::busy(20);
     let question = server.asked();
-    server
-        .server
-        .handle_engine(NOW, EngineEvent::Crashed { job: JOB });
+    server.server.handle_engine(NOW, crashed(false));
     assert_eq!(
         ends(&server.sent()),
         [(FIRST, RequestId(5), EndStealReason::NoSurplus)]
@@ -383,3 +381,44 @@ fn regression_what_was_stopped_gets_workers_again() {
         });
     assert_eq!(given, Some(2));
 }
+
+/// What no engine survives must not be lent to and fro for ever.
+#[test]
+fn closures_fail_after_so_many_engines() {
+    for hopeless in [false, true] {
+        let mut server = TheServer::new();
+        for life in 1..=ENGINE_CRASHES_MAX {
+            server.hear(ABOVE, grant(JOB, &[u64::from(life)], 9));
+            server.server.handle_engine(NOW, crashed(hopeless));
+            server.server.handle_timeout(NOW + Duration::from_secs(1));
+            let sent = server.sent();
+            let returned = sent.iter().any(|(_, message)| {
+                matches!(
+                    message,
+                    Message::ReturnClosures {
+                        reason: ReturnReason::EngineFailed,
+                        ..
+                    }
+                )
+            });
+            let failed = sent.iter().any(|(_, message)| match message {
+                Message::ReturnResults { results } => {
+                    results[0].finished.outcome == Outcome::Panic(DIED.into())
+                }
+                _ => false,
+            });
+            let last = hopeless || life == ENGINE_CRASHES_MAX;
+            assert_eq!((returned, failed), (!last, last), "engine {life}: {sent:?}");
+        }
+    }
+}
+
+fn crashed(hopeless: bool) -> EngineEvent {
+    let failure = DIED.into();
+    EngineEvent::Crashed {
+        job: JOB,
+        crash: Crash { failure, hopeless },
+    }
+}
+
+const DIED: &str = "the program was killed";

@@ -11,8 +11,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use atlas_proto::engine::{EngineCommand, EngineEvent};
-use atlas_proto::ids::{EngineLease, Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket};
+use atlas_proto::engine::{Crash, EngineCommand, EngineEvent};
+use atlas_proto::ids::{
+    EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket,
+};
 use atlas_proto::ledger::{Source, State};
 use atlas_proto::limits::WINDOW;
 use atlas_proto::message::{
@@ -402,7 +404,13 @@ impl World {
                 job,
                 lease: EngineLease(choices.number()),
             },
-            1 if choices.once_in(8) => EngineEvent::Crashed { job },
+            1 if choices.once_in(8) => EngineEvent::Crashed {
+                job,
+                crash: Crash {
+                    failure: vec![1; choices.below(3)].into(),
+                    hopeless: choices.once_in(4),
+                },
+            },
             0..=2 => {
                 let count = choices.below(4);
                 let samples = (0..count).map(|_| choices.measured()).collect();
@@ -427,7 +435,7 @@ impl World {
                 let closures = (0..count).map(closure).collect();
                 EngineEvent::Lent {
                     job,
-                    request: RequestId(request),
+                    request: EngineRequest(request),
                     closures,
                 }
             }
@@ -435,7 +443,7 @@ impl World {
     }
 
     fn apply(&mut self, input: &Input) {
-        if let Input::Engine(EngineEvent::Crashed { job }) = input {
+        if let Input::Engine(EngineEvent::Crashed { job, .. }) = input {
             self.started.remove(job);
         }
         let now = self.now;

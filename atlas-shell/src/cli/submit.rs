@@ -22,6 +22,7 @@ use crate::print::{Format, json, print, words};
 use crate::program::{self, BuildOptions};
 use crate::screen::Screen;
 use crate::session::Session;
+use crate::state::StateFolder;
 
 #[derive(Debug, Args)]
 pub(super) struct Submit {
@@ -65,6 +66,7 @@ pub(super) struct Submit {
 /// Who runs the job.
 struct Cluster {
     session: Session,
+    blobs: Blobs,
     embedded: Option<Embedded>,
 }
 
@@ -90,37 +92,47 @@ impl Submit {
 
     async fn submit(&self, executable: &Path, context: &Context) -> anyhow::Result<u8> {
         let screen = Screen::new(context.format, self.quiet);
-        let blobs = Blobs::new()?;
-        // Reading the program takes about as long as meeting the manager.
-        let ready = tokio::try_join!(
-            self.cluster(context, &screen),
-            blobs.add_program(executable)
-        );
-        let (cluster, artifact) = ready?;
-        let job = self.submission(executable, &blobs, artifact).await;
+        let state = context.state()?;
+        let (cluster, artifact) = if state.is_logged_in() {
+            self.log_in(state, executable).await?
+        } else {
+            self.embed(executable, &screen).await?
+        };
+        let job = self.submission(executable, &cluster.blobs, artifact).await;
         let ended = match job {
-            Ok(job) => self.submit_to(&cluster, &job, &blobs, &screen).await,
+            Ok(job) => self.submit_to(&cluster, &job, &screen).await,
             Err(error) => Err(error),
         };
         cluster.close().await;
         ended
     }
 
-    async fn cluster(&self, context: &Context, screen: &Screen) -> anyhow::Result<Cluster> {
-        let state = context.state()?;
-        if state.is_logged_in() {
-            if self.workers.is_some() {
-                return Err(Exit::error(
-                    exit::USAGE,
-                    "--workers is for the embedded cluster, but you are logged in: leave it out, or `atlas-shell logout`",
-                ));
-            }
-            let client = login::connect(state).await?;
-            return Ok(Cluster {
-                session: Session::lasting(client, state.clone(), self.reconnect),
-                embedded: None,
-            });
+    /// To the manager, and the program.
+    async fn log_in(
+        &self,
+        state: &StateFolder,
+        executable: &Path,
+    ) -> anyhow::Result<(Cluster, Added)> {
+        if self.workers.is_some() {
+            return Err(Exit::error(
+                exit::USAGE,
+                "--workers is for the embedded cluster, but you are logged in: leave it out, or `atlas-shell logout`",
+            ));
         }
+        let blobs = Blobs::new()?;
+        // Reading the program takes about as long as meeting the manager.
+        let ready = tokio::try_join!(login::connect(state), blobs.add_program(executable));
+        let (client, artifact) = ready?;
+        let cluster = Cluster {
+            session: Session::lasting(client, state.clone(), self.reconnect),
+            blobs,
+            embedded: None,
+        };
+        Ok((cluster, artifact))
+    }
+
+    /// A cluster of the shell's own, and the program.
+    async fn embed(&self, executable: &Path, screen: &Screen) -> anyhow::Result<(Cluster, Added)> {
         if self.detach {
             return Err(Exit::error(
                 exit::USAGE,
@@ -130,21 +142,24 @@ impl Submit {
         }
         screen.say("nobody is logged in: the job runs on an embedded cluster, this machine alone");
         let embedded = embedded::start(self.workers).await?;
-        Ok(Cluster {
+        let blobs = embedded.blobs();
+        let artifact = blobs.add_program(executable).await?;
+        let cluster = Cluster {
             session: Session::once(embedded.client()),
+            blobs,
             embedded: Some(embedded),
-        })
+        };
+        Ok((cluster, artifact))
     }
 
     async fn submit_to(
         &self,
         cluster: &Cluster,
         submission: &Submission,
-        blobs: &Blobs,
         screen: &Screen,
     ) -> anyhow::Result<u8> {
         let client = cluster.session.client();
-        let accepted = hand_over(&client, submission, blobs, screen).await;
+        let accepted = hand_over(&client, submission, &cluster.blobs, screen).await;
         let accepted = accepted.with_context(|| format!("cannot submit {}", submission.name))?;
         if self.detach {
             tell_accepted(accepted, screen)?;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use atlas_net::{CloseCode, Connection, Stream, StreamError, StreamKind, enrol};
+use atlas_net::enrol::{self, Lifetimes};
+use atlas_net::{CloseCode, Connection, Stream, StreamError, StreamKind};
 use atlas_proto::control::{
     Accepted, ClientAnswer, ClientRequest, DomainStatus, FRAME_BYTES_MAX, Files, JobId, JobState,
     JobStatus, OutputFrame, OutputStream, Refusal, ServerStatus, Submission,
@@ -23,7 +24,14 @@ pub(super) async fn answer(
     if kind == StreamKind::Renew {
         *shared.renewals.lock().unwrap() += 1;
         let now = SystemTime::now();
-        let _ = enrol::answer_renewal(stream, connection.peer(), &shared.authority, now).await;
+        let _ = enrol::answer_renewal(
+            stream,
+            &connection,
+            &shared.authority,
+            &Lifetimes::default(),
+            now,
+        )
+        .await;
     } else if let StreamKind::Blob { hash, .. } = kind {
         let _ = shared.blobs.answer(hash, stream).await;
     } else {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atlas_proto::engine::{EngineCommand, EngineEvent, EngineLoad};
-use atlas_proto::ids::{EngineLease, JobAlias, NodeId, RequestId, Ticket};
+use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, NodeId, Ticket};
 use atlas_proto::job::{Closure, Finished};
 use atlas_proto::rng::Rng;
 use atlas_proto::time::Time;
@@ -51,7 +51,7 @@ struct Thief {
     borrowed: BTreeMap<Ticket, Option<(NodeId, EngineLease)>>,
     tickets: u64,
     /// Who is waiting for the answer of the engine, oldest first. It answers within the same moment.
-    requests: BTreeMap<RequestId, (NodeId, Line)>,
+    requests: BTreeMap<EngineRequest, (NodeId, Line)>,
     requests_made: u64,
 }
 
@@ -162,7 +162,7 @@ impl Thieves {
         }
         let thief = &mut self.servers[server.0 as usize];
         thief.requests_made += 1;
-        let request = RequestId(thief.requests_made);
+        let request = EngineRequest(thief.requests_made);
         thief.requests.insert(request, (from, line));
         stage.command(
             server,
@@ -178,7 +178,7 @@ impl Thieves {
         &mut self,
         stage: Play<'_>,
         server: ServerIndex,
-        request: RequestId,
+        request: EngineRequest,
         closures: Vec<(EngineLease, Closure)>,
     ) {
         let asked = self.servers[server.0 as usize].requests.remove(&request);

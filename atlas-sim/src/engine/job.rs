@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atlas_proto::engine::EngineEvent;
-use atlas_proto::ids::{EngineLease, JobAlias, RequestId, Ticket};
+use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 use bytes::Bytes;
 
@@ -188,7 +188,7 @@ impl Job {
     }
 
     /// Gives up to so many ready nodes away, oldest first.
-    pub(super) fn lend(&mut self, request: RequestId, closures_max: u32, next_lease: &mut u64) {
+    pub(super) fn lend(&mut self, request: EngineRequest, closures_max: u32, next_lease: &mut u64) {
         let count = self.ready.len().min(closures_max as usize);
         let args_bytes = self.tree.config().args_bytes;
         let mut closures = Vec::with_capacity(count);

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{EngineCommand, EngineEvent};
+use atlas_proto::engine::{Crash, EngineCommand, EngineEvent};
 use atlas_proto::ids::{EngineLease, JobAlias, Ticket};
 use atlas_proto::job::JobSpec;
 use atlas_proto::time::Time;
@@ -202,7 +202,12 @@ impl VirtualEngine {
 
     fn start(&mut self, alias: JobAlias, spec: &JobSpec) {
         let Some(tree) = self.trees.get(&spec.artifact) else {
-            self.events.push_back(EngineEvent::Crashed { job: alias });
+            let crash = Crash {
+                failure: "there is no such job in this world".into(),
+                hopeless: true,
+            };
+            let job = alias;
+            self.events.push_back(EngineEvent::Crashed { job, crash });
             return;
         };
         if let Err(place) = self.place(alias) {

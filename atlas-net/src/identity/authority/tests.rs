@@ -12,7 +12,9 @@ fn below(above: &DomainAuthority, sub: &str) -> DomainAuthority {
     let mut authority = DomainAuthority::init(domain(sub), now).unwrap();
     let fingerprint = authority.fingerprint();
     let request = authority.request().unwrap();
-    let chain = above.sign_sub_domain(&request, &domain(sub), now).unwrap();
+    let chain = above
+        .sign_sub_domain(&request, &domain(sub), now, SUB_DOMAIN_LIFETIME)
+        .unwrap();
     authority.adopt(chain, now).unwrap();
     assert_eq!(authority.fingerprint(), fingerprint);
     authority
@@ -52,7 +54,7 @@ fn a_node_is_named_by_key_domain_and_role() {
             .duration_since(SystemTime::now())
             .unwrap();
         assert!(
-            left > LEAF_LIFETIME * 6 / 10 && left < LEAF_LIFETIME * 2 / 3,
+            left > LEAF_LIFETIME * 6 / 10 && left < LEAF_LIFETIME * 7 / 10,
             "{left:?}"
         );
     }
@@ -74,8 +76,12 @@ fn authorities_stand_below_each_other_as_deep_as_verifiers_follow() {
         holds(above, issued.clone(), SystemTime::now()).unwrap();
     }
     let request = deepest.request().unwrap();
-    let refused =
-        deepest.sign_sub_domain(&request, &domain(&format!("e.{name}")), SystemTime::now());
+    let refused = deepest.sign_sub_domain(
+        &request,
+        &domain(&format!("e.{name}")),
+        SystemTime::now(),
+        SUB_DOMAIN_LIFETIME,
+    );
     assert!(
         refused
             .unwrap_err()
@@ -113,7 +119,12 @@ fn an_authority_that_lies_about_its_domain_is_not_believed() {
             DomainAuthority::init(domain(&format!("x.{claimed}")), SystemTime::now()).unwrap();
         let request = second.request().unwrap();
         let chain = liar
-            .sign_sub_domain(&request, &second.domain, SystemTime::now())
+            .sign_sub_domain(
+                &request,
+                &second.domain,
+                SystemTime::now(),
+                SUB_DOMAIN_LIFETIME,
+            )
             .unwrap();
         let refused = second
             .adopt(chain.clone(), SystemTime::now())
@@ -155,7 +166,7 @@ fn what_should_not_be_signed_is_not() {
         "xcs.example.edu",
     ] {
         let refused = root
-            .sign_sub_domain(&request, &domain(sub), now)
+            .sign_sub_domain(&request, &domain(sub), now, SUB_DOMAIN_LIFETIME)
             .unwrap_err()
             .to_string();
         assert!(
@@ -219,8 +230,13 @@ fn certificates_for_others_are_not_adopted() {
     let mut cs = DomainAuthority::init(domain("cs.example.edu"), now).unwrap();
     let bio = DomainAuthority::init(domain("bio.example.edu"), now).unwrap();
     let sign = |request: &DomainAuthority, sub: &str| {
-        root.sign_sub_domain(&request.request().unwrap(), &domain(sub), now)
-            .unwrap()
+        root.sign_sub_domain(
+            &request.request().unwrap(),
+            &domain(sub),
+            now,
+            SUB_DOMAIN_LIFETIME,
+        )
+        .unwrap()
     };
     for (chain, what) in [
         (Vec::new(), "there are none"),

@@ -1,7 +1,7 @@
 //! A machine with an engine for tests: it goes from wake to wake, and keeps all that the engine tells.
 
 use atlas_proto::engine::EngineLoad;
-use atlas_proto::ids::{EngineLease, RequestId, Ticket};
+use atlas_proto::ids::{EngineLease, EngineRequest, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 
 use super::super::*;
@@ -63,7 +63,7 @@ impl Machine {
     pub(super) fn lend(&mut self, closures_max: u32) -> Vec<(EngineLease, Closure)> {
         self.command(EngineCommand::Lend {
             job: JOB,
-            request: RequestId(1),
+            request: EngineRequest(1),
             closures_max,
         });
         std::mem::take(&mut self.lent)

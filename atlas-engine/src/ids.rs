@@ -1,0 +1,50 @@
+//! The names of what a server and an engine speak of, one type each, so that no two numbers can be confused.
+
+/// A number that names something.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize,
+        )]
+        pub struct $name(pub u64);
+
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                write!(f, "{:x}", self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// A task of the program: the stable hash of its path.
+    TaskId
+}
+
+id! {
+    /// The server's name for a closure that it gave to the engine.
+    Ticket
+}
+
+id! {
+    /// The engine's name for a closure that it gave to the server. An engine gives none twice.
+    Lease
+}
+
+id! {
+    /// The server's name for a question.
+    RequestId
+}
+
+/// The task of a job's root closure: the stable hash of the path `main`, which no task of a program has, since
+/// paths begin with the name of a crate.
+pub const ROOT_TASK: TaskId = TaskId(0x49de_89cb_7af5_5ee5);

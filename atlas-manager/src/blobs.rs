@@ -1,0 +1,92 @@
+//! The blobs of the domain: each is fetched once, however many ask for it, and shared from here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use atlas_fs::exchange::{self, FetchBlobError};
+use atlas_fs::{BlobName, FileTree, Store};
+use atlas_net::Connection;
+use atlas_proto::ids::JobAlias;
+
+/// The store, and who is fetching what.
+#[derive(Clone, Debug)]
+pub(crate) struct Blobs {
+    store: Store,
+    fetching: Arc<Mutex<HashMap<BlobName, Weak<tokio::sync::Mutex<()>>>>>,
+}
+
+/// A tree with what is in it cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchTreeError {
+    #[error(transparent)]
+    Blob(#[from] FetchBlobError),
+    #[error("the list of files {name} cannot be read: {what}")]
+    Tree { name: BlobName, what: String },
+}
+
+impl Blobs {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            fetching: Arc::default(),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Makes sure that a blob is here, from whoever has it.
+    pub(crate) async fn fetch(
+        &self,
+        from: &Connection,
+        job: JobAlias,
+        name: BlobName,
+    ) -> Result<(), FetchBlobError> {
+        if self.store.has(name) {
+            return Ok(());
+        }
+        let turn = self.turn(name);
+        let _turn = turn.lock().await;
+        if self.store.has(name) {
+            return Ok(());
+        }
+        exchange::fetch_packed(&self.store, from, name, job).await
+    }
+
+    /// A tree and all that is in it; gives their names, too.
+    pub(crate) async fn fetch_tree(
+        &self,
+        from: &Connection,
+        job: JobAlias,
+        name: BlobName,
+    ) -> Result<(FileTree, Vec<BlobName>), FetchTreeError> {
+        self.fetch(from, job, name).await?;
+        let damaged = |what: String| FetchTreeError::Tree { name, what };
+        let store = self.store.clone();
+        let read = tokio::task::spawn_blocking(move || store.read(name, TREE_BYTES_MAX)).await;
+        let bytes = read.map_err(|error| damaged(error.to_string()))?;
+        let bytes = bytes.map_err(|error| damaged(error.to_string()))?;
+        let tree = FileTree::from_bytes(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let mut names = vec![name];
+        for (_, file) in tree.files() {
+            self.fetch(from, job, file.blob).await?;
+            names.push(file.blob);
+        }
+        Ok((tree, names))
+    }
+
+    /// Those who want one blob take turns, so that the second finds what the first has fetched.
+    fn turn(&self, name: BlobName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        fetching.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = fetching.get(&name).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        fetching.insert(name, Arc::downgrade(&turn));
+        turn
+    }
+}
+
+const TREE_BYTES_MAX: u64 = FileTree::BYTES_MAX as u64;

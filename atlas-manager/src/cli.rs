@@ -1,0 +1,266 @@
+//! The command line of `atlas-manager`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use atlas_net::enrol;
+use atlas_net::identity::{DomainAuthority, Token};
+use atlas_proto::control::{ClientAnswer, ClientRequest, TokenRequest};
+use atlas_proto::domain::Domain;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::state::{Parent, Settings, StateFolder};
+use crate::{ManagerNode, ManagerOptions, Store, ask_local};
+
+/// Coordinates one domain: its servers, those who submit jobs, the domains below.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    state: StateArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct StateArgs {
+    /// Where the manager keeps what it knows [default: ~/.local/state/atlas/manager].
+    #[arg(long, global = true, value_name = "DIR", env = "ATLAS_MANAGER_STATE")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Begin a domain: make its authority and its state folder.
+    Init {
+        /// The domain's name, as `cs.example.edu`.
+        #[arg(long)]
+        domain: Domain,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Begin a domain below another one: its authority is signed by the one above.
+    Join {
+        /// A join token of the domain above, made with `--role manager`.
+        token: Token,
+        /// The new domain's name, as `lab.cs.example.edu`.
+        #[arg(long)]
+        domain: Domain,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Run the manager until it is interrupted.
+    Run {
+        /// Listen at this UDP address, rather than at the one that was set when the domain began.
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+        /// Serve /metrics and /healthz at this TCP address; `none` serves them nowhere.
+        #[arg(long, default_value = "127.0.0.1:7118", value_name = "ADDRESS")]
+        http: Http,
+    },
+    /// Let nodes in.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// The UDP address to listen at.
+    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))]
+    listen: SocketAddr,
+    /// Where others reach the manager, as `host:port` [default: this machine's name, or where it listens].
+    #[arg(long, value_name = "HOST:PORT")]
+    public: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a join token, and print it. The manager must be running.
+    Create {
+        /// What the token lets in: server, client, or manager (of a sub-domain).
+        #[arg(long, default_value = "server")]
+        role: String,
+        /// For how long, as 30min or 7days.
+        #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+        ttl: Duration,
+        /// How many nodes it lets in.
+        #[arg(long, default_value_t = 1)]
+        uses: u32,
+        /// Where the manager is reached, as `host:port`, if that differs from what was set when the domain began.
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Http {
+    At(SocketAddr),
+    Nowhere,
+}
+
+impl std::str::FromStr for Http {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self::Nowhere);
+        }
+        text.parse().map(Self::At)
+    }
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be done; the error says what to do.
+    pub async fn run(self) -> Result<()> {
+        let state = StateFolder::find(self.state.state)?;
+        match self.command {
+            Command::Init { domain, place } => {
+                let authority = DomainAuthority::init(domain.clone(), SystemTime::now())?;
+                state.init(&authority, &place.settings(None))?;
+                println!(
+                    "began {domain} in {}; its fingerprint is {}\nnext: atlas-manager run",
+                    state.path().display(),
+                    authority.fingerprint()
+                );
+                Ok(())
+            }
+            Command::Join {
+                token,
+                domain,
+                place,
+            } => join(&state, &token, domain, &place).await,
+            Command::Run { listen, http } => run(&state, listen, http).await,
+            Command::Token {
+                command:
+                    TokenCommand::Create {
+                        role,
+                        ttl,
+                        uses,
+                        address,
+                    },
+            } => {
+                let wanted = TokenRequest {
+                    role,
+                    lifetime: ttl,
+                    uses,
+                    addresses: address,
+                };
+                create_token(&state, wanted).await
+            }
+            Command::Completions { shell } => {
+                let mut command = Self::command();
+                clap_complete::generate(
+                    shell,
+                    &mut command,
+                    "atlas-manager",
+                    &mut std::io::stdout(),
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Place {
+    fn settings(&self, parent: Option<Parent>) -> Settings {
+        let public = if self.public.is_empty() && self.listen.ip().is_unspecified() {
+            let name = rustix::system::uname();
+            let name = name.nodename().to_string_lossy();
+            vec![format!("{name}:{}", self.listen.port())]
+        } else {
+            self.public.clone()
+        };
+        Settings::new(self.listen, public, parent)
+    }
+}
+
+async fn join(state: &StateFolder, token: &Token, domain: Domain, place: &Place) -> Result<()> {
+    let parent = Parent {
+        domain: token.domain.clone(),
+        addresses: token.addresses.clone(),
+    };
+    let joined = enrol::join_sub_domain(token, domain.clone()).await;
+    let authority =
+        joined.with_context(|| format!("{domain} is not taken in below {}", parent.domain))?;
+    println!(
+        "began {domain} below {} in {}; its fingerprint is {}\nnext: atlas-manager run",
+        parent.domain,
+        state.path().display(),
+        authority.fingerprint()
+    );
+    state.init(&authority, &place.settings(Some(parent)))
+}
+
+async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Result<()> {
+    let authority = state.authority()?;
+    let settings = state.settings()?;
+    let identity = state.identity(&authority)?;
+    let domain = authority.domain().clone();
+    let options = ManagerOptions {
+        identity,
+        listen: listen.unwrap_or(settings.listen),
+        public: settings.public.clone(),
+        parent: settings
+            .parent
+            .clone()
+            .map(|parent| (parent.domain, parent.addresses)),
+        policy: settings.policy()?,
+        store: Store::open(state.path())?,
+        blobs: atlas_fs::Store::open(state.blobs_folder())?,
+        folder: state.path().to_owned(),
+        http: match http {
+            Http::At(address) => Some(address),
+            Http::Nowhere => None,
+        },
+        local: true,
+        authority,
+    };
+    let manager = ManagerNode::start(options).await?;
+    println!("{domain} is managed at {}", manager.address());
+    if let Some(address) = manager.http_address() {
+        println!("metrics are at http://{address}/metrics");
+    }
+    stop_signal().await?;
+    manager.stop().await;
+    Ok(())
+}
+
+/// Waits until somebody wants this to end.
+async fn stop_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cannot = "cannot wait for signals";
+    let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.context(cannot),
+    }
+}
+
+async fn create_token(state: &StateFolder, wanted: TokenRequest) -> Result<()> {
+    // So that a mistyped folder is told from a manager that does not run.
+    state.authority()?;
+    match ask_local(state.path(), &ClientRequest::CreateToken(wanted)).await? {
+        ClientAnswer::Token(token) => println!("{token}"),
+        ClientAnswer::Refused(refusal) => bail!("{refusal}"),
+        _ => {
+            bail!("the manager answers something else: run the same version of Atlas on both sides")
+        }
+    }
+    Ok(())
+}
+
+/// Where managers listen.
+const PORT: u16 = 7117;

@@ -1,0 +1,295 @@
+//! Answers to clients, whether they come over the network or over the administrator's socket.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use atlas_fs::BlobName;
+use atlas_fs::exchange;
+use atlas_net::enrol::{self, Lifetimes};
+use atlas_net::identity::{Role, Secret, Token};
+use atlas_net::{Connection, Stream, StreamKind};
+use atlas_proto::control::{
+    CLIENT_TOPIC, ClientAnswer, ClientRequest, FRAME_BYTES_MAX, JobId, JobState, JobStatus,
+    OutputStream, Refusal, Submission, TokenRequest,
+};
+use atlas_proto::ids::JobAlias;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::ask::{Ask, Watched};
+use crate::local::LocalStream;
+use crate::node::Shared;
+
+/// Answers clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    shared: Arc<Shared>,
+}
+
+/// Where answers go.
+pub(crate) enum Way<'a> {
+    /// A client's stream, on this connection.
+    Remote(&'a mut Stream, &'a Connection),
+    /// The administrator's socket.
+    Local(&'a mut LocalStream),
+}
+
+/// Whoever asked is gone.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl Way<'_> {
+    async fn tell(&mut self, answer: &ClientAnswer) -> Result<(), Gone> {
+        match self {
+            Self::Remote(stream, _) => stream.send_frame(answer).await.map_err(|_| Gone),
+            Self::Local(stream) => stream.send(answer).await.map_err(|_| Gone),
+        }
+    }
+
+    async fn refuse(&mut self, why: impl Into<Refusal>) -> Result<(), Gone> {
+        self.tell(&ClientAnswer::Refused(why.into())).await
+    }
+}
+
+impl Clients {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Answers a client's streams as long as it is connected.
+    pub(crate) async fn serve(self, connection: Connection) {
+        while let Ok((kind, mut stream)) = connection.accept_stream().await {
+            let (this, connection) = (self.clone(), connection.clone());
+            match kind {
+                StreamKind::Request {
+                    topic: CLIENT_TOPIC,
+                } => {
+                    tokio::spawn(async move {
+                        let Ok(Some(request)) = stream.recv_frame(FRAME_BYTES_MAX).await else {
+                            return;
+                        };
+                        let way = Way::Remote(&mut stream, &connection);
+                        if this.answer(request, way).await.is_ok() {
+                            let _ = stream.finish();
+                            // Dropped, the stream would be finished as well; so it is read to its end.
+                            let _ = stream.send.stopped().await;
+                        }
+                    });
+                }
+                StreamKind::Blob { hash, .. } => {
+                    let store = self.shared.blobs.store().clone();
+                    tokio::spawn(exchange::answer(store, BlobName(hash), stream));
+                }
+                StreamKind::Renew => {
+                    tokio::spawn(async move {
+                        let authority = this.shared.authority();
+                        let now = SystemTime::now();
+                        let lifetimes = Lifetimes::default();
+                        let answered =
+                            enrol::answer_renewal(stream, &connection, &authority, &lifetimes, now)
+                                .await;
+                        if let Err(error) = answered {
+                            tracing::warn!(peer = %connection.peer(), %error, "a certificate is not renewed");
+                        }
+                    });
+                }
+                // Nothing else is a client's to ask.
+                _ => drop(stream),
+            }
+        }
+    }
+
+    /// Answers one question.
+    pub(crate) async fn answer(
+        &self,
+        request: ClientRequest,
+        mut way: Way<'_>,
+    ) -> Result<(), Gone> {
+        let asker = &self.shared.asker;
+        let answer = match request {
+            ClientRequest::Submit(submission) => return self.submit(submission, way).await,
+            ClientRequest::Watch { job } => return self.watch(job, way).await,
+            ClientRequest::Output { job, skip, follow } => {
+                return self.output(job, skip, follow, way).await;
+            }
+            ClientRequest::CreateToken(wanted) => match self.create_token(wanted, &way).await {
+                Ok(token) => Some(ClientAnswer::Token(token)),
+                Err(refusal) => Some(ClientAnswer::Refused(refusal)),
+            },
+            ClientRequest::Kill { job } => {
+                let killed = asker.ask(|reply| Ask::Kill(job, reply)).await.flatten();
+                let Some(watched) = killed else {
+                    return way.refuse(unknown(job)).await;
+                };
+                Some(ClientAnswer::Job(watched.status.borrow().clone()))
+            }
+            ClientRequest::Jobs => asker.ask(Ask::Jobs).await.map(ClientAnswer::Jobs),
+            ClientRequest::Servers => asker.ask(Ask::Servers).await.map(ClientAnswer::Servers),
+            ClientRequest::Domains => asker.ask(Ask::Domains).await.map(ClientAnswer::Domains),
+        };
+        match answer {
+            Some(answer) => way.tell(&answer).await,
+            None => way.refuse(ENDING).await,
+        }
+    }
+
+    async fn submit(&self, submission: Submission, mut way: Way<'_>) -> Result<(), Gone> {
+        let Way::Remote(_, client) = &way else {
+            return way
+                .refuse("log in with `atlas-shell login TOKEN`, and submit from there")
+                .await;
+        };
+        let client = (*client).clone();
+        if let Err(refusal) = self.fetch(&client, &submission).await {
+            return way.refuse(refusal).await;
+        }
+        let asked = self
+            .shared
+            .asker
+            .ask(|reply| Ask::Submit(submission, reply));
+        match asked.await {
+            Some(Ok(accepted)) => way.tell(&ClientAnswer::Accepted(accepted)).await,
+            Some(Err(refusal)) => way.refuse(refusal).await,
+            None => way.refuse(ENDING).await,
+        }
+    }
+
+    /// Fetches from the client what the domain lacks: each blob once, whoever needs it.
+    async fn fetch(&self, client: &Connection, submission: &Submission) -> Result<(), Refusal> {
+        let blobs = &self.shared.blobs;
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            let causes = std::iter::successors(error.source(), |&error| error.source());
+            let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+            Refusal::new(format_args!(
+                "the manager cannot get the job's files: {text}"
+            ))
+        };
+        let artifact = BlobName(submission.artifact);
+        let fetched = blobs.fetch(client, OF_NO_JOB, artifact).await;
+        fetched.map_err(|error| failed(&error))?;
+        if let Some(inputs) = submission.inputs {
+            let fetched = blobs.fetch_tree(client, OF_NO_JOB, BlobName(inputs)).await;
+            fetched.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, job: JobId, mut way: Way<'_>) -> Result<(), Gone> {
+        let Some(Watched { mut status, .. }) = self.watched(job).await else {
+            return way.refuse(unknown(job)).await;
+        };
+        loop {
+            let told = status.borrow_and_update().clone();
+            let ended = told.state.has_ended();
+            way.tell(&ClientAnswer::Job(told)).await?;
+            let next = Instant::now() + WATCH_INTERVAL;
+            if ended || status.changed().await.is_err() {
+                return Ok(());
+            }
+            // What changes often is told now and then, its end at once.
+            tokio::select! {
+                () = sleep_until(next) => {}
+                _ = status.wait_for(|status| status.state.has_ended()) => {}
+            }
+        }
+    }
+
+    async fn output(
+        &self,
+        job: JobId,
+        skip: [u64; 2],
+        follow: bool,
+        mut way: Way<'_>,
+    ) -> Result<(), Gone> {
+        let Some(Watched { mut status, output }) = self.watched(job).await else {
+            return way.refuse(unknown(job)).await;
+        };
+        let (mut bytes, mut at) = (output.bytes(), skip);
+        loop {
+            let ended = has_ended(&mut status);
+            bytes.borrow_and_update();
+            for stream in OutputStream::BOTH {
+                loop {
+                    let piece = match output.read(stream, at[stream.index()]) {
+                        Ok(Some(piece)) => piece,
+                        Ok(None) => break,
+                        Err(error) => {
+                            let why = format!("the output of job {job} cannot be read: {error}");
+                            return way.refuse(why).await;
+                        }
+                    };
+                    at[stream.index()] += u64::try_from(piece.bytes.len()).unwrap_or(0);
+                    way.tell(&ClientAnswer::Output(piece)).await?;
+                }
+            }
+            if ended || !follow {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = bytes.changed() => if changed.is_err() { return Ok(()) },
+                changed = status.changed() => if changed.is_err() { return Ok(()) },
+            }
+        }
+    }
+
+    async fn watched(&self, job: JobId) -> Option<Watched> {
+        let asked = self.shared.asker.ask(|reply| Ask::Watch(job, reply));
+        asked.await.flatten()
+    }
+
+    async fn create_token(&self, wanted: TokenRequest, way: &Way<'_>) -> Result<String, Refusal> {
+        if let Way::Remote(..) = way {
+            return Err(Refusal::new(
+                "tokens are made by the domain's administrator: run `atlas-manager token create` on the manager's machine",
+            ));
+        }
+        let TokenRequest {
+            role,
+            lifetime,
+            uses,
+            addresses,
+        } = wanted;
+        let role: Role = role.parse().map_err(Refusal::new)?;
+        let secret = Secret::generate().map_err(Refusal::new)?;
+        let tokens = {
+            let tokens = self.shared.tokens.lock();
+            let mut tokens = tokens.unwrap_or_else(PoisonError::into_inner);
+            let created = tokens.create(SystemTime::now(), &secret, role, lifetime, uses);
+            created.map_err(Refusal::new)?;
+            tokens.clone()
+        };
+        if !matches!(self.shared.store.save_tokens(tokens).await, Ok(true)) {
+            return Err(Refusal::new(
+                "the token cannot be stored: see the manager's log",
+            ));
+        }
+        let addresses = if addresses.is_empty() {
+            self.shared.public.clone()
+        } else {
+            addresses
+        };
+        let token = Token {
+            domain: self.shared.domain.clone(),
+            role,
+            addresses,
+            authority: self.shared.authority().fingerprint(),
+            secret,
+        };
+        Ok(token.to_string())
+    }
+}
+
+fn has_ended(status: &mut watch::Receiver<JobStatus>) -> bool {
+    let state: &JobState = &status.borrow_and_update().state;
+    state.has_ended()
+}
+
+fn unknown(job: JobId) -> String {
+    format!("there is no job {job} here: `atlas-shell ps --all` lists those that are remembered")
+}
+
+const ENDING: &str = "the manager is being stopped: ask again when it is back";
+/// Blobs of clients are named by themselves.
+const OF_NO_JOB: JobAlias = JobAlias(0);
+/// More often than people can read.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,0 +1,194 @@
+//! Metrics for Prometheus, and a word on health, over HTTP. For this machine's eyes: nothing is encrypted, and nobody proves who
+//! they are.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::ask::{Ask, Asker, Counts};
+use crate::node::StartError;
+
+/// Serves `/metrics` and `/healthz`; gives the address with the port that was taken.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    asker: Asker,
+    tasks: &mut JoinSet<()>,
+) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Http { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let taken = listener.local_addr().map_err(failed)?;
+    tasks.spawn(accept(listener, asker));
+    Ok(taken)
+}
+
+async fn accept(listener: TcpListener, asker: Asker) {
+    let room = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "metrics cannot be served now");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let asker = asker.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(|request| answer(request, &asker));
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), answer);
+            if let Err(error) = served.await {
+                tracing::debug!(%error, "a client of the metrics is gone");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    asker: &Asker,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let counts = asker.ask(Ask::Counts);
+    let (status, kind, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/healthz") => match counts.await {
+            Some(_) => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+            None => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                "stopping\n".to_owned(),
+            ),
+        },
+        (&Method::GET, "/metrics") => match counts.await {
+            Some(counts) => (StatusCode::OK, OPEN_METRICS, metrics(&counts)),
+            None => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                "stopping\n".to_owned(),
+            ),
+        },
+        (&Method::GET, _) => {
+            let text = "there is /metrics and /healthz\n".to_owned();
+            (StatusCode::NOT_FOUND, TEXT, text)
+        }
+        _ => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "only GET\n".to_owned(),
+        ),
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+/// In the text format of OpenMetrics.
+fn metrics(counts: &Counts) -> String {
+    let mut registry = Registry::with_prefix("atlas");
+    let gauges = [
+        ("servers", "Servers of the domain", counts.servers),
+        ("sub_domains", "Domains directly below", counts.sub_domains),
+        ("workers", "Workers of all servers below", counts.workers),
+        (
+            "hungry_workers",
+            "Workers below with nothing to run",
+            counts.hungry,
+        ),
+        (
+            "surplus_closures",
+            "Ready closures beyond what idle workers take",
+            counts.surplus,
+        ),
+        (
+            "jobs_waiting",
+            "Jobs that nobody runs yet",
+            counts.jobs_waiting,
+        ),
+        ("jobs_running", "Jobs that run", counts.jobs_running),
+        (
+            "jobs_ended",
+            "Jobs that have ended and are remembered",
+            counts.jobs_ended,
+        ),
+        (
+            "connections",
+            "Children and parent that are connected",
+            counts.connections,
+        ),
+        (
+            "closures_held",
+            "Closures that are here or lent from here",
+            counts.closures_held,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        registry.register(name, help, ConstGauge::new(value));
+    }
+    let stats = &counts.stats;
+    let counters = [
+        ("steals_asked", "Steals asked of others", stats.steals_asked),
+        (
+            "steals_refused",
+            "Steals that could not be satisfied",
+            stats.steals_refused,
+        ),
+        ("closures_lent", "Closures lent", stats.closures_lent),
+        (
+            "closures_borrowed",
+            "Closures borrowed",
+            stats.closures_borrowed,
+        ),
+        (
+            "closures_requeued",
+            "Closures that came back undone",
+            stats.closures_requeued,
+        ),
+        (
+            "results_late",
+            "Results for leases that were over",
+            stats.results_late,
+        ),
+        (
+            "peers_lost",
+            "Neighbours that fell silent",
+            stats.peers_lost,
+        ),
+    ];
+    for (name, help, value) in counters {
+        registry.register(name, help, ConstCounter::<u64>::new(value));
+    }
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Who scrapes is one, or a few.
+const CONNECTIONS_MAX: usize = 16;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// When there are no descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);

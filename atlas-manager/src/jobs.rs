@@ -1,0 +1,239 @@
+//! The jobs that were submitted here: how they stand, for people. What is done for them is the machine's business.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use atlas_engine::Failure;
+use atlas_proto::control::{Files, JobId, JobProgress, JobState, JobStatus};
+use atlas_proto::ids::{JobAlias, NodeId};
+use atlas_proto::job::{Finished, Outcome};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::output::Sink;
+
+/// What the store keeps of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JobRecord {
+    pub(crate) status: JobStatus,
+    pub(crate) engine: String,
+    pub(crate) artifact: [u8; 32],
+    /// As the engine is told.
+    pub(crate) options: Vec<u8>,
+    /// The arguments of its root closure.
+    pub(crate) root: Vec<u8>,
+    /// The blobs that it needs or has left.
+    pub(crate) blobs: Vec<[u8; 32]>,
+}
+
+/// A job at hand.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) record: JobRecord,
+    pub(crate) status: watch::Sender<JobStatus>,
+    pub(crate) output: Arc<Sink>,
+    /// Since when it runs.
+    began: Option<SystemTime>,
+    /// What each neighbour has told last.
+    progress: HashMap<NodeId, JobProgress>,
+    /// What those told who are gone.
+    past: (u64, Duration),
+}
+
+/// All that are remembered.
+#[derive(Debug, Default)]
+pub(crate) struct JobTable {
+    jobs: BTreeMap<JobId, Job>,
+    /// Those that have not ended, by what the machine calls them.
+    live: HashMap<JobAlias, JobId>,
+}
+
+impl Job {
+    fn new(record: JobRecord, output: Arc<Sink>) -> Self {
+        let status = watch::Sender::new(record.status.clone());
+        Self {
+            record,
+            status,
+            output,
+            began: None,
+            progress: HashMap::new(),
+            past: (0, Duration::ZERO),
+        }
+    }
+
+    /// Changes how it stands, and tells those who watch.
+    fn change(&mut self, change: impl FnOnce(&mut JobStatus)) {
+        let status = &mut self.record.status;
+        change(status);
+        status.output_bytes = *self.output.bytes().borrow();
+        if let Some(began) = self.began.filter(|_| !status.state.has_ended()) {
+            status.elapsed = began.elapsed().unwrap_or_default();
+        }
+        self.status.send_if_modified(|told| {
+            let changed = told != status;
+            told.clone_from(status);
+            changed
+        });
+    }
+
+    fn sum_up(&mut self) {
+        let all = self.progress.values();
+        let closures = self.past.0 + all.clone().map(|one| one.closures).sum::<u64>();
+        let work = self.past.1 + all.clone().map(|one| one.work).sum::<Duration>();
+        let servers = all.clone().map(|one| one.servers).sum();
+        let workers = all.map(|one| one.workers).sum();
+        self.change(|status| {
+            status.closures = status.closures.max(closures);
+            status.work = status.work.max(work);
+            (status.servers, status.workers) = (servers, workers);
+        });
+    }
+}
+
+impl JobTable {
+    pub(crate) fn insert(&mut self, alias: Option<JobAlias>, record: JobRecord, output: Arc<Sink>) {
+        let id = record.status.id;
+        self.jobs.insert(id, Job::new(record, output));
+        if let Some(alias) = alias {
+            self.live.insert(alias, id);
+        }
+    }
+
+    pub(crate) fn get(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+
+    /// What the machine calls a job that has not ended.
+    pub(crate) fn alias(&self, id: JobId) -> Option<JobAlias> {
+        let mut live = self.live.iter();
+        live.find(|(_, live)| **live == id).map(|(&alias, _)| alias)
+    }
+
+    pub(crate) fn by_alias(&self, alias: JobAlias) -> Option<&Job> {
+        self.jobs.get(self.live.get(&alias)?)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// Those that nobody runs yet.
+    pub(crate) fn waiting(&self) -> Vec<JobAlias> {
+        let waits = |(_, id): &(&JobAlias, &JobId)| {
+            let job = self.jobs.get(id);
+            job.is_some_and(|job| job.record.status.state == JobState::Waiting)
+        };
+        self.live
+            .iter()
+            .filter(waits)
+            .map(|(&alias, _)| alias)
+            .collect()
+    }
+
+    pub(crate) fn begin(&mut self, alias: JobAlias) {
+        if let Some(job) = self.live_job(alias) {
+            job.began = Some(SystemTime::now());
+            job.change(|status| status.state = JobState::Running);
+        }
+    }
+
+    /// A neighbour has told how the job goes on below it.
+    pub(crate) fn progress(&mut self, alias: JobAlias, from: NodeId, progress: JobProgress) {
+        if let Some(job) = self.live_job(alias) {
+            job.progress.insert(from, progress);
+            job.sum_up();
+        }
+    }
+
+    /// A neighbour is gone; what it has told before still counts.
+    pub(crate) fn forget_neighbour(&mut self, from: NodeId) {
+        for job in self.jobs.values_mut() {
+            if let Some(progress) = job.progress.remove(&from) {
+                job.past.0 += progress.closures;
+                job.past.1 += progress.work;
+                job.sum_up();
+            }
+        }
+    }
+
+    /// The job's root has left these files.
+    pub(crate) fn note_files(&mut self, id: JobId, files: Files, blobs: Vec<[u8; 32]>) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.record.blobs.extend(blobs);
+            job.change(|status| status.files = Some(files));
+        }
+    }
+
+    /// The job's root has ended so.
+    pub(crate) fn finish(&mut self, alias: JobAlias, finished: &Finished) -> Option<JobRecord> {
+        let state = match &finished.outcome {
+            Outcome::Value(code) => match code[..] {
+                [code] => JobState::Exited { code },
+                _ => JobState::Failed {
+                    message: "the program's `main` has returned what is no exit code".into(),
+                },
+            },
+            Outcome::Panic(failure) => JobState::Failed {
+                message: explain(&Failure::from_bytes(failure)),
+            },
+        };
+        let work = finished.work;
+        self.end(alias, |status| {
+            status.state = state;
+            status.work = status.work.max(work);
+        })
+    }
+
+    pub(crate) fn kill(&mut self, alias: JobAlias) -> Option<JobRecord> {
+        self.end(alias, |status| status.state = JobState::Killed)
+    }
+
+    /// Forgets the oldest of those that have ended, beyond so many.
+    pub(crate) fn forget_old(&mut self) -> Vec<JobId> {
+        let ended = self.jobs.iter();
+        let ended = ended.filter(|(_, job)| job.record.status.state.has_ended());
+        let ended: Vec<JobId> = ended.map(|(&id, _)| id).collect();
+        let old = &ended[..ended.len().saturating_sub(ENDED_JOBS_MAX)];
+        for id in old {
+            if let Some(job) = self.jobs.remove(id) {
+                job.output.remove();
+            }
+        }
+        old.to_vec()
+    }
+
+    fn live_job(&mut self, alias: JobAlias) -> Option<&mut Job> {
+        self.jobs.get_mut(self.live.get(&alias)?)
+    }
+
+    fn end(&mut self, alias: JobAlias, change: impl FnOnce(&mut JobStatus)) -> Option<JobRecord> {
+        let id = self.live.remove(&alias)?;
+        let job = self.jobs.get_mut(&id)?;
+        let elapsed = job.began.and_then(|began| began.elapsed().ok());
+        job.change(|status| {
+            change(status);
+            (status.servers, status.workers) = (0, 0);
+            status.elapsed = elapsed.unwrap_or(status.elapsed);
+        });
+        Some(job.record.clone())
+    }
+}
+
+/// A failure in a sentence.
+fn explain(failure: &Failure) -> String {
+    match failure {
+        Failure::Panicked {
+            task: Some(task),
+            message,
+        } => format!("task `{task}` panicked: {message}"),
+        Failure::Panicked {
+            task: None,
+            message,
+        } => message.clone(),
+        Failure::Refused { reason } => format!("the job's root cannot be run: {reason}"),
+    }
+}
+
+/// So many jobs that have ended are remembered, with their output.
+const ENDED_JOBS_MAX: usize = 1000;

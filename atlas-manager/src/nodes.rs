@@ -1,0 +1,234 @@
+//! Answers to nodes: servers and managers of sub-domains, and the parent. What belongs to a job and does not go by messages
+//! is handed on here, to where the job is from: what its root produces, how it goes on; and from there: its blobs.
+
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+use atlas_fs::BlobName;
+use atlas_fs::exchange;
+use atlas_net::enrol::{self, Admitted, Enrolment, Lifetimes};
+use atlas_net::identity::Role;
+use atlas_net::relay::relay;
+use atlas_net::{Connection, Stream, StreamError, StreamKind};
+use atlas_proto::control::{
+    FRAME_BYTES_MAX, Files, JobId, NODE_TOPIC, NodeAnswer, NodeRequest, Produced, Refusal,
+};
+use atlas_proto::ids::{JobAlias, NodeId};
+
+use crate::ask::{Ask, Origin};
+use crate::node::Shared;
+use crate::output::Sink;
+
+/// Answers the streams of a node as long as it is connected.
+pub(crate) async fn serve(connection: Connection, shared: Arc<Shared>) {
+    while let Ok((kind, stream)) = connection.accept_stream().await {
+        let node = Node {
+            connection: connection.clone(),
+            shared: shared.clone(),
+        };
+        match kind {
+            StreamKind::Request { topic: NODE_TOPIC } => {
+                tokio::spawn(node.answer(stream));
+            }
+            StreamKind::Blob { hash, job } => {
+                tokio::spawn(node.answer_blob(BlobName(hash), JobAlias(job), stream));
+            }
+            StreamKind::Relay { peer } => {
+                tokio::spawn(node.answer_relay(peer, stream));
+            }
+            StreamKind::Renew => {
+                tokio::spawn(node.answer_renewal(stream));
+            }
+            // Of a later version.
+            _ => drop(stream),
+        }
+    }
+}
+
+/// Lets a new node in, or does not.
+pub(crate) async fn enrol(enrolment: Enrolment, shared: Arc<Shared>) {
+    let from = enrolment.remote_address();
+    let (authority, lifetimes) = (shared.authority(), Lifetimes::default());
+    let answered = enrolment
+        .answer(&authority, &shared.tokens, &lifetimes, SystemTime::now())
+        .await;
+    match answered {
+        Ok(Admitted::Node(role)) => tracing::info!(%from, %role, "a node has enrolled"),
+        Ok(Admitted::SubDomain(domain)) => {
+            tracing::info!(%from, %domain, "a domain has enrolled below");
+        }
+        Err(error) => tracing::warn!(%from, %error, "a node has not enrolled"),
+    }
+    let tokens = shared.tokens.lock();
+    let tokens = tokens.unwrap_or_else(PoisonError::into_inner).clone();
+    // Should it fail, a token lets in more than it should after a crash: the store's thread says so.
+    drop(shared.store.save_tokens(tokens));
+}
+
+struct Node {
+    connection: Connection,
+    shared: Arc<Shared>,
+}
+
+impl Node {
+    fn id(&self) -> NodeId {
+        self.connection.peer().node
+    }
+
+    async fn answer(self, mut stream: Stream) {
+        let request = stream.recv_frame(FRAME_BYTES_MAX).await;
+        let answered = match request {
+            Ok(Some(NodeRequest::Locate { peer })) => self.locate(peer, &mut stream).await,
+            Ok(Some(NodeRequest::Produce { job })) => self.produce(job, &mut stream).await,
+            Ok(Some(NodeRequest::Progress)) => self.progress(&mut stream).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(peer = %self.connection.peer(), %error, "a stream has ended early");
+        }
+    }
+
+    async fn locate(&self, peer: NodeId, stream: &mut Stream) -> Result<(), StreamError> {
+        let asked = self.shared.asker.ask(|reply| Ask::Locate(peer, reply));
+        let address = asked.await.flatten();
+        stream.send_frame(&NodeAnswer::Address(address)).await?;
+        stream.finish()
+    }
+
+    async fn progress(&self, stream: &mut Stream) -> Result<(), StreamError> {
+        while let Some(progress) = stream.recv_frame(FRAME_BYTES_MAX).await? {
+            self.shared
+                .asker
+                .tell(Ask::Progress(self.id(), progress))
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn origin(&self, job: JobAlias) -> Option<Origin> {
+        let asked = self
+            .shared
+            .asker
+            .ask(|reply| Ask::Origin(self.id(), job, reply));
+        asked.await.flatten()
+    }
+
+    /// What the root of a job prints and leaves.
+    async fn produce(&self, job: JobAlias, stream: &mut Stream) -> Result<(), StreamError> {
+        let answer = match self.origin(job).await {
+            Some(Origin::Here(id, output)) => self.keep(id, job, &output, stream).await?,
+            Some(Origin::Peer(origin, alias)) => self.hand_on(job, &origin, alias, stream).await?,
+            Some(Origin::Away) => return Err(StreamError::BrokenOff),
+            None => refused("the job is over"),
+        };
+        stream.send_frame(&answer).await?;
+        stream.finish()?;
+        let _ = stream.send.stopped().await;
+        Ok(())
+    }
+
+    /// The job was submitted here: all is kept.
+    async fn keep(
+        &self,
+        id: JobId,
+        job: JobAlias,
+        output: &Sink,
+        stream: &mut Stream,
+    ) -> Result<NodeAnswer, StreamError> {
+        while let Some(produced) = stream.recv_frame(FRAME_BYTES_MAX).await? {
+            match produced {
+                Produced::Output(frame) => {
+                    if let Err(error) = output.write(&frame) {
+                        return Ok(refused(format_args!(
+                            "the manager cannot keep the job's output ({error}): see that its disk is not full"
+                        )));
+                    }
+                }
+                Produced::Files(files) => match self.fetch_files(job, files).await {
+                    Ok(blobs) => self.shared.asker.tell(Ask::Files(id, files, blobs)).await,
+                    Err(refusal) => return Ok(refusal),
+                },
+            }
+        }
+        Ok(NodeAnswer::Stored)
+    }
+
+    /// The job is from a neighbour, who gets it all.
+    async fn hand_on(
+        &self,
+        job: JobAlias,
+        origin: &Connection,
+        alias: JobAlias,
+        stream: &mut Stream,
+    ) -> Result<NodeAnswer, StreamError> {
+        let kind = StreamKind::Request { topic: NODE_TOPIC };
+        let mut on = origin.open_stream(kind).await?;
+        on.send_frame(&NodeRequest::Produce { job: alias }).await?;
+        while let Some(produced) = stream.recv_frame(FRAME_BYTES_MAX).await? {
+            if let Produced::Files(files) = &produced
+                && let Err(refusal) = self.fetch_files(job, *files).await
+            {
+                return Ok(refusal);
+            }
+            on.send_frame(&produced).await?;
+        }
+        on.finish()?;
+        let answer = on.recv_frame(FRAME_BYTES_MAX).await?;
+        answer.ok_or(StreamError::BrokenOff)
+    }
+
+    async fn fetch_files(&self, job: JobAlias, files: Files) -> Result<Vec<[u8; 32]>, NodeAnswer> {
+        let blobs = &self.shared.blobs;
+        let tree = BlobName(files.tree);
+        let fetched = blobs.fetch_tree(&self.connection, job, tree).await;
+        let (_, names) = fetched.map_err(|error| {
+            refused(format_args!(
+                "the manager cannot get the files that the job left: {error}"
+            ))
+        })?;
+        Ok(names.into_iter().map(|name| name.0).collect())
+    }
+
+    /// A blob of a job: from here, or from where the job is from.
+    async fn answer_blob(self, name: BlobName, job: JobAlias, stream: Stream) {
+        let blobs = &self.shared.blobs;
+        if !blobs.store().has(name)
+            && let Some(Origin::Peer(origin, alias)) = self.origin(job).await
+            && let Err(error) = blobs.fetch(&origin, alias, name).await
+        {
+            tracing::warn!(%name, %error, "a blob cannot be had from where its job is from");
+        }
+        exchange::answer(blobs.store().clone(), name, stream).await;
+    }
+
+    /// Two servers that cannot dial each other.
+    async fn answer_relay(self, peer: NodeId, stream: Stream) {
+        let asked = self.shared.asker.ask(|reply| Ask::Connection(peer, reply));
+        let Some(other) = asked.await.flatten() else {
+            return;
+        };
+        let servers = [&self.connection, &other].map(|node| node.peer().role == Role::Server);
+        if servers != [true, true] {
+            return;
+        }
+        let kind = StreamKind::Relay { peer: self.id() };
+        match other.open_stream(kind).await {
+            Ok(on) => relay(stream, on).await,
+            Err(error) => tracing::info!(%peer, %error, "a relay cannot be had"),
+        }
+    }
+
+    async fn answer_renewal(self, stream: Stream) {
+        let (authority, lifetimes) = (self.shared.authority(), Lifetimes::default());
+        let (connection, now) = (&self.connection, SystemTime::now());
+        let answered = enrol::answer_renewal(stream, connection, &authority, &lifetimes, now);
+        if let Err(error) = answered.await {
+            tracing::warn!(peer = %connection.peer(), %error, "a certificate is not renewed");
+        }
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> NodeAnswer {
+    NodeAnswer::Refused(Refusal::new(why))
+}

@@ -1,0 +1,389 @@
+//! What the loop does with each event.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use atlas_engine::{CommandLine, ROOT_TASK};
+use atlas_net::Endpoint;
+use atlas_proto::control::{
+    Accepted, DomainStatus, JobId, JobState, JobStatus, NATIVE, NativeOptions, Refusal,
+    ServerStatus, Submission,
+};
+use atlas_proto::ids::{JobAlias, NodeId};
+use atlas_proto::job::{Closure, ClosureKind, JobSpec};
+use atlas_proto::manager::JobOrigin;
+use atlas_proto::message::Load;
+use atlas_proto::time::Time;
+use atlas_proto::{Manager, ManagerEvent};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use crate::ask::{Ask, Counts, Origin, Reply, Watched};
+use crate::jobs::{Job, JobRecord, JobTable};
+use crate::node::{Event, Shared, StartError};
+use crate::output::Sink;
+use crate::peers::Peers;
+
+/// Everything that the loop owns.
+pub(crate) struct Loop {
+    pub(crate) machine: Manager,
+    pub(crate) started: Instant,
+    pub(crate) peers: Peers,
+    pub(crate) jobs: JobTable,
+    pub(crate) last_job: u64,
+    pub(crate) folder: PathBuf,
+    pub(crate) parent: Option<NodeId>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) tell: mpsc::Sender<Event>,
+}
+
+impl Loop {
+    pub(crate) async fn run(
+        mut self,
+        endpoint: Arc<Endpoint>,
+        mut events: mpsc::Receiver<Event>,
+        mut stopped: mpsc::Receiver<oneshot::Sender<()>>,
+        mut tasks: JoinSet<()>,
+    ) {
+        let done = loop {
+            let due = self.machine.poll_timeout();
+            let due = due.map(|at| self.started + Duration::from_nanos(at.0));
+            let deadline = due.unwrap_or_else(|| Instant::now() + FAR);
+            tokio::select! {
+                Some(event) = events.recv() => self.handle(event),
+                () = sleep_until(deadline.into()) => {
+                    let now = self.now();
+                    self.machine.handle_timeout(now);
+                }
+                Some(done) = stopped.recv() => break done,
+            }
+            self.carry_out();
+        };
+        tasks.shutdown().await;
+        endpoint.close("the manager has been stopped").await;
+        let _ = done.send(());
+    }
+
+    /// Takes up the jobs of an earlier life: those that had not ended begin anew, and what they print twice counts once.
+    pub(crate) fn restore(&mut self) -> Result<(), StartError> {
+        for record in self.shared.store.jobs()? {
+            let id = record.status.id;
+            self.last_job = self.last_job.max(id.0);
+            let output = self.sink(id)?;
+            let alias = if record.status.state.has_ended() {
+                None
+            } else {
+                self.submit(&record).ok()
+            };
+            self.jobs.insert(alias, record, output);
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Time {
+        let nanos = self.started.elapsed().as_nanos();
+        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Packet { from, packet, path } => {
+                if let Some(path) = path {
+                    self.machine.handle_path(now, from, path);
+                }
+                self.machine.handle_packet(now, from, packet);
+            }
+            Event::Child(connection) => {
+                let path = connection.path();
+                self.machine.handle_path(now, connection.peer().node, path);
+                self.peers.insert(connection, self.tell.clone());
+            }
+            Event::Parent(connection) => {
+                let parent = connection.peer().node;
+                self.machine.handle_path(now, parent, connection.path());
+                self.peers.insert(connection, self.tell.clone());
+                self.parent = Some(parent);
+                self.machine.handle_parent(now, parent);
+                // What was due while there was no connection is due now.
+                self.machine.handle_timeout(now);
+            }
+            Event::Over(node, id) => {
+                if self.peers.remove(node, id) {
+                    self.jobs.forget_neighbour(node);
+                }
+            }
+            Event::Ask(ask) => self.answer(ask),
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(transmit) = self.machine.poll_transmit() {
+            self.peers.send(&transmit);
+        }
+        while let Some(ManagerEvent::JobFinished { job, finished }) = self.machine.poll_event() {
+            let ended = self.jobs.finish(job, &finished);
+            self.save_ended(ended);
+        }
+        for job in self.jobs.waiting() {
+            if self.machine.ledger().ready_of(job) == 0 {
+                self.jobs.begin(job);
+            }
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        // Whoever does not wait for the answer any more does not get it.
+        match ask {
+            Ask::Submit(submission, reply) => self.take_in(submission, reply),
+            Ask::Jobs(reply) => {
+                let all = self.jobs.iter().map(|job| job.record.status.clone());
+                let _ = reply.send(all.collect());
+            }
+            Ask::Watch(id, reply) => {
+                let _ = reply.send(self.jobs.get(id).map(watched));
+            }
+            Ask::Kill(id, reply) => {
+                self.kill(id);
+                let _ = reply.send(self.jobs.get(id).map(watched));
+            }
+            Ask::Servers(reply) => {
+                let _ = reply.send(self.servers());
+            }
+            Ask::Domains(reply) => {
+                let _ = reply.send(self.domains());
+            }
+            Ask::Locate(node, reply) => {
+                let _ = reply.send(self.peers.address(node));
+            }
+            Ask::Origin(node, alias, reply) => {
+                let _ = reply.send(self.origin(node, alias));
+            }
+            Ask::Progress(node, progress) => self.progress(node, &progress),
+            Ask::Files(id, files, blobs) => self.jobs.note_files(id, files, blobs),
+            Ask::Connection(node, reply) => {
+                let _ = reply.send(self.peers.connection(node).cloned());
+            }
+            Ask::Counts(reply) => {
+                let _ = reply.send(self.counts());
+            }
+        }
+    }
+
+    /// Takes a job in and answers when it is safe.
+    fn take_in(&mut self, submission: Submission, reply: Reply<Result<Accepted, Refusal>>) {
+        let id = JobId(self.last_job + 1);
+        let taken = self.try_take_in(id, submission);
+        let record = match taken {
+            Ok(record) => record,
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
+        self.last_job = id.0;
+        let workers = self.workers();
+        let saved = self.shared.store.save_job(record);
+        tokio::spawn(async move {
+            let answer = match saved.await {
+                Ok(true) => Ok(Accepted { job: id, workers }),
+                Ok(false) | Err(_) => Err(Refusal::new(
+                    "the manager cannot write to its store: see its log, and that its disk is not full",
+                )),
+            };
+            let _ = reply.send(answer);
+        });
+    }
+
+    fn try_take_in(&mut self, id: JobId, submission: Submission) -> Result<JobRecord, Refusal> {
+        let record = record(id, submission)?;
+        let output = self.sink(id).map_err(Refusal::new)?;
+        let alias = self.submit(&record).map_err(Refusal::new)?;
+        self.jobs.insert(Some(alias), record.clone(), output);
+        Ok(record)
+    }
+
+    fn submit(
+        &mut self,
+        record: &JobRecord,
+    ) -> Result<JobAlias, atlas_proto::manager::SubmitError> {
+        let spec = JobSpec {
+            origin: self.shared.domain.clone(),
+            engine: record.engine.clone(),
+            artifact: record.artifact,
+            options: Bytes::from(record.options.clone()),
+        };
+        let root = Closure {
+            kind: ClosureKind {
+                task: ROOT_TASK,
+                depth: 0,
+            },
+            args: Bytes::from(record.root.clone()),
+            expected: Duration::ZERO,
+        };
+        self.machine.submit(self.now(), spec, root)
+    }
+
+    fn kill(&mut self, id: JobId) {
+        if let Some(alias) = self.jobs.alias(id) {
+            self.machine.kill(self.now(), alias);
+            let ended = self.jobs.kill(alias);
+            self.save_ended(ended);
+        }
+    }
+
+    fn save_ended(&mut self, record: Option<JobRecord>) {
+        if let Some(record) = record {
+            drop(self.shared.store.save_job(record));
+            let old = self.jobs.forget_old();
+            if !old.is_empty() {
+                self.shared.store.forget(old);
+            }
+        }
+    }
+
+    fn sink(&self, id: JobId) -> Result<Arc<Sink>, StartError> {
+        let folder = self.folder.join("jobs").join(id.to_string());
+        let sink = Sink::open(&folder);
+        let sink = sink.map_err(|source| StartError::Output { folder, source })?;
+        Ok(Arc::new(sink))
+    }
+
+    fn origin(&self, node: NodeId, alias: JobAlias) -> Option<Origin> {
+        let (job, origin) = self.machine.origin_of(node, alias)?;
+        Some(match origin {
+            JobOrigin::Here => {
+                let job = self.jobs.by_alias(job)?;
+                Origin::Here(job.record.status.id, job.output.clone())
+            }
+            JobOrigin::Peer { node, alias } => match self.peers.connection(node) {
+                Some(connection) => Origin::Peer(connection.clone(), alias),
+                None => Origin::Away,
+            },
+        })
+    }
+
+    fn progress(&mut self, from: NodeId, progress: &[atlas_proto::control::JobProgress]) {
+        for one in progress {
+            if let Some((job, JobOrigin::Here)) = self.machine.origin_of(from, one.job) {
+                self.jobs.progress(job, from, *one);
+            }
+        }
+    }
+
+    fn workers(&self) -> u32 {
+        self.machine.children().map(|(_, load)| load.workers).sum()
+    }
+
+    fn servers(&self) -> Vec<ServerStatus> {
+        let servers = self.machine.children();
+        let servers = servers.filter(|(node, _)| self.machine.domain_of(*node).is_none());
+        let status = |(node, load): (NodeId, &Load)| ServerStatus {
+            node,
+            address: self.peers.address(node),
+            load: *load,
+        };
+        servers.map(status).collect()
+    }
+
+    fn domains(&self) -> Vec<DomainStatus> {
+        let children = self.machine.children().count();
+        let own = DomainStatus {
+            domain: self.shared.domain.clone(),
+            load: self.machine.load(),
+            children: u32::try_from(children).ok(),
+            connected: true,
+        };
+        let below = self.machine.children().filter_map(|(node, load)| {
+            Some(DomainStatus {
+                domain: self.machine.domain_of(node)?.clone(),
+                load: *load,
+                children: None,
+                connected: self.peers.connection(node).is_some(),
+            })
+        });
+        std::iter::once(own).chain(below).collect()
+    }
+
+    fn counts(&self) -> Counts {
+        let load = self.machine.load();
+        let jobs = |wanted: fn(&JobState) -> bool| {
+            let jobs = self.jobs.iter();
+            let jobs = jobs.filter(|job| wanted(&job.record.status.state));
+            u64::try_from(jobs.count()).unwrap_or(u64::MAX)
+        };
+        let children = self.machine.children();
+        let (domains, servers): (Vec<_>, Vec<_>) =
+            children.partition(|(node, _)| self.machine.domain_of(*node).is_some());
+        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        Counts {
+            servers: count(servers.len()),
+            sub_domains: count(domains.len()),
+            workers: u64::from(self.workers()),
+            hungry: u64::from(load.hungry),
+            surplus: u64::from(load.surplus),
+            jobs_waiting: jobs(|state| *state == JobState::Waiting),
+            jobs_running: jobs(|state| *state == JobState::Running),
+            jobs_ended: jobs(JobState::has_ended),
+            connections: count(self.peers.len()),
+            closures_held: count(self.machine.ledger().len()),
+            stats: *self.machine.stats(),
+        }
+    }
+}
+
+fn watched(job: &Job) -> Watched {
+    Watched {
+        status: job.status.subscribe(),
+        output: job.output.clone(),
+    }
+}
+
+/// What is kept of a job that begins.
+fn record(id: JobId, submission: Submission) -> Result<JobRecord, Refusal> {
+    if submission.engine != NATIVE {
+        return Err(Refusal::new(format_args!(
+            "this domain has no engine of the kind `{}`: submit a native program",
+            submission.engine
+        )));
+    }
+    let options = NativeOptions {
+        name: submission.name.clone(),
+        command_line: submission.command_line.clone(),
+        inputs: submission.inputs,
+    };
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let submitted_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    let args = submission.command_line.iter();
+    let status = JobStatus {
+        id,
+        name: submission.name,
+        args: args
+            .map(|arg| String::from_utf8_lossy(arg).into_owned())
+            .collect(),
+        state: JobState::Waiting,
+        submitted_ms,
+        elapsed: Duration::ZERO,
+        closures: 0,
+        work: Duration::ZERO,
+        servers: 0,
+        workers: 0,
+        output_bytes: [0; 2],
+        files: None,
+    };
+    let blobs = std::iter::once(submission.artifact).chain(submission.inputs);
+    Ok(JobRecord {
+        status,
+        engine: submission.engine,
+        artifact: submission.artifact,
+        options: options.to_bytes().map_err(Refusal::new)?.to_vec(),
+        root: CommandLine(submission.command_line).to_args().to_vec(),
+        blobs: blobs.collect(),
+    })
+}
+
+/// A loop that waits for nothing looks up once in a while all the same.
+const FAR: Duration = Duration::from_secs(3600);

@@ -1,0 +1,198 @@
+//! The state folder of a manager: its authority, its certificate, its settings, and what its store keeps.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use atlas_net::identity::{DomainAuthority, Identity, LEAF_LIFETIME, NodeKey};
+use atlas_proto::domain::{Domain, DomainPattern};
+use atlas_proto::policy::Policy;
+use serde::{Deserialize, Serialize};
+
+/// Where a manager keeps what it knows.
+#[derive(Clone, Debug)]
+pub struct StateFolder(PathBuf);
+
+/// What an administrator sets, in `settings.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The UDP address that the manager listens at.
+    pub listen: SocketAddr,
+    /// Where others reach it, as `host:port`; join tokens say so.
+    #[serde(default)]
+    pub public: Vec<String>,
+    /// The manager of the enclosing domain.
+    pub parent: Option<Parent>,
+    /// Whose work may run in this domain: domains with all below them, or `*`; nobody else's if empty.
+    #[serde(default = "everybody")]
+    pub inflow: Vec<DomainPattern>,
+    /// Where this domain's work may go.
+    #[serde(default = "everybody")]
+    pub outflow: Vec<DomainPattern>,
+}
+
+/// The manager of the enclosing domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Its domain.
+    pub domain: Domain,
+    /// Where it is reached, as `host:port`.
+    pub addresses: Vec<String>,
+}
+
+impl StateFolder {
+    /// The given folder, or the one that managers of this user have.
+    ///
+    /// # Errors
+    ///
+    /// None is given and there is no home directory.
+    pub fn find(given: Option<PathBuf>) -> Result<Self> {
+        Ok(Self(atlas_fs::state::folder(given, "manager")?))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Begins the state of a new domain.
+    ///
+    /// # Errors
+    ///
+    /// There is one already, or the folder cannot be written.
+    pub fn init(&self, authority: &DomainAuthority, settings: &Settings) -> Result<()> {
+        if self.authority_folder().exists() {
+            bail!(
+                "there is a manager's state in {} already: choose another folder with --state, or remove this one to begin a \
+                 new domain, whose nodes must then enrol anew",
+                self.0.display()
+            );
+        }
+        authority
+            .save(&self.authority_folder())
+            .context("cannot keep the domain's authority")?;
+        self.save_settings(settings)
+    }
+
+    /// The domain's authority.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it cannot be read.
+    pub fn authority(&self) -> Result<DomainAuthority> {
+        if !self.authority_folder().exists() {
+            bail!(
+                "there is no manager's state in {}: make one with `atlas-manager init --domain DOMAIN`, or name its folder with \
+                 --state",
+                self.0.display()
+            );
+        }
+        DomainAuthority::load(&self.authority_folder())
+            .context("cannot read the domain's authority")
+    }
+
+    /// A fresh certificate for the manager, with the key that it had if its last certificate still holds.
+    ///
+    /// # Errors
+    ///
+    /// The authority has ended, or the folder cannot be written.
+    pub fn identity(&self, authority: &DomainAuthority) -> Result<Identity> {
+        let folder = self.identity_folder();
+        let key = match Identity::load(&folder, SystemTime::now()) {
+            Ok(known) => known.key().clone(),
+            Err(error) => {
+                if folder.exists() {
+                    tracing::info!(%error, "the manager gets a new key");
+                }
+                NodeKey::generate().context("cannot make a key")?
+            }
+        };
+        let identity = issue(authority, key)?;
+        identity
+            .save(&folder)
+            .context("cannot keep the manager's certificate")?;
+        Ok(identity)
+    }
+
+    /// Where the manager's certificate is.
+    #[must_use]
+    pub fn identity_folder(&self) -> PathBuf {
+        self.0.join("identity")
+    }
+
+    /// Where the domain's authority is.
+    #[must_use]
+    pub fn authority_folder(&self) -> PathBuf {
+        self.0.join("authority")
+    }
+
+    /// Where blobs are.
+    #[must_use]
+    pub fn blobs_folder(&self) -> PathBuf {
+        self.0.join("blobs")
+    }
+
+    /// What the administrator has set.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn settings(&self) -> Result<Settings> {
+        let path = self.settings_file();
+        let text = std::fs::read_to_string(&path);
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is no settings file", path.display()))
+    }
+
+    fn save_settings(&self, settings: &Settings) -> Result<()> {
+        let path = self.settings_file();
+        let text = toml::to_string_pretty(settings).context("cannot write the settings")?;
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn settings_file(&self) -> PathBuf {
+        self.0.join("settings.toml")
+    }
+}
+
+impl Settings {
+    /// What is set if nothing is said.
+    #[must_use]
+    pub fn new(listen: SocketAddr, public: Vec<String>, parent: Option<Parent>) -> Self {
+        Self {
+            listen,
+            public,
+            parent,
+            inflow: everybody(),
+            outflow: everybody(),
+        }
+    }
+
+    /// The domain's policy.
+    ///
+    /// # Errors
+    ///
+    /// There are too many patterns.
+    pub fn policy(&self) -> Result<Policy> {
+        let policy = Policy::new(self.inflow.clone(), self.outflow.clone());
+        policy.context("the policy in the settings cannot be used")
+    }
+}
+
+/// A certificate for the manager, signed by its own authority.
+///
+/// # Errors
+///
+/// The authority has ended.
+pub fn issue(authority: &DomainAuthority, key: NodeKey) -> Result<Identity> {
+    let issued = authority.issue_own(key, SystemTime::now(), LEAF_LIFETIME);
+    issued.context("cannot sign the manager's certificate")
+}
+
+fn everybody() -> Vec<DomainPattern> {
+    vec![DomainPattern::ANY]
+}

@@ -1,0 +1,157 @@
+//! The command line of `atlas-server`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use atlas_net::enrol;
+use atlas_net::identity::{NodeKey, Role, Token};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::state::StateFolder;
+use crate::{ServerNode, ServerOptions};
+
+/// Lends this machine to its domain.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// Where the server keeps what it knows [default: ~/.local/state/atlas/server].
+    #[arg(long, global = true, value_name = "DIR", env = "ATLAS_SERVER_STATE")]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Join a domain, with a token from its administrator.
+    Join {
+        /// The token.
+        token: Token,
+        /// Run as soon as it has joined.
+        #[arg(long)]
+        run: bool,
+        #[command(flatten)]
+        options: RunArgs,
+    },
+    /// Run the server until it is interrupted.
+    Run(RunArgs),
+    /// Print completions for a shell.
+    Completions {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Lend so many processors [default: all that this process may use].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    workers: Option<u32>,
+    /// Listen at this UDP address for other servers of the domain.
+    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))]
+    listen: SocketAddr,
+    /// Run jobs at this priority, as of `nice`: 19 gives way to everything else.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
+    nice: i32,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be done; the error says what to do.
+    pub async fn run(self) -> Result<()> {
+        let state = StateFolder::find(self.state)?;
+        match self.command {
+            Command::Join {
+                token,
+                run,
+                options,
+            } => {
+                join(&state, &token).await?;
+                if run {
+                    return serve(&state, &options).await;
+                }
+                println!("next: atlas-server run");
+                Ok(())
+            }
+            Command::Run(options) => serve(&state, &options).await,
+            Command::Completions { shell } => {
+                let mut command = Self::command();
+                clap_complete::generate(
+                    shell,
+                    &mut command,
+                    "atlas-server",
+                    &mut std::io::stdout(),
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn join(state: &StateFolder, token: &Token) -> Result<()> {
+    if token.role != Role::Server {
+        bail!(
+            "this token lets in a {}: ask the administrator of {} for one made with `--role server`",
+            token.role,
+            token.domain
+        );
+    }
+    let key = NodeKey::generate().context("cannot make a key")?;
+    let identity = enrol::join(token, key).await;
+    let identity =
+        identity.with_context(|| format!("{} does not let this server in", token.domain))?;
+    state.enrolled(&identity, &token.addresses)?;
+    println!("joined {} as {}", token.domain, identity.peer().node);
+    Ok(())
+}
+
+async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
+    let (identity, manager) = state.load()?;
+    if identity.ends_at() <= SystemTime::now() {
+        bail!(
+            "the server's certificate has ended, since it was not connected for too long: join again with a new token from the \
+             administrator of {}",
+            identity.peer().domain
+        );
+    }
+    let domain = identity.peer().domain.clone();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = options
+        .workers
+        .unwrap_or(u32::try_from(processors).unwrap_or(1));
+    let server = ServerNode::start(ServerOptions {
+        identity,
+        manager,
+        listen: options.listen,
+        workers,
+        folder: state.engines_folder(),
+        store: atlas_fs::Store::open(state.blobs_folder())?,
+        nice: Some(options.nice),
+        inherit_environment: false,
+        identity_folder: Some(state.identity_folder()),
+    })
+    .await?;
+    println!(
+        "lends {workers} workers to {domain} at {}",
+        server.address()
+    );
+    stop_signal().await?;
+    server.stop().await;
+    Ok(())
+}
+
+/// Waits until somebody wants this to end.
+async fn stop_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cannot = "cannot wait for signals";
+    let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.context(cannot),
+    }
+}

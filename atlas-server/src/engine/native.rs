@@ -1,0 +1,224 @@
+//! The task that drives one native engine: carries commands in and events out, and says how it ended.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use atlas_engine::{FromEngine, ROOT_TASK, ReadError, ToEngine, frame};
+use atlas_fs::{BlobName, FileTree};
+use atlas_proto::control::{NATIVE, NativeOptions};
+use atlas_proto::engine::{EngineCommand, EngineEvent};
+use atlas_proto::ids::Ticket;
+use atlas_proto::job::{Finished, JobSpec, Outcome};
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::fetch::Fetch;
+use super::process::{self, Folder, Process};
+use super::root::Root;
+use super::{Gauge, Surroundings, Teller};
+
+/// An engine, and its way to the node.
+pub(super) struct Engine {
+    pub(super) surroundings: Arc<Surroundings>,
+    pub(super) teller: Teller,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) orders: mpsc::UnboundedReceiver<EngineCommand>,
+}
+
+/// Why an engine ended, or never began.
+struct End {
+    message: String,
+    hopeless: bool,
+}
+
+impl Engine {
+    /// Runs until the engine is stopped or is gone.
+    pub(super) async fn run(mut self, spec: Arc<JobSpec>, mut stopped: oneshot::Receiver<()>) {
+        let begun = tokio::select! {
+            begun = self.begin(&spec) => begun,
+            _ = &mut stopped => return,
+        };
+        let end = match begun {
+            Ok((mut process, options)) => {
+                let end = tokio::select! {
+                    end = self.drive(&mut process, &options) => Some(end),
+                    _ = &mut stopped => None,
+                };
+                stop(process).await;
+                end
+            }
+            Err(end) => Some(end),
+        };
+        if let Some(End { message, hopeless }) = end {
+            self.teller.tell_crash(message, hopeless).await;
+        }
+    }
+
+    async fn begin(&self, spec: &JobSpec) -> Result<(Process, NativeOptions), End> {
+        let hopeless = |error: &(dyn Error + 'static)| End {
+            message: chain(error),
+            hopeless: true,
+        };
+        let perhaps = |error: &(dyn Error + 'static)| End {
+            message: chain(error),
+            hopeless: false,
+        };
+        if spec.engine != NATIVE {
+            let message = format!(
+                "this server has no engine of the kind `{}`: upgrade it, or submit a native program",
+                spec.engine
+            );
+            return Err(End {
+                message,
+                hopeless: true,
+            });
+        }
+        let options = NativeOptions::from_bytes(&spec.options).map_err(|error| hopeless(&error))?;
+        let fetch = Fetch::new(&self.surroundings, self.teller.job);
+        let program = fetch.plain(BlobName(spec.artifact), true);
+        let program = program.await.map_err(|error| perhaps(&error))?;
+        let inputs = match options.inputs {
+            Some(tree) => fetch.tree(BlobName(tree)).await,
+            None => Ok(FileTree::default()),
+        };
+        let inputs = inputs.map_err(|error| perhaps(&error))?;
+        let (surroundings, name) = (self.surroundings.clone(), options.name.clone());
+        let folder = tokio::task::spawn_blocking(move || Folder::new(&surroundings, &name, inputs));
+        let folder = folder.await.map_err(|error| perhaps(&error))?;
+        let folder = folder.map_err(|error| perhaps(&error))?;
+        let begun = process::begin(&self.surroundings, &program, &options, folder).await;
+        let process = begun.map_err(|error| End {
+            hopeless: error.is_hopeless(),
+            message: chain(&error),
+        })?;
+        let id = process.child.id().unwrap_or(0);
+        self.gauge.process.store(id, Ordering::Relaxed);
+        Ok((process, options))
+    }
+
+    async fn drive(&mut self, process: &mut Process, options: &NativeOptions) -> End {
+        let Process {
+            child,
+            reader,
+            writer,
+            folder,
+        } = process;
+        let mut root: Option<Root> = None;
+        let broken = loop {
+            // A frame is read to its end once it has begun: `next` is polled in one place, and not dropped half-way.
+            let said = reader.next();
+            tokio::pin!(said);
+            let said = loop {
+                tokio::select! {
+                    said = &mut said => break said,
+                    Some(order) = self.orders.recv() => {
+                        if let EngineCommand::Accept { ticket, closure, .. } = &order
+                            && closure.kind.task == ROOT_TASK
+                        {
+                            root = Some(Root::begin(&self.surroundings, &self.teller, folder, *ticket));
+                        }
+                        if let Some(bytes) = order.to_engine().and_then(|order| frame::encode(&order).ok())
+                            && writer.write_all(&bytes).await.is_err()
+                        {
+                            // Why will be known when its words end.
+                        }
+                    }
+                }
+            };
+            match said {
+                Ok(Some(said)) => self.pass_on(said, &mut root).await,
+                Ok(None) | Err(ReadError::Io(_)) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        if let Some(error) = broken {
+            return End {
+                message: format!(
+                    "{} says what makes no sense: {}",
+                    options.name,
+                    chain(&error)
+                ),
+                hopeless: true,
+            };
+        }
+        let status = timeout(EXIT_TIMEOUT, child.wait()).await;
+        let Ok(Ok(status)) = status else {
+            return End {
+                message: format!("{} has closed its socket to the server", options.name),
+                hopeless: false,
+            };
+        };
+        // A program may end by itself while `main` runs.
+        if let (Some(code), Some(root)) = (status.code(), root.take()) {
+            let code = u8::try_from(code).unwrap_or(u8::MAX);
+            let outcome = Outcome::Value(Bytes::from(vec![code]));
+            let work = Duration::ZERO;
+            root.finish(Finished { outcome, work }).await;
+        }
+        let words = folder.last_words();
+        let said = if words.is_empty() {
+            String::new()
+        } else {
+            format!(". It said last: {words}")
+        };
+        End {
+            message: format!("{} {}{said}", options.name, process::describe(status)),
+            hopeless: false,
+        }
+    }
+
+    async fn pass_on(&self, said: FromEngine, root: &mut Option<Root>) {
+        match said {
+            FromEngine::Finished { ticket, finished }
+                if root
+                    .as_ref()
+                    .is_some_and(|root| root.ticket() == Ticket(ticket.0)) =>
+            {
+                if let Some(root) = root.take() {
+                    root.finish_apart(finished);
+                }
+            }
+            said => {
+                if let FromEngine::Measured { samples } = &said {
+                    let finished = samples
+                        .iter()
+                        .map(|sample| u64::from(sample.finished))
+                        .sum();
+                    self.gauge.closures.fetch_add(finished, Ordering::Relaxed);
+                }
+                if let Some(event) = EngineEvent::from_engine(self.teller.job, said) {
+                    self.teller.tell(event).await;
+                }
+            }
+        }
+    }
+}
+
+/// Asks the process to end, and makes it end if it does not.
+async fn stop(mut process: Process) {
+    if let Ok(bytes) = frame::encode(&ToEngine::Stop) {
+        let _ = timeout(STOP_TIMEOUT, process.writer.write_all(&bytes)).await;
+    }
+    drop(process.writer);
+    if timeout(STOP_TIMEOUT, process.child.wait()).await.is_err() {
+        let _ = process.child.kill().await;
+    }
+    let folder = process.folder;
+    // Many files take their time.
+    let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
+}
+
+/// The error and its causes, on one line.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// After its socket has closed, a process ends.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// An engine ends as soon as it is told to.
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,0 +1,16 @@
+//! **Driver crate.** A server of Atlas: joins its domain, steals work, and runs it in engines.
+//!
+//! [`ServerNode`] is a whole server within a process. It owns one machine ([`atlas_proto::Server`]), which decides, and
+//! what that needs: connections to the manager and to siblings (`links`), engines (`engine`), a clock.
+//! Nothing here decides who computes what.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+mod cpu;
+mod engine;
+mod links;
+mod node;
+mod progress;
+pub mod state;
+
+pub use node::{ServerNode, ServerOptions, StartError};

@@ -1,0 +1,270 @@
+//! The ways to neighbours: the connection to the manager, and to siblings that the machine speaks with.
+//!
+//! A sibling is dialled when the machine first has something to say to it; where the manager says that it is. If it cannot be
+//! reached there, the manager relays. Packets are no safer here than on a wire: what cannot be sent is dropped, and the
+//! machine sends it again if it matters.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atlas_fs::{BlobName, Store, exchange};
+use atlas_net::identity::Expected;
+use atlas_net::relay::PacketPipe;
+use atlas_net::{Connection, Endpoint, Stream, StreamError, StreamKind};
+use atlas_proto::Transmit;
+use atlas_proto::control::{FRAME_BYTES_MAX, NODE_TOPIC, NodeAnswer, NodeRequest};
+use atlas_proto::ids::NodeId;
+use atlas_proto::message::Packet;
+use atlas_proto::path::Path;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::node::Event;
+
+/// All ways of a server.
+#[derive(Debug)]
+pub(crate) struct Links {
+    endpoint: Arc<Endpoint>,
+    store: Store,
+    manager: watch::Receiver<Option<Connection>>,
+    tell: mpsc::Sender<Event>,
+    up: HashMap<NodeId, Up>,
+    /// What is to be said as soon as there is a way.
+    dialled: HashMap<NodeId, VecDeque<Packet>>,
+    last_id: u64,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Up {
+    id: u64,
+    way: Way,
+}
+
+/// A way to a neighbour.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    peer: NodeId,
+    kind: WayKind,
+}
+
+#[derive(Clone, Debug)]
+enum WayKind {
+    Direct(Connection),
+    /// By the manager, to whom the connection leads.
+    Relayed(Arc<PacketPipe>, Connection),
+}
+
+impl Way {
+    /// A connection to the neighbour itself.
+    pub(crate) fn direct(connection: Connection) -> Self {
+        let peer = connection.peer().node;
+        let kind = WayKind::Direct(connection);
+        Self { peer, kind }
+    }
+
+    fn relayed(peer: NodeId, stream: Stream, manager: Connection) -> Self {
+        let kind = WayKind::Relayed(PacketPipe::new(stream).into(), manager);
+        Self { peer, kind }
+    }
+
+    pub(crate) fn peer(&self) -> NodeId {
+        self.peer
+    }
+
+    /// What it costs.
+    pub(crate) fn path(&self) -> Path {
+        match &self.kind {
+            WayKind::Direct(connection) => connection.path(),
+            // The second half is taken to be like the first.
+            WayKind::Relayed(_, manager) => manager.path().then(manager.path()),
+        }
+    }
+
+    fn send(&self, packet: &Packet) {
+        let sent = match &self.kind {
+            WayKind::Direct(connection) => connection
+                .try_send_packet(packet)
+                .map_err(|error| error.to_string()),
+            WayKind::Relayed(pipe, _) => pipe
+                .try_send_packet(packet)
+                .map_err(|error| error.to_string()),
+        };
+        if let Err(error) = sent {
+            tracing::debug!(peer = %self.peer, error, "a packet is not sent");
+        }
+    }
+
+    async fn recv(&self) -> Option<Packet> {
+        match &self.kind {
+            WayKind::Direct(connection) => connection.recv_packet().await.ok(),
+            WayKind::Relayed(pipe, _) => pipe.recv_packet().await.ok(),
+        }
+    }
+}
+
+impl Links {
+    pub(crate) fn new(
+        endpoint: Arc<Endpoint>,
+        store: Store,
+        manager: watch::Receiver<Option<Connection>>,
+        tell: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            endpoint,
+            store,
+            manager,
+            tell,
+            up: HashMap::new(),
+            dialled: HashMap::new(),
+            last_id: 0,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Sends a packet to a neighbour, dialling it if need be.
+    pub(crate) fn send(&mut self, Transmit { to, packet }: Transmit) {
+        if let Some(up) = self.up.get(&to) {
+            return up.way.send(&packet);
+        }
+        if let Some(waiting) = self.dialled.get_mut(&to) {
+            if waiting.len() < WAITING_MAX {
+                waiting.push_back(packet);
+            }
+            return;
+        }
+        // The manager is dialled all the time, by others.
+        let manager = self.manager.borrow().clone();
+        let Some(manager) = manager.filter(|manager| manager.peer().node != to) else {
+            return;
+        };
+        self.dialled.insert(to, [packet].into());
+        let (endpoint, tell) = (self.endpoint.clone(), self.tell.clone());
+        self.tasks.spawn(async move {
+            let event = match find(&endpoint, &manager, to).await {
+                Ok(way) => Event::Sibling(way),
+                Err(error) => {
+                    tracing::info!(peer = %to, %error, "no way to a sibling");
+                    Event::NoWay(to)
+                }
+            };
+            let _ = tell.send(event).await;
+        });
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// There is a new connection to the manager.
+    pub(crate) fn manager_is(&mut self, connection: Connection) {
+        let (store, tell) = (self.store.clone(), self.tell.clone());
+        self.tasks
+            .spawn(serve_manager(connection.clone(), store, tell));
+        self.insert(Way::direct(connection));
+    }
+
+    /// There is a way to a sibling.
+    pub(crate) fn sibling_is(&mut self, way: Way) {
+        let waiting = self.dialled.remove(&way.peer).unwrap_or_default();
+        waiting.iter().for_each(|packet| way.send(packet));
+        self.insert(way);
+    }
+
+    /// There is no way to a sibling now.
+    pub(crate) fn give_up(&mut self, peer: NodeId) {
+        self.dialled.remove(&peer);
+    }
+
+    /// A way is over.
+    pub(crate) fn forget(&mut self, peer: NodeId, id: u64) {
+        if self.up.get(&peer).is_some_and(|up| up.id == id) {
+            self.up.remove(&peer);
+        }
+    }
+
+    /// Says goodbye to all.
+    pub(crate) async fn shut_down(mut self) {
+        self.tasks.abort_all();
+        for (_, up) in self.up.drain() {
+            if let WayKind::Direct(connection) = up.way.kind {
+                connection.shut_down().await;
+            }
+        }
+    }
+
+    fn insert(&mut self, way: Way) {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.tasks.spawn(hear(way.clone(), id, self.tell.clone()));
+        self.up.insert(way.peer, Up { id, way });
+    }
+}
+
+/// Passes on what a neighbour says, until there is no more.
+async fn hear(way: Way, id: u64, tell: mpsc::Sender<Event>) {
+    let mut measured: Option<Instant> = None;
+    while let Some(packet) = way.recv().await {
+        let due = measured.is_none_or(|at| at.elapsed() > MEASURE_INTERVAL);
+        if due {
+            measured = Some(Instant::now());
+        }
+        let event = Event::Packet {
+            from: way.peer,
+            packet,
+            path: due.then(|| way.path()),
+        };
+        if tell.send(event).await.is_err() {
+            return;
+        }
+    }
+    let _ = tell.send(Event::Over(way.peer, id)).await;
+}
+
+/// Answers the manager's streams: what the root of a job has left, and siblings that need a relay.
+async fn serve_manager(connection: Connection, store: Store, tell: mpsc::Sender<Event>) {
+    while let Ok((kind, stream)) = connection.accept_stream().await {
+        match kind {
+            StreamKind::Blob { hash, .. } => {
+                tokio::spawn(exchange::answer(store.clone(), BlobName(hash), stream));
+            }
+            StreamKind::Relay { peer } => {
+                let way = Way::relayed(peer, stream, connection.clone());
+                let _ = tell.send(Event::Sibling(way)).await;
+            }
+            // A manager asks its servers for nothing else.
+            _ => drop(stream),
+        }
+    }
+}
+
+/// A way to a sibling: its own address, or by the manager.
+async fn find(endpoint: &Endpoint, manager: &Connection, peer: NodeId) -> Result<Way, StreamError> {
+    if let Some(address) = locate(manager, peer).await? {
+        let domain = manager.peer().domain.clone();
+        match endpoint
+            .connect(address, &Expected::node(peer, domain))
+            .await
+        {
+            Ok(connection) => return Ok(Way::direct(connection)),
+            Err(error) => tracing::info!(%peer, %error, "the manager is asked to relay"),
+        }
+    }
+    let stream = manager.open_stream(StreamKind::Relay { peer }).await?;
+    Ok(Way::relayed(peer, stream, manager.clone()))
+}
+
+async fn locate(manager: &Connection, peer: NodeId) -> Result<Option<SocketAddr>, StreamError> {
+    let kind = StreamKind::Request { topic: NODE_TOPIC };
+    let mut stream = manager.open_stream(kind).await?;
+    stream.send_frame(&NodeRequest::Locate { peer }).await?;
+    stream.finish()?;
+    match stream.recv_frame(FRAME_BYTES_MAX).await? {
+        Some(NodeAnswer::Address(address)) => Ok(address),
+        Some(NodeAnswer::Stored | NodeAnswer::Refused(_)) | None => Err(StreamError::Garbage),
+    }
+}
+
+/// Packets that wait for a way: what comes later is sent again by the machine.
+const WAITING_MAX: usize = 64;
+/// Ways change slowly.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(2);
