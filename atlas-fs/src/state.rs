@@ -15,7 +15,8 @@ pub struct NoHomeError;
 /// None is given and there is no home directory.
 pub fn folder(given: Option<PathBuf>, program: &str) -> Result<PathBuf, NoHomeError> {
     if let Some(given) = given {
-        return Ok(given);
+        // Programs that are started from there have other working directories.
+        return Ok(std::path::absolute(&given).unwrap_or(given));
     }
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let base = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());

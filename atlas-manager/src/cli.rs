@@ -252,13 +252,14 @@ async fn stop_signal() -> Result<()> {
 async fn create_token(state: &StateFolder, wanted: TokenRequest) -> Result<()> {
     // So that a mistyped folder is told from a manager that does not run.
     state.authority()?;
-    match ask_local(state.path(), &ClientRequest::CreateToken(wanted)).await? {
-        ClientAnswer::Token(token) => println!("{token}"),
-        ClientAnswer::Refused(refusal) => bail!("{refusal}"),
-        _ => {
-            bail!("the manager answers something else: run the same version of Atlas on both sides")
-        }
+    let answer = ask_local(state.path(), &ClientRequest::CreateToken(wanted)).await?;
+    if let ClientAnswer::Refused(refusal) = answer {
+        bail!("{refusal}");
     }
+    let ClientAnswer::Token(token) = answer else {
+        bail!("the manager answers something else: run the same version of Atlas on both sides");
+    };
+    println!("{token}");
     Ok(())
 }
 

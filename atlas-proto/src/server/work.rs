@@ -202,10 +202,11 @@ impl Server {
         {
             return;
         }
-        let demands = self
-            .jobs
-            .iter()
-            .map(|(&job, state)| (job, state.demand(self.ledger.ready_of(job))));
+        // An engine is started for closures alone: one that dies at once would be started again for ever.
+        let demands = self.jobs.iter().filter_map(|(&job, state)| {
+            let demand = state.demand(self.ledger.ready_of(job));
+            (state.started || demand > 0).then_some((job, demand))
+        });
         let shares = equal_shares(self.config.workers, demands.collect());
         for (job, share) in shares {
             let Some(state) = self.jobs.get_mut(&job) else {

@@ -148,6 +148,22 @@ fn regression_a_crash_answers_the_steals_that_wait_for_the_engine() {
     assert_eq!(grants(&server.lent(question, &[9])), 0);
 }
 
+/// It was started again as soon as it had died, thousands of times a second.
+#[test]
+fn regression_an_engine_is_not_started_for_nothing() {
+    let mut server = TheServer::new();
+    server.hear(ABOVE, grant(JOB, &[1], 9));
+    let started = |server: &mut TheServer| {
+        let is_start = |command: &EngineCommand| matches!(command, EngineCommand::Start { .. });
+        server.commands().into_iter().filter(is_start).count()
+    };
+    assert_eq!(started(&mut server), 1);
+    server.server.handle_engine(NOW, crashed(false));
+    assert_eq!(started(&mut server), 0);
+    server.hear(ABOVE, grant(JOB, &[2], 9));
+    assert_eq!(started(&mut server), 1);
+}
+
 /// Four workers serve four jobs; the fifth has no engine yet, whoever speaks for it.
 #[test]
 fn regression_an_engine_that_is_not_started_is_asked_for_nothing() {
