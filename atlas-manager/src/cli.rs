@@ -220,6 +220,7 @@ async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Res
         policy: settings.policy()?,
         store: Store::open(state.path())?,
         blobs: atlas_fs::Store::open(state.blobs_folder())?,
+        blobs_bytes_max: settings.blobs_bytes_max,
         folder: state.path().to_owned(),
         http: match http {
             Http::At(address) => Some(address),

@@ -50,6 +50,8 @@ pub struct ManagerOptions {
     pub store: Store,
     /// Blobs.
     pub blobs: atlas_fs::Store,
+    /// How many bytes of blobs are kept, beyond those that jobs at hand need or have left.
+    pub blobs_bytes_max: u64,
     /// Where output of jobs is kept, and the socket for administrators.
     pub folder: PathBuf,
     /// Where metrics are served; nowhere, if none.
@@ -138,7 +140,7 @@ impl Shared {
             authority: RwLock::new(options.authority.clone()),
             tokens: Mutex::new(options.store.tokens()?),
             store: options.store.clone(),
-            blobs: Blobs::new(options.blobs.clone()),
+            blobs: Blobs::new(options.blobs.clone(), options.blobs_bytes_max),
             public,
             asker,
         })

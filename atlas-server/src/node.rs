@@ -39,6 +39,8 @@ pub struct ServerOptions {
     pub folder: PathBuf,
     /// Where programs and inputs are kept.
     pub store: Store,
+    /// How many bytes of them are kept for jobs to come.
+    pub blobs_bytes_max: u64,
     /// The priority of engines, as of `nice`; none leaves it as this process's.
     pub nice: Option<i32>,
     /// Engines see this process's environment, rather than only what any program needs.
@@ -265,6 +267,7 @@ impl Loop {
         let surroundings = Surroundings {
             folder: options.folder.clone(),
             store: options.store.clone(),
+            blobs_bytes_max: options.blobs_bytes_max,
             workers_max: options.workers,
             nice: options.nice,
             inherit_environment: options.inherit_environment,
