@@ -1,0 +1,129 @@
+//! Two levels of managers: a topmost domain, and two below with servers of their own. Programs give what they give alone, and
+//! whoever has nothing to do takes part, wherever the job was submitted.
+
+use std::fs;
+use std::process::Command;
+
+use atlas_testbed::{Cluster, Manager, Server, ServerOptions, Shell, code, program, wait_until};
+
+/// `example.edu`, and `cs` and `bio` below it.
+struct Tree {
+    root: Manager,
+    cs: Manager,
+    bio: Manager,
+    servers: Vec<Server>,
+    cluster: Cluster,
+}
+
+impl Tree {
+    /// With so many servers of one worker each in the domains below.
+    fn new(in_cs: u64, in_bio: u64) -> Self {
+        let cluster = Cluster::new();
+        let root = cluster.root("example.edu");
+        let cs = cluster.below(&root, "cs.example.edu");
+        let bio = cluster.below(&root, "bio.example.edu");
+        let mut servers = cluster.servers(&cs, in_cs);
+        servers.extend(cluster.servers(&bio, in_bio));
+        root.wait_for_workers(in_cs + in_bio);
+        Self {
+            root,
+            cs,
+            bio,
+            servers,
+            cluster,
+        }
+    }
+
+    /// Runs a job of so many tasks, each of which waits until all run: each needs a worker of its own.
+    fn meet(&self, shell: &Shell, tasks: u32) {
+        let folder = shell.here().join("meeting");
+        fs::create_dir_all(&folder).unwrap();
+        let (tasks, folder) = (tasks.to_string(), folder.to_str().unwrap());
+        let met = shell.submit(program("testbed-job"), ["meet", &tasks, folder]);
+        assert_eq!(code(&met), 0, "{}", String::from_utf8_lossy(&met.stderr));
+        let said = String::from_utf8(met.stdout).unwrap();
+        let servers = self.servers.len();
+        assert!(said.ends_with(&format!("{servers} processes\n")), "{said}");
+    }
+}
+
+fn stdout(output: &std::process::Output) -> &str {
+    assert_eq!(code(output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+#[test]
+fn programs_give_what_they_give_alone() {
+    let tree = Tree::new(2, 2);
+    let shell = tree.cluster.login(&tree.root);
+    let queens = shell.submit(program("nqueens"), ["13"]);
+    assert_eq!(stdout(&queens), "13 queens: 73712 ways\n");
+
+    let shell = tree.cluster.login(&tree.cs);
+    let nodes = shell.submit(program("uts"), ["t3"]);
+    assert_eq!(
+        stdout(&nodes),
+        "T3: 4112897 nodes, 3599034 leaves, depth 1572\n"
+    );
+    assert!(tree.bio.metrics().get("closures_borrowed_total") > 0);
+}
+
+#[test]
+fn a_picture_is_the_same_to_the_bit() {
+    let tree = Tree::new(1, 1);
+    let shell = tree.cluster.login(&tree.bio);
+    let options = ["--width", "64", "--height", "48", "--samples", "8"];
+    let line = [&options[..], &["--quiet", "--out", "picture.png"]].concat();
+    let rendered = shell.submit(program("raytrace"), &line);
+    assert_eq!(stdout(&rendered), "");
+
+    let alone = tree.cluster.stranger().here();
+    let mut local = Command::new(program("raytrace"));
+    assert!(local.args(&line).current_dir(&alone).status().unwrap().success());
+    let [far, near] = [shell.here(), alone].map(|folder| fs::read(folder.join("picture.png")));
+    assert!(far.unwrap() == near.unwrap(), "the pictures differ");
+}
+
+#[test]
+fn a_domain_without_servers_has_its_jobs_done_by_others() {
+    let tree = Tree::new(0, 2);
+    let shell = tree.cluster.login(&tree.cs);
+    tree.meet(&shell, 2);
+    assert_eq!(tree.cs.metrics().get("servers"), 0);
+    assert!(tree.root.metrics().get("closures_lent_total") > 0);
+}
+
+#[test]
+fn servers_of_another_domain_take_what_exceeds_a_domains_own() {
+    let tree = Tree::new(1, 2);
+    let shell = tree.cluster.login(&tree.cs);
+    tree.meet(&shell, 3);
+    assert!(tree.bio.metrics().get("closures_borrowed_total") > 0);
+    let jobs = shell.json(["ps", "--all"]);
+    assert_eq!(jobs[0]["state"], "exited");
+}
+
+#[test]
+fn work_stays_where_the_policy_keeps_it() {
+    let mut tree = Tree::new(0, 1);
+    tree.bio.stop();
+    let settings = tree.bio.state().join("settings.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    assert!(text.contains("inflow = [\"*\"]"), "{text}");
+    fs::write(&settings, text.replace("inflow = [\"*\"]", "inflow = [\"bio.example.edu\"]")).unwrap();
+    tree.bio.restart();
+    tree.bio.wait_for_workers(1);
+
+    let shell = tree.cluster.login(&tree.cs);
+    let stranger = shell.detach(&[], program("nqueens"), ["6"]);
+    let own = tree.cluster.login(&tree.bio);
+    let queens = own.submit(program("nqueens"), ["7"]);
+    assert_eq!(stdout(&queens), "7 queens: 40 ways\n");
+    assert_eq!(shell.job(stranger)["state"], "waiting");
+    // It goes to who lets it in.
+    let _server = tree.cluster.server(&tree.root, ServerOptions::default());
+    assert_eq!(code(&shell.wait(stranger)), 0);
+    wait_until("bio has borrowed nothing", || {
+        tree.bio.metrics().get("closures_borrowed_total") == 0
+    });
+}
