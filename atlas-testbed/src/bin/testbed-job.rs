@@ -32,6 +32,10 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["files"] => write_files()?,
         ["read", ref paths @ ..] => read(paths)?,
         ["hold", count, folder] => hold_all(count.parse()?, 0, folder),
+        ["meet-afar", count, folder] => {
+            show_work();
+            hold_all(count.parse()?, count.parse()?, folder);
+        }
         ["meet", count, folder] => hold_all(count.parse()?, count.parse()?, folder),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
     }
@@ -108,10 +112,6 @@ fn read(paths: &[&str]) -> io::Result<()> {
 
 /// Runs so many tasks that wait, and prints what they sum up to and in how many processes they ran.
 fn hold_all(count: u32, party: u32, folder: &str) {
-    // Work leaves its domain if enough of it is expected, and of what sleeps nothing is: so some of these work.
-    for _ in 0..2 {
-        spawn!(hold(0, 0, String::new())).sync();
-    }
     let tasks: Vec<_> = (1..=count)
         .map(|index| spawn!(hold(index, party, folder.to_owned())))
         .collect();
@@ -119,6 +119,17 @@ fn hold_all(count: u32, party: u32, folder: &str) {
     let sum: u32 = ended.iter().map(|(index, _)| index).sum();
     let processes: BTreeSet<u32> = ended.iter().map(|&(_, process)| process).collect();
     println!("sum {sum}, {} processes", processes.len());
+}
+
+/// Work leaves its domain if much of it is expected in each closure, and nothing is expected of what sleeps or has never run
+/// as another worker's: so this works, until another process has taken part.
+fn show_work() {
+    let idle = || spawn!(hold(0, 0, String::new()));
+    let run_apart = || {
+        let both = (idle(), idle());
+        both.0.sync() != both.1.sync()
+    };
+    (0..ROUNDS_MAX).find(|_| run_apart());
 }
 
 /// Notes in the folder that it runs, as `INDEX-PROCESS`, and waits until so many do, or until there is a file `go`.
@@ -154,5 +165,6 @@ fn present(folder: &Path) -> u32 {
 
 /// Far longer than a message between two nodes of one machine takes.
 const WORK: Duration = Duration::from_millis(300);
+const ROUNDS_MAX: u32 = 50;
 /// Longer than the tests wait.
 const PATIENCE: Duration = Duration::from_secs(120);
