@@ -94,7 +94,7 @@ impl Clients {
                     });
                 }
                 // Nothing else is a client's to ask.
-                _ => drop(stream),
+                StreamKind::Request { .. } | StreamKind::Relay { .. } | _ => drop(stream),
             }
         }
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use atlas_engine::{CommandLine, ROOT_TASK};
 use atlas_net::Endpoint;
 use atlas_proto::control::{
-    Accepted, DomainStatus, JobId, JobState, JobStatus, NATIVE, NativeOptions, Refusal,
-    ServerStatus, Submission,
+    Accepted, DomainStatus, JobId, JobProgress, JobState, JobStatus, NATIVE, NativeOptions,
+    Refusal, ServerStatus, Submission,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
@@ -26,6 +26,7 @@ use crate::jobs::{Job, JobRecord, JobTable};
 use crate::node::{Event, Shared, StartError};
 use crate::output::Sink;
 use crate::peers::Peers;
+use crate::relayed::{self, Relayed};
 
 /// Everything that the loop owns.
 pub(crate) struct Loop {
@@ -33,6 +34,7 @@ pub(crate) struct Loop {
     pub(crate) started: Instant,
     pub(crate) peers: Peers,
     pub(crate) jobs: JobTable,
+    pub(crate) relayed: Relayed,
     pub(crate) last_job: u64,
     pub(crate) folder: PathBuf,
     pub(crate) parent: Option<NodeId>,
@@ -266,10 +268,17 @@ impl Loop {
         })
     }
 
-    fn progress(&mut self, from: NodeId, progress: &[atlas_proto::control::JobProgress]) {
+    fn progress(&mut self, from: NodeId, progress: &[JobProgress]) {
         for one in progress {
-            if let Some((job, JobOrigin::Here)) = self.machine.origin_of(from, one.job) {
-                self.jobs.progress(job, from, *one);
+            match self.machine.origin_of(from, one.job) {
+                Some((job, JobOrigin::Here)) => self.jobs.progress(job, from, *one),
+                Some((job, JobOrigin::Peer { node, alias })) => {
+                    let sum = self.relayed.note(Instant::now(), job, from, *one, alias);
+                    if let (Some(sum), Some(origin)) = (sum, self.peers.connection(node)) {
+                        tokio::spawn(relayed::tell(origin.clone(), sum));
+                    }
+                }
+                None => {}
             }
         }
     }

@@ -156,19 +156,15 @@ async fn serve(
     endpoint: Arc<Endpoint>,
     mut stopped: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
-    let (tell, mut events) = mpsc::channel(EVENTS_MAX);
-    let (said, mut engines_say) = mpsc::channel(EVENTS_MAX);
+    let (tell, events) = mpsc::channel(EVENTS_MAX);
+    let (said, engines_say) = mpsc::channel(EVENTS_MAX);
     let (manager_is, manager) = watch::channel(None);
     let mut tasks = JoinSet::new();
     let expected = Expected::manager_of(options.identity.peer().domain.clone());
     let backoff = Backoff::new(BackoffLimits::default(), options.identity.peer().node.0);
     let redialler = Redialler::new(options.manager.clone(), expected, backoff);
-    tasks.spawn(keep_manager(
-        endpoint.clone(),
-        redialler,
-        manager_is,
-        tell.clone(),
-    ));
+    let keep = keep_manager(endpoint.clone(), redialler, manager_is, tell.clone());
+    tasks.spawn(keep);
     tasks.spawn(accept(endpoint.clone(), tell.clone()));
     if let Some(folder) = options.identity_folder.clone() {
         let (endpoint, manager) = (endpoint.clone(), manager.clone());
@@ -177,57 +173,71 @@ async fn serve(
             keep_renewed(&endpoint, connection, &folder).await;
         });
     }
-    let mut first = None;
-    let done = loop {
-        let connection = match first.take() {
+    let mut news = News {
+        events,
+        engines_say,
+    };
+    let parts = Parts {
+        options,
+        endpoint: endpoint.clone(),
+        manager,
+        tell,
+        said,
+    };
+    let done = live(&parts, &mut news, &mut stopped).await;
+    tasks.shutdown().await;
+    endpoint.close("the server has been stopped").await;
+    let _ = done.send(());
+}
+
+/// What each membership's loop is made of.
+struct Parts {
+    options: ServerOptions,
+    endpoint: Arc<Endpoint>,
+    manager: watch::Receiver<Option<Connection>>,
+    tell: mpsc::Sender<Event>,
+    said: mpsc::Sender<EngineSaid>,
+}
+
+/// What the loop hears.
+struct News {
+    events: mpsc::Receiver<Event>,
+    engines_say: mpsc::Receiver<EngineSaid>,
+}
+
+/// Serves one manager after the other, until the server is to end.
+async fn live(
+    parts: &Parts,
+    news: &mut News,
+    stopped: &mut mpsc::Receiver<oneshot::Sender<()>>,
+) -> oneshot::Sender<()> {
+    let mut next = None;
+    loop {
+        let connection = match next.take() {
             Some(connection) => connection,
             None => tokio::select! {
-                Some(event) = events.recv() => match event {
-                    Event::Manager(connection) => connection,
+                Some(event) = news.events.recv() => {
                     // Siblings are met as a member.
-                    _ => continue,
-                },
-                Some(done) = stopped.recv() => break done,
+                    let Event::Manager(connection) = event else { continue };
+                    connection
+                }
+                Some(done) = stopped.recv() => return done,
             },
         };
-        let surroundings = Surroundings {
-            folder: options.folder.clone(),
-            store: options.store.clone(),
-            workers_max: options.workers,
-            nice: options.nice,
-            inherit_environment: options.inherit_environment,
-            manager: manager.clone(),
-            said: said.clone(),
-        };
-        let mut this = Loop {
-            machine: machine(&options, connection.peer().node),
-            manager: connection.peer().node,
-            started: Instant::now(),
-            links: Links::new(
-                endpoint.clone(),
-                options.store.clone(),
-                manager.clone(),
-                tell.clone(),
-            ),
-            engines: Engines::new(surroundings),
-            progress: ProgressReport::new(manager.clone()),
-        };
+        let mut this = Loop::new(parts, connection.peer().node);
         this.handle(Event::Manager(connection));
-        match this.run(&mut events, &mut engines_say, &mut stopped).await {
+        match this.run(news, stopped).await {
             End::Stopped(done) => {
-                this.leave(&mut events).await;
-                break done;
+                this.leave(&mut news.events).await;
+                return done;
             }
             End::OtherManager(connection) => {
                 tracing::warn!("the domain has another manager: beginning anew with it");
                 this.engines.stop().await;
-                first = Some(connection);
+                next = Some(connection);
             }
         }
-    };
-    tasks.shutdown().await;
-    endpoint.close("the server has been stopped").await;
-    let _ = done.send(());
+    }
 }
 
 /// Why the loop ends.
@@ -250,22 +260,50 @@ fn machine(options: &ServerOptions, manager: NodeId) -> Server {
 }
 
 impl Loop {
+    fn new(parts: &Parts, manager: NodeId) -> Self {
+        let options = &parts.options;
+        let surroundings = Surroundings {
+            folder: options.folder.clone(),
+            store: options.store.clone(),
+            workers_max: options.workers,
+            nice: options.nice,
+            inherit_environment: options.inherit_environment,
+            manager: parts.manager.clone(),
+            said: parts.said.clone(),
+        };
+        let links = Links::new(
+            parts.endpoint.clone(),
+            options.store.clone(),
+            parts.manager.clone(),
+            parts.tell.clone(),
+        );
+        Self {
+            machine: machine(options, manager),
+            manager,
+            started: Instant::now(),
+            links,
+            engines: Engines::new(surroundings),
+            progress: ProgressReport::new(parts.manager.clone()),
+        }
+    }
+
     async fn run(
         &mut self,
-        events: &mut mpsc::Receiver<Event>,
-        engines_say: &mut mpsc::Receiver<EngineSaid>,
+        news: &mut News,
         stopped: &mut mpsc::Receiver<oneshot::Sender<()>>,
     ) -> End {
         loop {
             let deadline = self.deadline();
             tokio::select! {
-                Some(event) = events.recv() => match event {
-                    Event::Manager(connection) if connection.peer().node != self.manager => {
-                        return End::OtherManager(connection);
+                Some(event) = news.events.recv() => {
+                    if let Event::Manager(connection) = &event
+                        && connection.peer().node != self.manager
+                    {
+                        return End::OtherManager(connection.clone());
                     }
-                    event => self.handle(event),
-                },
-                Some(said) = engines_say.recv() => self.handle_engine(said),
+                    self.handle(event);
+                }
+                Some(said) = news.engines_say.recv() => self.handle_engine(said),
                 () = sleep_until(deadline.into()) => self.handle_timeout(),
                 Some(done) = stopped.recv() => return End::Stopped(done),
             }
