@@ -1,4 +1,8 @@
 //! What is wrong gets an error that names it and what to do, and takes no daemon down.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};

@@ -2,6 +2,10 @@
 //! first line names. What differs from the page is in [`Page::substitute`], and nothing else.
 //!
 //! A machine is a home directory here.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

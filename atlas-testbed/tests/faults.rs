@@ -1,4 +1,8 @@
 //! Daemons that end, gently or not, while jobs run: every job ends right all the same.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,8 @@
 //! What a job is given and what it gives, in one domain: arguments, inputs, output, exit codes, files; and jobs beside each other.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,9 @@
 //! Two levels of managers: a topmost domain, and two below with servers of their own. Programs give what they give alone, and
 //! whoever has nothing to do takes part, wherever the job was submitted.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
 
 use std::fs;
 use std::path::PathBuf;
