@@ -1,0 +1,40 @@
+//! The binary's command line: help, versions, and what is said to who mistypes.
+
+use std::process::{Command, Output};
+
+fn server(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atlas-server"));
+    command.args(args).output().unwrap()
+}
+
+fn refused(args: &[&str]) -> String {
+    let output = server(args);
+    assert!(!output.status.success() && output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn it_says_what_it_is_and_what_it_can_do() {
+    let version = server(&["--version"]);
+    assert!(version.status.success());
+    let expected = format!("atlas-server {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(version.stdout, expected.as_bytes());
+    let help = String::from_utf8(server(&["--help"]).stdout).unwrap();
+    assert!(help.contains("join") && help.contains("run"), "{help}");
+}
+
+#[test]
+fn what_is_mistyped_is_named() {
+    assert!(refused(&["lend"]).contains("lend"));
+    assert!(refused(&["join", "no-token"]).contains("no-token"));
+    assert!(refused(&["run", "--workers", "0"]).contains("--workers"));
+}
+
+#[test]
+fn who_has_not_joined_is_told_how_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().to_str().unwrap();
+    let error = refused(&["run", "--state", state]);
+    assert!(error.contains("atlas-server join TOKEN"), "{error}");
+    assert!(error.contains(state), "{error}");
+}

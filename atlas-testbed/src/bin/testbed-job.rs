@@ -1,0 +1,140 @@
+//! A job that does what a test wants to see done: it prints, reads, fails, or waits for others.
+//!
+//! Unlike programs, its tasks look at the machine: a test has to know where they are, and to hold them there.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{env, fs, io, process, thread};
+
+use atlas::prelude::*;
+
+#[atlas::main]
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["code", code] => return Ok(ExitCode::from(code.parse::<u8>()?)),
+        ["exit", code] => {
+            println!("about to leave");
+            process::exit(code.parse()?);
+        }
+        ["error"] => return Err("main returns this error".into()),
+        ["panic"] => panic!("main panics with this message"),
+        ["panic-in-task"] => drop(join!(fail(Failure::Panic), double(1))),
+        ["abort-in-task"] => drop(join!(fail(Failure::Abort), double(1))),
+        ["abort-once", folder] => println!("{}", abort_once(folder.to_owned())),
+        ["print"] => print()?,
+        ["files"] => write_files()?,
+        ["read", ref paths @ ..] => read(paths)?,
+        ["hold", count, folder] => hold_all(count.parse()?, 0, folder),
+        ["meet", count, folder] => hold_all(count.parse()?, count.parse()?, folder),
+        _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+enum Failure {
+    Panic,
+    Abort,
+}
+
+#[atlas::spawn]
+fn fail(how: Failure) -> u64 {
+    match how {
+        Failure::Panic => panic!("a task panics with this message"),
+        Failure::Abort => process::abort(),
+    }
+}
+
+#[atlas::spawn]
+fn double(number: u64) -> u64 {
+    2 * number
+}
+
+/// Fails as a process with too little memory would, the first time.
+fn abort_once(folder: String) -> u64 {
+    let mark = Path::new(&folder).join("aborted");
+    if !mark.exists() {
+        println!("once");
+        fs::write(mark, "").expect("the test has made the folder");
+        process::abort();
+    }
+    double(21)
+}
+
+/// Bytes of all kinds to both streams, in pieces that are flushed or not.
+fn print() -> io::Result<()> {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    out.write_all(&bytes_of_all_kinds(0))?;
+    out.flush()?;
+    err.write_all(&bytes_of_all_kinds(1))?;
+    for number in 0..1000 {
+        writeln!(out, "line {number}")?;
+    }
+    err.write_all(b"no newline at the end")?;
+    out.write_all(b"nor here")?;
+    out.flush()
+}
+
+fn bytes_of_all_kinds(step: u8) -> Vec<u8> {
+    (0..=u8::MAX)
+        .map(|byte| byte.wrapping_mul(3).wrapping_add(step))
+        .collect()
+}
+
+fn write_files() -> io::Result<()> {
+    fs::create_dir_all("made/deep")?;
+    fs::write("made/deep/bytes", bytes_of_all_kinds(0))?;
+    fs::write("made/empty", "")?;
+    fs::write("top.txt", "made by the job\n")
+}
+
+/// Prints each file with its permissions.
+fn read(paths: &[&str]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for path in paths {
+        let mode = fs::metadata(path)?.mode() & 0o777;
+        write!(out, "{path} {mode:o} ")?;
+        out.write_all(&fs::read(path)?)?;
+    }
+    out.flush()
+}
+
+/// Runs so many tasks that wait, and prints what they sum up to and in how many processes they ran.
+fn hold_all(count: u32, party: u32, folder: &str) {
+    let tasks: Vec<_> = (1..=count)
+        .map(|index| spawn!(hold(index, party, folder.to_owned())))
+        .collect();
+    let ended: Vec<(u32, u32)> = tasks.into_iter().map(Handle::sync).collect();
+    let sum: u32 = ended.iter().map(|(index, _)| index).sum();
+    let processes: BTreeSet<u32> = ended.iter().map(|&(_, process)| process).collect();
+    println!("sum {sum}, {} processes", processes.len());
+}
+
+/// Notes in the folder that it runs, as `INDEX-PROCESS`, and waits until so many do, or until there is a file `go`.
+#[atlas::spawn]
+fn hold(index: u32, party: u32, folder: String) -> (u32, u32) {
+    let folder = PathBuf::from(folder);
+    let process = process::id();
+    fs::write(folder.join(format!("{index}-{process}")), "").expect("the test has made the folder");
+    let end = Instant::now() + PATIENCE;
+    while !folder.join("go").exists() && (party == 0 || present(&folder) < party) {
+        assert!(Instant::now() < end, "task {index} was left waiting");
+        thread::sleep(Duration::from_millis(5));
+    }
+    (index, process)
+}
+
+fn present(folder: &Path) -> u32 {
+    let entries = fs::read_dir(folder).map_or(0, |entries| entries.count());
+    u32::try_from(entries).unwrap_or(u32::MAX)
+}
+
+/// Longer than the tests wait.
+const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,0 +1,164 @@
+//! A cluster: a folder and an address of its own, and the daemons that are started there.
+
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+
+use crate::binaries::program;
+use crate::folder::Folder;
+use crate::manager::{self, Manager, ManagerOptions, TokenOptions};
+use crate::running::Running;
+use crate::server::{Server, ServerOptions};
+use crate::shell::Shell;
+
+/// Where managers, servers and shells of one tree of domains are started.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: Arc<Folder>,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cluster {
+    /// One without daemons.
+    ///
+    /// # Panics
+    ///
+    /// The system's temporary folder cannot be written to.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            folder: Arc::new(Folder::new()),
+        }
+    }
+
+    /// Where all that belongs to it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Begins a topmost domain, and runs its manager.
+    ///
+    /// # Panics
+    ///
+    /// It does not start.
+    #[track_caller]
+    pub fn root(&self, domain: &str) -> Manager {
+        let line = ["init", "--domain", domain];
+        self.manager(&line, domain, &ManagerOptions::default())
+    }
+
+    /// Begins a domain below another one, and runs its manager.
+    ///
+    /// # Panics
+    ///
+    /// It does not start.
+    #[track_caller]
+    pub fn below(&self, above: &Manager, domain: &str) -> Manager {
+        let token = above.token(&TokenOptions {
+            role: "manager",
+            ..TokenOptions::default()
+        });
+        let line = ["join", &token, "--domain", domain];
+        self.manager(&line, domain, &ManagerOptions::default())
+    }
+
+    /// Runs a manager, whose state the command line begins.
+    ///
+    /// # Panics
+    ///
+    /// It does not start.
+    #[track_caller]
+    pub fn manager(&self, begin: &[&str], domain: &str, options: &ManagerOptions) -> Manager {
+        let state = self.folder.part("m");
+        let mut command = self.folder.command(&program(manager::BINARY));
+        let listen = format!("{}:0", self.folder.address());
+        command.args(begin).args(["--listen", &listen, "--state"]);
+        let begun = Running::start(command_with(command, &state), &self.folder).wait();
+        let error = String::from_utf8_lossy(&begun.stderr);
+        assert!(begun.status.success(), "{domain} does not begin: {error}");
+        Manager::start(&self.folder, domain, state, options)
+    }
+
+    /// Enrols a server and runs it. It has joined when [`Manager::wait_for_workers`] says so.
+    ///
+    /// # Panics
+    ///
+    /// It does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn server(&self, manager: &Manager, options: ServerOptions) -> Server {
+        let token = manager.token(&TokenOptions::default());
+        let (state, enrolled) = Server::enrol(&self.folder, &token);
+        let error = String::from_utf8_lossy(&enrolled.stderr);
+        assert!(enrolled.status.success(), "a server is kept out: {error}");
+        let name = format!("server {} of {}", state.display(), manager.domain());
+        Server::start(&self.folder, name, state, options)
+    }
+
+    /// So many servers with one worker each; returns when all have joined.
+    ///
+    /// # Panics
+    ///
+    /// They do not.
+    #[must_use]
+    #[track_caller]
+    pub fn servers(&self, manager: &Manager, count: u64) -> Vec<Server> {
+        let before = manager.metrics().get("workers");
+        let servers = (0..count).map(|_| self.server(manager, ServerOptions::default()));
+        let servers = servers.collect();
+        manager.wait_for_workers(before + count);
+        servers
+    }
+
+    /// Tries to enrol a server with a token, and gives how that ended.
+    #[track_caller]
+    pub fn enrol_server(&self, token: &str) -> Output {
+        Server::enrol(&self.folder, token).1
+    }
+
+    /// Somebody who is logged in to a domain.
+    ///
+    /// # Panics
+    ///
+    /// They are not let in.
+    #[must_use]
+    #[track_caller]
+    pub fn login(&self, manager: &Manager) -> Shell {
+        let shell = self.stranger();
+        let token = manager.token(&TokenOptions {
+            role: "client",
+            ..TokenOptions::default()
+        });
+        shell.ok(["login", &token]);
+        shell
+    }
+
+    /// Somebody who is logged in nowhere.
+    #[must_use]
+    pub fn stranger(&self) -> Shell {
+        Shell::new(&self.folder)
+    }
+
+    /// Starts any command in the cluster's surroundings: with its temporary folder, and nothing of this user's own Atlas.
+    #[track_caller]
+    pub fn begin<'a>(
+        &self,
+        program: impl AsRef<Path>,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Running {
+        let mut command = self.folder.command(program.as_ref());
+        command.args(args).current_dir(self.folder.path());
+        Running::start(command, &self.folder)
+    }
+}
+
+fn command_with(mut command: std::process::Command, state: &Path) -> std::process::Command {
+    command.arg(state);
+    command
+}

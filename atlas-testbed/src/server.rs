@@ -1,0 +1,122 @@
+//! A server's process.
+
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+
+use crate::binaries::program;
+use crate::daemon::Daemon;
+use crate::folder::Folder;
+use crate::running::Running;
+
+/// A server. It dereferences to its [`Daemon`].
+#[derive(Debug)]
+pub struct Server {
+    daemon: Daemon,
+    state: PathBuf,
+    folder: Arc<Folder>,
+    options: ServerOptions,
+}
+
+/// What can be chosen of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerOptions {
+    /// How many workers it lends.
+    pub workers: u32,
+    /// The priority of its engines, as of `nice`.
+    pub nice: i32,
+    /// No file of it or its engines may become larger: as on a disk that is full.
+    pub file_bytes_max: Option<u64>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            // Tests wait for them.
+            nice: 0,
+            file_bytes_max: None,
+        }
+    }
+}
+
+impl Server {
+    /// Enrols a server, which does not run yet.
+    pub(crate) fn enrol(folder: &Arc<Folder>, token: &str) -> (PathBuf, Output) {
+        let state = folder.part("s");
+        let mut command = folder.command(&program(BINARY));
+        command.args(["join", token, "--state"]).arg(&state);
+        let output = Running::start(command, folder).wait();
+        (state, output)
+    }
+
+    #[track_caller]
+    pub(crate) fn start(
+        folder: &Arc<Folder>,
+        name: String,
+        state: PathBuf,
+        options: ServerOptions,
+    ) -> Self {
+        let log = state.join("log");
+        let mut this = Self {
+            daemon: Daemon::new(name, log, folder),
+            state,
+            folder: folder.clone(),
+            options,
+        };
+        this.restart();
+        this
+    }
+
+    /// Starts it again.
+    ///
+    /// # Panics
+    ///
+    /// It runs, or does not start.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        let [workers, nice] = [
+            self.options.workers.to_string(),
+            self.options.nice.to_string(),
+        ];
+        let listen = format!("{}:0", self.folder.address());
+        let mut command = match self.options.file_bytes_max {
+            Some(bytes) => self.folder.limited(&program(BINARY), bytes),
+            None => self.folder.command(&program(BINARY)),
+        };
+        command.args([
+            "run",
+            "--workers",
+            &workers,
+            "--nice",
+            &nice,
+            "--listen",
+            &listen,
+        ]);
+        command.arg("--state").arg(&self.state);
+        self.daemon.start(command, [" workers to "]);
+    }
+
+    /// Its state folder.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+}
+
+impl Deref for Server {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+}
+
+const BINARY: &str = "atlas-server";
