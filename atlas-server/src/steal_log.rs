@@ -26,10 +26,15 @@ pub(crate) struct StealLog {
 
 impl StealLog {
     /// A packet leaves.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "other messages are no steals")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "other messages are no steals"
+    )]
     pub(crate) fn note_sent(&mut self, transmit: &Transmit) {
         match &transmit.packet.message {
-            Message::RequestSteal { request, .. } if self.asked.is_none_or(|(id, _)| id != *request) => {
+            Message::RequestSteal { request, .. }
+                if self.asked.is_none_or(|(id, _)| id != *request) =>
+            {
                 self.asked = Some((*request, now_us()));
             }
             Message::GrantClosures { closures, .. } => {
@@ -41,7 +46,11 @@ impl StealLog {
 
     /// A packet has come.
     pub(crate) fn note_heard(&mut self, packet: &Packet) {
-        if let Message::GrantClosures { request: Some(request), closures, .. } = &packet.message
+        if let Message::GrantClosures {
+            request: Some(request),
+            closures,
+            ..
+        } = &packet.message
             && let Some((id, asked_us)) = self.asked
             && id == *request
         {

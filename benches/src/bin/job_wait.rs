@@ -30,7 +30,10 @@ fn main() -> Result<()> {
     let children: Vec<_> = (0..tasks).map(|_| spawn!(wait(ms))).collect();
     let done: u64 = children.into_iter().map(Handle::sync).sum();
     let seconds = start.elapsed().as_secs_f64();
-    anyhow::ensure!(done == u64::from(tasks) * ms, "some of the tasks are missing");
+    anyhow::ensure!(
+        done == u64::from(tasks) * ms,
+        "some of the tasks are missing"
+    );
     println!("seconds {seconds}");
     Ok(())
 }

@@ -22,10 +22,15 @@ pub fn measure(size: Size) -> Result<Found> {
     let domain = Domain::with_servers(servers);
     let relay = Relay::start(domain.manager.address())?;
     let address = relay.address().to_string();
-    let made = domain
-        .manager
-        .administer(["token", "create", "--role", "client", "--address", &address]);
-    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made =
+        domain
+            .manager
+            .administer(["token", "create", "--role", "client", "--address", &address]);
+    ensure!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     let shell = domain.cluster.stranger();
     shell.ok(["login", String::from_utf8_lossy(&made.stdout).trim()]);
 
@@ -43,7 +48,11 @@ pub fn measure(size: Size) -> Result<Found> {
         "--".as_ref(),
         tasks.as_ref(),
     ]);
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let sent = relay.from_client() - before;
     let peak = memory(domain.manager.pid())?.peak;
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]

@@ -36,7 +36,9 @@ impl Domain {
             log,
             ..ServerOptions::default()
         };
-        let servers = (0..count).map(|_| cluster.server(&manager, options)).collect();
+        let servers = (0..count)
+            .map(|_| cluster.server(&manager, options))
+            .collect();
         manager.wait_for_workers(count);
         Self {
             cluster,

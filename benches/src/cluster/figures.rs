@@ -174,7 +174,11 @@ impl Figure {
             Bar::AtMost(most) => format!("at most {}", rounded(most)),
             Bar::AtLeast(least) => format!("at least {}", rounded(least)),
         };
-        let verdict = if self.bar.is_met(self.value) { "" } else { "MISSED" };
+        let verdict = if self.bar.is_met(self.value) {
+            ""
+        } else {
+            "MISSED"
+        };
         let line = format!(
             "{name:NAME_WIDTH$}  {:>VALUE_WIDTH$} {:5}  {bar:BAR_WIDTH$}  {verdict}",
             rounded(self.value),

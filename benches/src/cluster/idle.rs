@@ -31,7 +31,10 @@ pub fn measure(size: Size) -> Result<Found> {
         .iter()
         .map(|memory| format!("{:.1} ({:.1})", memory.resident, memory.own))
         .collect();
-    #[expect(clippy::cast_precision_loss, reason = "a count of packets is far below 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a count of packets is far below 2^53"
+    )]
     let packets = sent as f64 / seconds / memories.len() as f64;
     Ok(Found {
         figures: vec![
@@ -40,8 +43,13 @@ pub fn measure(size: Size) -> Result<Found> {
         ],
         notes: vec![
             format!("without pages of files {:.1} MB", sum(|memory| memory.own)),
-            format!("manager and servers, MB (without files): {}", each.join(", ")),
-            format!("{packets:.2} packets/s of each, with all else on this machine that speaks UDP"),
+            format!(
+                "manager and servers, MB (without files): {}",
+                each.join(", ")
+            ),
+            format!(
+                "{packets:.2} packets/s of each, with all else on this machine that speaks UDP"
+            ),
         ],
     })
 }

@@ -22,7 +22,10 @@ pub fn submit(shell: &Shell, name: &str, args: &[&str]) -> Result<String> {
 pub fn run_here(shell: &Shell, name: &str, args: &[&str]) -> Result<String> {
     let mut command = Command::new(program(name));
     command.args(args).current_dir(shell.here());
-    let output = command.env("ATLAS_WORKERS", "2").stdin(Stdio::null()).output();
+    let output = command
+        .env("ATLAS_WORKERS", "2")
+        .stdin(Stdio::null())
+        .output();
     printed(name, &output.with_context(|| format!("cannot run {name}"))?)
 }
 
@@ -33,7 +36,9 @@ pub fn run_here(shell: &Shell, name: &str, args: &[&str]) -> Result<String> {
 pub fn first_line(mut command: Command) -> Result<(f64, String)> {
     let start = Instant::now();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {command:?}"))?;
     let stdout = child.stdout.take().context("a pipe was asked for")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
@@ -57,8 +62,15 @@ pub fn seconds(printed: &str) -> Result<f64> {
 }
 
 fn printed(name: &str, output: &Output) -> Result<String> {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{name} has failed with {}: {err}", output.status);
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    ensure!(
+        output.status.success(),
+        "{name} has failed with {}: {err}",
+        output.status
+    );
     Ok(format!("{out}\n{err}"))
 }
 

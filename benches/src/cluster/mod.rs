@@ -49,7 +49,8 @@ pub fn run(options: &Options) -> Result<()> {
     for bench in all.iter().filter(chosen) {
         let name = crate::report::name(*bench);
         eprintln!("{name}: begins");
-        let found = measure(*bench, options).with_context(|| format!("{name} cannot be measured"))?;
+        let found =
+            measure(*bench, options).with_context(|| format!("{name} cannot be measured"))?;
         print(*bench, &found, options.json)?;
     }
     Ok(())
@@ -94,7 +95,8 @@ fn print(bench: Bench, found: &Found, json: bool) -> Result<()> {
 fn build() -> Result<()> {
     let own = env::current_exe().context("cannot find this program's own file")?;
     let profile = own.parent().and_then(|folder| folder.file_name());
-    let Some(cargo) = env::var_os("CARGO").filter(|_| profile == Some(OsStr::new("release"))) else {
+    let Some(cargo) = env::var_os("CARGO").filter(|_| profile == Some(OsStr::new("release")))
+    else {
         return Ok(());
     };
     let mut command = Command::new(cargo);

@@ -23,7 +23,10 @@ pub struct Memory {
 pub fn memory(pid: u32) -> Result<Memory> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).context(path)?;
-    let (own, files) = (megabytes(&status, "RssAnon:"), megabytes(&status, "RssFile:"));
+    let (own, files) = (
+        megabytes(&status, "RssAnon:"),
+        megabytes(&status, "RssFile:"),
+    );
     Ok(Memory {
         resident: own + files,
         own,
@@ -53,7 +56,10 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
 pub fn datagrams_sent() -> Result<u64> {
     let snmp = fs::read_to_string(SNMP).context(SNMP)?;
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Udp: "));
-    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let (names, values) = (
+        lines.next().unwrap_or_default(),
+        lines.next().unwrap_or_default(),
+    );
     let mut fields = names.split(' ').zip(values.split(' '));
     let sent = fields.find(|(name, _)| *name == "OutDatagrams");
     let (_, sent) = sent.with_context(|| format!("{SNMP} has no OutDatagrams"))?;
@@ -82,7 +88,10 @@ mod tests {
 
     #[test]
     fn fields_are_found() {
-        assert_eq!(megabytes("VmHWM:\t    1000 kB\nRssAnon:\t 500 kB\n", "RssAnon:"), 0.512);
+        assert_eq!(
+            megabytes("VmHWM:\t    1000 kB\nRssAnon:\t 500 kB\n", "RssAnon:"),
+            0.512
+        );
         assert_eq!(megabytes("", "RssAnon:"), 0.0);
     }
 }

@@ -35,7 +35,8 @@ impl Relay {
             Ok(socket)
         };
         let (near, far) = (socket()?, socket()?);
-        far.connect(manager).with_context(|| format!("{manager} cannot be reached"))?;
+        far.connect(manager)
+            .with_context(|| format!("{manager} cannot be reached"))?;
         let address = near.local_addr()?;
         let shared = Arc::new(Shared::default());
         // The client's address is known when it has said something.
@@ -46,7 +47,9 @@ impl Relay {
             thread::spawn(move || {
                 forward(&shared, &near, |bytes, from| {
                     let _ = known.send(from);
-                    shared.from_client.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    shared
+                        .from_client
+                        .fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     let _ = far.send(bytes);
                 });
             })

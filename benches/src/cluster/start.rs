@@ -33,7 +33,10 @@ pub fn cold(reps: u32) -> Result<Found> {
             alone.push(without);
         }
     }
-    let note = format!("the program alone prints its result after {:.3} s", median(alone));
+    let note = format!(
+        "the program alone prints its result after {:.3} s",
+        median(alone)
+    );
     Ok(Found {
         figures: vec![(Metric::ColdStartS, median(submitted))],
         notes: vec![note],
@@ -49,12 +52,18 @@ pub fn whole(reps: u32) -> Result<Found> {
     let (mut first, mut warm) = (Vec::new(), Vec::new());
     for _ in 0..reps {
         domain.manager.kill();
-        domain.servers.iter_mut().for_each(|server| drop(server.kill()));
+        domain
+            .servers
+            .iter_mut()
+            .for_each(|server| drop(server.kill()));
         first.push(start_all(&mut domain)?);
         domain.manager.wait_for_workers(2);
         warm.push(submit(&domain)?);
     }
-    let note = format!("a job on the cluster, once it runs, prints its result after {:.3} s", median(warm));
+    let note = format!(
+        "a job on the cluster, once it runs, prints its result after {:.3} s",
+        median(warm)
+    );
     Ok(Found {
         figures: vec![(Metric::ClusterStartS, median(first))],
         notes: vec![note],
@@ -62,7 +71,12 @@ pub fn whole(reps: u32) -> Result<Found> {
 }
 
 fn start_all(domain: &mut Domain) -> Result<f64> {
-    let Domain { manager, servers, shell, .. } = domain;
+    let Domain {
+        manager,
+        servers,
+        shell,
+        ..
+    } = domain;
     let mut command = shell.command(SUBMIT);
     command.arg(program("fib")).args(["--", "24"]);
     let start = Instant::now();

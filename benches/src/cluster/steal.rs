@@ -53,17 +53,17 @@ pub fn latency(size: Size) -> Result<Found> {
         ("granted to running", start),
         ("running to done", back),
     ];
-    let parts = parts.map(|(name, times)| {
-        format!("{name} {:.0} us", percentile(times, 50))
-    });
+    let parts = parts.map(|(name, times)| format!("{name} {:.0} us", percentile(times, 50)));
     Ok(Found {
         figures: vec![
             (Metric::StealP50Us, percentile(whole.clone(), 50)),
             (Metric::StealP99Us, percentile(whole, 99)),
         ],
-        notes: vec![
-            format!("{} steals, each half of the times: {}", pairs.len(), parts.join(", ")),
-        ],
+        notes: vec![format!(
+            "{} steals, each half of the times: {}",
+            pairs.len(),
+            parts.join(", ")
+        )],
     })
 }
 
@@ -79,7 +79,11 @@ pub fn round_trip(size: Size) -> Result<Found> {
     Ok(Found {
         figures: vec![(Metric::RoundTripP50Ms, round_trip_ms(&here))],
         notes: vec![
-            format!("{} of {} tasks left their server", here.len(), rounds_wanted(size)),
+            format!(
+                "{} of {} tasks left their server",
+                here.len(),
+                rounds_wanted(size)
+            ),
             format!(
                 "between two sub-domains, by way of three managers: {:.2} ms, {} tasks left",
                 round_trip_ms(&far),
@@ -94,7 +98,9 @@ fn between_domains(size: Size) -> Result<Vec<Round>> {
     let cluster = Cluster::new();
     let root = cluster.root("bench.example");
     let below = ["a.bench.example", "b.bench.example"].map(|domain| cluster.below(&root, domain));
-    let _servers = below.each_ref().map(|manager| cluster.server(manager, ServerOptions::default()));
+    let _servers = below
+        .each_ref()
+        .map(|manager| cluster.server(manager, ServerOptions::default()));
     root.wait_for_workers(2);
     rounds(&cluster.login(&below[0]), size)
 }
@@ -111,17 +117,31 @@ fn rounds(shell: &Shell, size: Size) -> Result<Vec<Round>> {
         .map(round)
         .collect();
     let rounds = rounds.context("job_round_trip prints what makes no sense")?;
-    let away: Vec<Round> = rounds.into_iter().filter(|(_, away)| *away).map(|(round, _)| round).collect();
+    let away: Vec<Round> = rounds
+        .into_iter()
+        .filter(|(_, away)| *away)
+        .map(|(round, _)| round)
+        .collect();
     ensure!(!away.is_empty(), "no task left its server");
     Ok(away)
 }
 
 fn round(line: &str) -> Option<(Round, bool)> {
-    let numbers: Vec<u64> = line.split(' ').map_while(|number| number.parse().ok()).collect();
+    let numbers: Vec<u64> = line
+        .split(' ')
+        .map_while(|number| number.parse().ok())
+        .collect();
     let [spawned, began, done, away] = numbers[..] else {
         return None;
     };
-    Some((Round { spawned, began, done }, away == 1))
+    Some((
+        Round {
+            spawned,
+            began,
+            done,
+        },
+        away == 1,
+    ))
 }
 
 /// The steals that a server's log tells of.
@@ -143,20 +163,25 @@ fn stolen(log: &str) -> Vec<Stolen> {
 
 /// The steal that brought the task: the last one before it began.
 fn cause(round: Round, stolen: &[Stolen]) -> Option<Stolen> {
-    let before = stolen.iter().filter(|steal| {
-        steal.accepted >= round.spawned && steal.accepted <= round.began
-    });
+    let before = stolen
+        .iter()
+        .filter(|steal| steal.accepted >= round.spawned && steal.accepted <= round.began);
     before.max_by_key(|steal| steal.accepted).copied()
 }
 
 /// Without the task's own work.
 fn round_trip_ms(rounds: &[Round]) -> f64 {
-    let times = rounds.iter().map(|round| round.done.saturating_sub(round.spawned + WORK_US));
+    let times = rounds
+        .iter()
+        .map(|round| round.done.saturating_sub(round.spawned + WORK_US));
     percentile(times.collect(), 50) / 1e3
 }
 
 /// The value that so many per cent do not exceed.
-#[expect(clippy::cast_precision_loss, reason = "microseconds of a benchmark are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds of a benchmark are far below 2^53"
+)]
 fn percentile(mut times: Vec<u64>, percent: usize) -> f64 {
     if percent == 50 {
         return median(times.iter().map(|time| *time as f64).collect());
@@ -189,7 +214,16 @@ mod tests {
         let (round, away) = round("90 200 300 1").unwrap();
         assert!(away);
         assert_eq!(cause(round, &stolen), Some(stolen[0]));
-        assert_eq!(cause(Round { spawned: 200, ..round }, &stolen), None);
+        assert_eq!(
+            cause(
+                Round {
+                    spawned: 200,
+                    ..round
+                },
+                &stolen
+            ),
+            None
+        );
     }
 
     #[test]

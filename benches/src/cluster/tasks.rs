@@ -18,7 +18,10 @@ pub fn noop(reps: u32, size: Size) -> Result<Found> {
     let rate = |time: f64| f64::from(count) / time;
     Ok(Found {
         figures: vec![(Metric::NoopTasksPerS, rate(cluster))],
-        notes: vec![format!("in one process with two workers {:.2e} tasks/s", rate(here))],
+        notes: vec![format!(
+            "in one process with two workers {:.2e} tasks/s",
+            rate(here)
+        )],
     })
 }
 
@@ -32,7 +35,10 @@ pub fn cpu(reps: u32, size: Size) -> Result<Found> {
     let ideal = f64::from(count) * TASK_S / 2.0;
     Ok(Found {
         figures: vec![(Metric::EffCpu, ideal / cluster)],
-        notes: vec![format!("in one process with two workers {:.3}", ideal / here)],
+        notes: vec![format!(
+            "in one process with two workers {:.3}",
+            ideal / here
+        )],
     })
 }
 
@@ -41,13 +47,15 @@ pub fn cpu(reps: u32, size: Size) -> Result<Found> {
 /// # Errors
 /// If the job fails.
 pub fn wait(size: Size) -> Result<Found> {
-    let (servers, count) = size.pick((16, 1600), (4, 80));
+    let (servers, count) = size.pick((16_u32, 1600), (4, 80));
     let domain = Domain::with_servers(u64::from(servers));
     let took = seconds(&submit(&domain.shell, "job_wait", &[&count.to_string()])?)?;
     let ideal = f64::from(count) * TASK_S / f64::from(servers);
     Ok(Found {
         figures: vec![(Metric::EffWait, ideal / took)],
-        notes: vec![format!("{count} tasks on {servers} servers took {took:.2} s")],
+        notes: vec![format!(
+            "{count} tasks on {servers} servers took {took:.2} s"
+        )],
     })
 }
 

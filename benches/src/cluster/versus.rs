@@ -48,12 +48,20 @@ struct Times {
 
 impl Times {
     fn found(&self, metric: Metric, ratio: f64) -> Found {
-        let Self { cluster, here, stolen, serialised, reps } = self;
+        let Self {
+            cluster,
+            here,
+            stolen,
+            serialised,
+            reps,
+        } = self;
         Found {
             figures: vec![(metric, ratio)],
             notes: vec![
                 format!("{cluster:.2} s on two servers, {here:.2} s in one process"),
-                format!("{stolen} closures were stolen in {reps} runs, {serialised} were serialised"),
+                format!(
+                    "{stolen} closures were stolen in {reps} runs, {serialised} were serialised"
+                ),
             ],
         }
     }
@@ -65,7 +73,10 @@ fn compare(program: &str, args: &[&str], reps: u32) -> Result<Times> {
     for _ in 0..reps {
         let submitted = submit(&domain.shell, program, args)?;
         let alone = run_here(&domain.shell, program, args)?;
-        ensure!(answer(&submitted) == answer(&alone), "{program} answers `{submitted}` and `{alone}`");
+        ensure!(
+            answer(&submitted) == answer(&alone),
+            "{program} answers `{submitted}` and `{alone}`"
+        );
         cluster.push(seconds(&submitted)?);
         here.push(seconds(&alone)?);
     }
@@ -109,7 +120,13 @@ mod tests {
 
     #[test]
     fn answers_leave_times_out() {
-        assert_eq!(answer("fib(24) = 46368\n\n0.001 s"), Some("fib(24) = 46368"));
-        assert_eq!(answer("a.png: 64x36, 1 samples, 1.25 s, 2 M"), Some("a.png: 64x36"));
+        assert_eq!(
+            answer("fib(24) = 46368\n\n0.001 s"),
+            Some("fib(24) = 46368")
+        );
+        assert_eq!(
+            answer("a.png: 64x36, 1 samples, 1.25 s, 2 M"),
+            Some("a.png: 64x36")
+        );
     }
 }
