@@ -52,10 +52,9 @@ pub fn whole(reps: u32) -> Result<Found> {
     let (mut first, mut warm) = (Vec::new(), Vec::new());
     for _ in 0..reps {
         domain.manager.kill();
-        domain
-            .servers
-            .iter_mut()
-            .for_each(|server| drop(server.kill()));
+        for server in &mut domain.servers {
+            server.kill();
+        }
         first.push(start_all(&mut domain)?);
         domain.manager.wait_for_workers(2);
         warm.push(submit(&domain)?);

@@ -33,10 +33,11 @@ struct Stolen {
 /// If the job fails, or nothing was stolen.
 pub fn latency(size: Size) -> Result<Found> {
     let domain = Domain::with_steal_logs(2);
-    let rounds = rounds(&domain.shell, size)?;
+    let rounds = rounds(&domain.shell, Pace::NEAR, size)?;
     let logs = domain.servers.iter().map(|server| server.log());
     let stolen: Vec<Stolen> = logs.flat_map(|log| stolen(&log)).collect();
     let pairs: Vec<(Round, Stolen)> = rounds
+        .away
         .iter()
         .filter_map(|round| Some((*round, cause(*round, &stolen)?)))
         .collect();
@@ -73,28 +74,40 @@ pub fn latency(size: Size) -> Result<Found> {
 /// If the job fails, or no task leaves.
 pub fn round_trip(size: Size) -> Result<Found> {
     let domain = Domain::with_servers(2);
-    let here = rounds(&domain.shell, size)?;
+    let in_a_row = rounds(&domain.shell, Pace::NEAR, size)?;
+    let single = rounds(
+        &domain.shell,
+        Pace {
+            pause_ms: 50,
+            ..Pace::NEAR
+        },
+        size,
+    )?;
     drop(domain);
     let far = between_domains(size)?;
+    let told = |name: &str, rounds: &Rounds| {
+        format!(
+            "{name}: {:.2} ms; {} of {} tasks left their server",
+            rounds.p50_ms(),
+            rounds.away.len(),
+            rounds.all
+        )
+    };
     Ok(Found {
-        figures: vec![(Metric::RoundTripP50Ms, round_trip_ms(&here))],
+        figures: vec![(Metric::RoundTripP50Ms, in_a_row.p50_ms())],
         notes: vec![
-            format!(
-                "{} of {} tasks left their server",
-                here.len(),
-                rounds_wanted(size)
-            ),
-            format!(
-                "between two sub-domains, by way of three managers: {:.2} ms, {} tasks left",
-                round_trip_ms(&far),
-                far.len()
+            told("one after the other", &in_a_row),
+            told("with a pause of 50 ms before each", &single),
+            told(
+                "as the second, between two sub-domains, by way of three managers",
+                &far,
             ),
         ],
     })
 }
 
 /// The same with a server in each of two domains below a third.
-fn between_domains(size: Size) -> Result<Vec<Round>> {
+fn between_domains(size: Size) -> Result<Rounds> {
     let cluster = Cluster::new();
     let root = cluster.root("bench.example");
     let below = ["a.bench.example", "b.bench.example"].map(|domain| cluster.below(&root, domain));
@@ -102,28 +115,69 @@ fn between_domains(size: Size) -> Result<Vec<Round>> {
         .each_ref()
         .map(|manager| cluster.server(manager, ServerOptions::default()));
     root.wait_for_workers(2);
-    rounds(&cluster.login(&below[0]), size)
+    rounds(&cluster.login(&below[0]), Pace::FAR, size)
 }
 
-/// Runs the program; those of its tasks that left their server, without the first ones, which wait for an engine.
-fn rounds(shell: &Shell, size: Size) -> Result<Vec<Round>> {
-    let (wanted, work) = (rounds_wanted(size) + WARM_UP, WORK_US.to_string());
-    let args = [&wanted.to_string(), "--work-us", &work];
+/// How the program is run.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// The work of a task: what is known to be much smaller is not worth a steal.
+    work_ms: u64,
+    /// Before each task.
+    pause_ms: u64,
+}
+
+impl Pace {
+    const NEAR: Self = Self {
+        work_ms: 5,
+        pause_ms: 0,
+    };
+    const FAR: Self = Self {
+        work_ms: 50,
+        pause_ms: 50,
+    };
+}
+
+/// The tasks of one run, without the first ones, which wait for an engine.
+#[derive(Clone, Debug)]
+struct Rounds {
+    pace: Pace,
+    all: usize,
+    /// Those that left their server.
+    away: Vec<Round>,
+}
+
+impl Rounds {
+    /// Half of the round trips take no longer; the task's own work is left out.
+    fn p50_ms(&self) -> f64 {
+        let trip = |round: &Round| {
+            round
+                .done
+                .saturating_sub(round.spawned + self.pace.work_ms * 1000)
+        };
+        percentile(self.away.iter().map(trip).collect(), 50) / 1e3
+    }
+}
+
+fn rounds(shell: &Shell, pace: Pace, size: Size) -> Result<Rounds> {
+    let count = (size.pick(200, 20) + WARM_UP).to_string();
+    let [work, pause] = [pace.work_ms, pace.pause_ms].map(|ms| (1000 * ms).to_string());
+    let args = [&count, "--work-us", &work, "--pause-us", &pause];
     let printed = submit(shell, "job_round_trip", &args)?;
-    let rounds: Option<Vec<_>> = printed
+    let lines = printed
         .lines()
-        .filter_map(|line| line.strip_prefix("round "))
-        .skip(WARM_UP as usize)
-        .map(round)
-        .collect();
+        .filter_map(|line| line.strip_prefix("round "));
+    let rounds: Option<Vec<_>> = lines.skip(WARM_UP).map(round).collect();
     let rounds = rounds.context("job_round_trip prints what makes no sense")?;
-    let away: Vec<Round> = rounds
-        .into_iter()
+    let away = rounds
+        .iter()
         .filter(|(_, away)| *away)
-        .map(|(round, _)| round)
-        .collect();
-    ensure!(!away.is_empty(), "no task left its server");
-    Ok(away)
+        .map(|(round, _)| *round);
+    Ok(Rounds {
+        pace,
+        all: rounds.len(),
+        away: away.collect(),
+    })
 }
 
 fn round(line: &str) -> Option<(Round, bool)> {
@@ -169,14 +223,6 @@ fn cause(round: Round, stolen: &[Stolen]) -> Option<Stolen> {
     before.max_by_key(|steal| steal.accepted).copied()
 }
 
-/// Without the task's own work.
-fn round_trip_ms(rounds: &[Round]) -> f64 {
-    let times = rounds
-        .iter()
-        .map(|round| round.done.saturating_sub(round.spawned + WORK_US));
-    percentile(times.collect(), 50) / 1e3
-}
-
 /// The value that so many per cent do not exceed.
 #[expect(
     clippy::cast_precision_loss,
@@ -191,14 +237,8 @@ fn percentile(mut times: Vec<u64>, percent: usize) -> f64 {
     times.get(at).map_or(0.0, |time| *time as f64)
 }
 
-fn rounds_wanted(size: Size) -> u32 {
-    size.pick(300, 30)
-}
-
 /// Until both engines run, and the work of the task is known.
-const WARM_UP: u32 = 5;
-/// What is known to be smaller is not worth a steal on loopback.
-const WORK_US: u64 = 500;
+const WARM_UP: usize = 5;
 
 #[cfg(test)]
 mod tests {
