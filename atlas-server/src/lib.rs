@@ -12,5 +12,6 @@ mod links;
 mod node;
 mod progress;
 pub mod state;
+mod steal_log;
 
 pub use node::{ServerNode, ServerOptions, StartError};

@@ -23,6 +23,7 @@ use tokio::time::sleep_until;
 use crate::engine::{EngineSaid, Engines, Surroundings};
 use crate::links::Links;
 use crate::progress::ProgressReport;
+use crate::steal_log::StealLog;
 
 /// What a server needs.
 #[derive(Debug)]
@@ -151,6 +152,7 @@ struct Loop {
     links: Links,
     engines: Engines,
     progress: ProgressReport,
+    steals: StealLog,
 }
 
 async fn serve(
@@ -287,6 +289,7 @@ impl Loop {
             links,
             engines: Engines::new(surroundings),
             progress: ProgressReport::new(parts.manager.clone()),
+            steals: StealLog::default(),
         }
     }
 
@@ -333,6 +336,7 @@ impl Loop {
                 if let Some(path) = path {
                     self.machine.handle_path(now, from, path);
                 }
+                self.steals.note_heard(&packet);
                 self.machine.handle_packet(now, from, packet);
             }
             Event::Manager(connection) => {
@@ -354,6 +358,7 @@ impl Loop {
 
     fn handle_engine(&mut self, said: EngineSaid) {
         if let Some(event) = self.engines.hear(said) {
+            self.steals.note_event(&event);
             self.machine.handle_engine(self.now(), event);
             self.carry_out();
         }
@@ -370,9 +375,11 @@ impl Loop {
 
     fn carry_out(&mut self) {
         while let Some(transmit) = self.machine.poll_transmit() {
+            self.steals.note_sent(&transmit);
             self.links.send(transmit);
         }
         while let Some(command) = self.machine.poll_engine() {
+            self.steals.note_command(&command);
             self.engines.obey(command);
         }
         self.progress.note(&self.engines);

@@ -40,7 +40,8 @@ impl Daemon {
         marks: [&str; N],
     ) -> [String; N] {
         assert!(self.child.is_none(), "{} runs already", self.name);
-        if std::env::var_os("RUST_LOG").is_none() {
+        let chosen = command.get_envs().any(|(name, _)| name == "RUST_LOG");
+        if !chosen && std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "info");
         }
         let begin = self.log_bytes();

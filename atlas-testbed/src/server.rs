@@ -26,6 +26,8 @@ pub struct ServerOptions {
     pub workers: u32,
     /// The priority of its engines, as of `nice`.
     pub nice: i32,
+    /// What it logs, as `RUST_LOG` has it; what this process's own says, or else `info`, if none.
+    pub log: Option<&'static str>,
     /// No file of it or its engines may become larger: as on a disk that is full.
     pub file_bytes_max: Option<u64>,
 }
@@ -36,6 +38,7 @@ impl Default for ServerOptions {
             workers: 1,
             // Tests wait for them.
             nice: 0,
+            log: None,
             file_bytes_max: None,
         }
     }
@@ -95,6 +98,9 @@ impl Server {
             &listen,
         ]);
         command.arg("--state").arg(&self.state);
+        if let Some(log) = self.options.log {
+            command.env("RUST_LOG", log);
+        }
         self.daemon.start(command, [" workers to "]);
     }
 

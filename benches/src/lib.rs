@@ -12,6 +12,7 @@
 //! `README.md` beside this crate says what is measured and why.
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod options;
 pub mod pools;
 pub mod procs;
