@@ -29,6 +29,7 @@ mod blocking;
 mod content;
 pub mod exchange;
 mod file_error;
+pub mod log;
 mod name;
 mod pack;
 mod receive;
