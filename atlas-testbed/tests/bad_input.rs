@@ -248,7 +248,7 @@ fn a_port_in_use_is_named_with_the_option_that_chooses_another() {
 }
 
 #[test]
-fn a_full_disk_of_the_manager_is_named() {
+fn regression_a_full_disk_of_the_manager_is_named_not_the_stream_that_it_breaks() {
     let cluster = Cluster::new();
     let line = ["init", "--domain", "example.edu"];
     let full = ManagerOptions {

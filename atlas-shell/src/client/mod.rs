@@ -105,7 +105,9 @@ impl Client {
         let mut serving = JoinSet::new();
         let mut unsent = None;
         let mut note = |served: Result<anyhow::Result<()>, JoinError>| {
-            if let Ok(Err(error)) = served {
+            if let Ok(Err(error)) = served
+                && !is_broken_off(&error)
+            {
                 unsent = Some(error);
             }
         };
@@ -129,7 +131,7 @@ impl Client {
         match (answer, unsent) {
             (Ok(ClientAnswer::Accepted(accepted)), _) => Ok(accepted),
             (Ok(_), _) => Err(ClientError::Unexpected),
-            // What the manager missed is better known here.
+            // What is wrong with the blob is better known here.
             (Err(ClientError::Refused(_)), Some(unsent)) => Err(ClientError::Unsent(unsent)),
             (Err(error), _) => Err(error),
         }
@@ -271,4 +273,13 @@ async fn connect_at(
 
 fn lost(lost: ConnectionLost) -> ClientError {
     ClientError::Lost(StreamError::Lost(lost))
+}
+
+/// The manager wants no more of a blob, or cannot be reached: nothing is wrong with the blob here.
+fn is_broken_off(error: &anyhow::Error) -> bool {
+    error.is::<StreamError>()
+        || matches!(
+            error.downcast_ref(),
+            Some(atlas_fs::SendBlobError::Stream { .. })
+        )
 }
