@@ -75,6 +75,7 @@ pub fn latency(size: Size) -> Result<Found> {
 pub fn round_trip(size: Size) -> Result<Found> {
     let domain = Domain::with_servers(2);
     let in_a_row = rounds(&domain.shell, Pace::NEAR, size)?;
+    ensure!(!in_a_row.away.is_empty(), "no task left its server");
     let single = rounds(
         &domain.shell,
         Pace {
@@ -86,12 +87,12 @@ pub fn round_trip(size: Size) -> Result<Found> {
     drop(domain);
     let far = between_domains(size)?;
     let told = |name: &str, rounds: &Rounds| {
-        format!(
-            "{name}: {:.2} ms; {} of {} tasks left their server",
-            rounds.p50_ms(),
-            rounds.away.len(),
-            rounds.all
-        )
+        let time = match rounds.away.len() {
+            0 => "unknown".to_owned(),
+            _ => format!("{:.2} ms", rounds.p50_ms()),
+        };
+        let (away, all) = (rounds.away.len(), rounds.all);
+        format!("{name}: {time}; {away} of {all} tasks left their server")
     };
     Ok(Found {
         figures: vec![(Metric::RoundTripP50Ms, in_a_row.p50_ms())],
