@@ -8,7 +8,7 @@ use atlas_testbed::{Cluster, program};
 
 use super::domain::Domain;
 use super::figures::{Found, Metric};
-use super::job::follow;
+use super::job::{SUBMIT, follow};
 use crate::sample::median;
 
 /// `submit` of a small program while nobody is logged in.
@@ -101,5 +101,4 @@ fn submit(domain: &Domain) -> Result<f64> {
     Ok(follow(command)?.printed_s)
 }
 
-const SUBMIT: [&str; 2] = ["submit", "--quiet"];
 const ANSWER: &str = "fib(24) = 46368";
