@@ -16,7 +16,8 @@ use crate::output::Sink;
 /// A question, with the way back.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Submit(Submission, Reply<Result<Accepted, Refusal>>),
+    /// With the blobs that the job needs, which are here.
+    Submit(Submission, Vec<[u8; 32]>, Reply<Result<Accepted, Refusal>>),
     Jobs(Reply<Vec<JobStatus>>),
     Watch(JobId, Reply<Option<Watched>>),
     Kill(JobId, Reply<Option<Watched>>),

@@ -1,7 +1,8 @@
 //! The blobs of the domain: each is fetched once, however many ask for it, and shared from here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use atlas_fs::exchange::{self, FetchBlobError};
 use atlas_fs::{BlobName, FileTree, Store};
@@ -12,7 +13,9 @@ use atlas_proto::ids::JobAlias;
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     store: Store,
+    bytes_max: u64,
     fetching: Arc<Mutex<HashMap<BlobName, Weak<tokio::sync::Mutex<()>>>>>,
+    trimmed: Arc<Mutex<Option<Instant>>>,
 }
 
 /// A tree with what is in it cannot be had.
@@ -25,10 +28,12 @@ pub(crate) enum FetchTreeError {
 }
 
 impl Blobs {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, bytes_max: u64) -> Self {
         Self {
             store,
+            bytes_max,
             fetching: Arc::default(),
+            trimmed: Arc::default(),
         }
     }
 
@@ -76,6 +81,29 @@ impl Blobs {
         Ok((tree, names))
     }
 
+    /// Removes what was not used for longest and nobody wants, down to the quota; now and then.
+    pub(crate) fn trim(&self, now: Instant, wanted: HashSet<BlobName>) {
+        let mut trimmed = self.trimmed.lock().unwrap_or_else(PoisonError::into_inner);
+        if trimmed.is_some_and(|at| now.duration_since(at) < TRIM_INTERVAL) {
+            return;
+        }
+        *trimmed = Some(now);
+        let (store, bytes_max) = (self.store.clone(), self.bytes_max);
+        tokio::task::spawn_blocking(move || {
+            match store.trim(bytes_max, |name| wanted.contains(name)) {
+                Ok(done) if done.files_removed > 0 => {
+                    tracing::info!(
+                        files = done.files_removed,
+                        bytes = done.bytes_removed,
+                        "old blobs are removed"
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "old blobs cannot be removed"),
+            }
+        });
+    }
+
     /// Those who want one blob take turns, so that the second finds what the first has fetched.
     fn turn(&self, name: BlobName) -> Arc<tokio::sync::Mutex<()>> {
         let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,4 +117,6 @@ impl Blobs {
     }
 }
 
+/// Looking at all blobs takes its time.
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 const TREE_BYTES_MAX: u64 = FileTree::BYTES_MAX as u64;

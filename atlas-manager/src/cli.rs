@@ -12,7 +12,7 @@ use atlas_proto::domain::Domain;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::state::{Parent, Settings, StateFolder};
-use crate::{ManagerNode, ManagerOptions, Store, ask_local};
+use crate::{CertificateFolders, ManagerNode, ManagerOptions, Store, ask_local};
 
 /// Coordinates one domain: its servers, those who submit jobs, the domains below.
 #[derive(Debug, Parser)]
@@ -220,12 +220,17 @@ async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Res
         policy: settings.policy()?,
         store: Store::open(state.path())?,
         blobs: atlas_fs::Store::open(state.blobs_folder())?,
+        blobs_bytes_max: settings.blobs_bytes_max,
         folder: state.path().to_owned(),
         http: match http {
             Http::At(address) => Some(address),
             Http::Nowhere => None,
         },
         local: true,
+        certificates: Some(CertificateFolders {
+            identity: state.identity_folder(),
+            authority: state.authority_folder(),
+        }),
         authority,
     };
     let manager = ManagerNode::start(options).await?;
@@ -252,13 +257,14 @@ async fn stop_signal() -> Result<()> {
 async fn create_token(state: &StateFolder, wanted: TokenRequest) -> Result<()> {
     // So that a mistyped folder is told from a manager that does not run.
     state.authority()?;
-    match ask_local(state.path(), &ClientRequest::CreateToken(wanted)).await? {
-        ClientAnswer::Token(token) => println!("{token}"),
-        ClientAnswer::Refused(refusal) => bail!("{refusal}"),
-        _ => {
-            bail!("the manager answers something else: run the same version of Atlas on both sides")
-        }
+    let answer = ask_local(state.path(), &ClientRequest::CreateToken(wanted)).await?;
+    if let ClientAnswer::Refused(refusal) = answer {
+        bail!("{refusal}");
     }
+    let ClientAnswer::Token(token) = answer else {
+        bail!("the manager answers something else: run the same version of Atlas on both sides");
+    };
+    println!("{token}");
     Ok(())
 }
 

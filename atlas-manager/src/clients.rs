@@ -94,7 +94,7 @@ impl Clients {
                     });
                 }
                 // Nothing else is a client's to ask.
-                _ => drop(stream),
+                StreamKind::Request { .. } | StreamKind::Relay { .. } | _ => drop(stream),
             }
         }
     }
@@ -140,13 +140,14 @@ impl Clients {
                 .await;
         };
         let client = (*client).clone();
-        if let Err(refusal) = self.fetch(&client, &submission).await {
-            return way.refuse(refusal).await;
-        }
+        let needs = match self.fetch(&client, &submission).await {
+            Ok(needs) => needs,
+            Err(refusal) => return way.refuse(refusal).await,
+        };
         let asked = self
             .shared
             .asker
-            .ask(|reply| Ask::Submit(submission, reply));
+            .ask(|reply| Ask::Submit(submission, needs, reply));
         match asked.await {
             Some(Ok(accepted)) => way.tell(&ClientAnswer::Accepted(accepted)).await,
             Some(Err(refusal)) => way.refuse(refusal).await,
@@ -154,8 +155,12 @@ impl Clients {
         }
     }
 
-    /// Fetches from the client what the domain lacks: each blob once, whoever needs it.
-    async fn fetch(&self, client: &Connection, submission: &Submission) -> Result<(), Refusal> {
+    /// Fetches from the client what the domain lacks: each blob once, whoever needs it. Gives all that the job needs.
+    async fn fetch(
+        &self,
+        client: &Connection,
+        submission: &Submission,
+    ) -> Result<Vec<[u8; 32]>, Refusal> {
         let blobs = &self.shared.blobs;
         let failed = |error: &(dyn std::error::Error + 'static)| {
             let causes = std::iter::successors(error.source(), |&error| error.source());
@@ -165,13 +170,15 @@ impl Clients {
             ))
         };
         let artifact = BlobName(submission.artifact);
+        let mut needs = vec![artifact.0];
         let fetched = blobs.fetch(client, OF_NO_JOB, artifact).await;
         fetched.map_err(|error| failed(&error))?;
         if let Some(inputs) = submission.inputs {
             let fetched = blobs.fetch_tree(client, OF_NO_JOB, BlobName(inputs)).await;
-            fetched.map_err(|error| failed(&error))?;
+            let (_, names) = fetched.map_err(|error| failed(&error))?;
+            needs.extend(names.iter().map(|name| name.0));
         }
-        Ok(())
+        Ok(needs)
     }
 
     async fn watch(&self, job: JobId, mut way: Way<'_>) -> Result<(), Gone> {

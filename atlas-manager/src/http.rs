@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use atlas_proto::stats::Stats;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -106,83 +107,48 @@ async fn answer(
 /// In the text format of OpenMetrics.
 fn metrics(counts: &Counts) -> String {
     let mut registry = Registry::with_prefix("atlas");
-    let gauges = [
-        ("servers", "Servers of the domain", counts.servers),
-        ("sub_domains", "Domains directly below", counts.sub_domains),
-        ("workers", "Workers of all servers below", counts.workers),
-        (
-            "hungry_workers",
-            "Workers below with nothing to run",
-            counts.hungry,
-        ),
-        (
-            "surplus_closures",
-            "Ready closures beyond what idle workers take",
-            counts.surplus,
-        ),
-        (
-            "jobs_waiting",
-            "Jobs that nobody runs yet",
-            counts.jobs_waiting,
-        ),
-        ("jobs_running", "Jobs that run", counts.jobs_running),
-        (
-            "jobs_ended",
-            "Jobs that have ended and are remembered",
-            counts.jobs_ended,
-        ),
-        (
-            "connections",
-            "Children and parent that are connected",
-            counts.connections,
-        ),
-        (
-            "closures_held",
-            "Closures that are here or lent from here",
-            counts.closures_held,
-        ),
-    ];
-    for (name, help, value) in gauges {
+    for (name, help, value) in gauges(counts) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         registry.register(name, help, ConstGauge::new(value));
     }
-    let stats = &counts.stats;
-    let counters = [
-        ("steals_asked", "Steals asked of others", stats.steals_asked),
-        (
-            "steals_refused",
-            "Steals that could not be satisfied",
-            stats.steals_refused,
-        ),
-        ("closures_lent", "Closures lent", stats.closures_lent),
-        (
-            "closures_borrowed",
-            "Closures borrowed",
-            stats.closures_borrowed,
-        ),
-        (
-            "closures_requeued",
-            "Closures that came back undone",
-            stats.closures_requeued,
-        ),
-        (
-            "results_late",
-            "Results for leases that were over",
-            stats.results_late,
-        ),
-        (
-            "peers_lost",
-            "Neighbours that fell silent",
-            stats.peers_lost,
-        ),
-    ];
-    for (name, help, value) in counters {
+    for (name, help, value) in counters(&counts.stats) {
         registry.register(name, help, ConstCounter::<u64>::new(value));
     }
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = encode(&mut text, &registry);
     text
+}
+
+type Metric = (&'static str, &'static str, u64);
+
+#[rustfmt::skip]
+fn gauges(counts: &Counts) -> [Metric; 10] {
+    [
+        ("servers", "Servers of the domain", counts.servers),
+        ("sub_domains", "Domains directly below", counts.sub_domains),
+        ("workers", "Workers of all servers below", counts.workers),
+        ("hungry_workers", "Workers below with nothing to run", counts.hungry),
+        ("surplus_closures", "Ready closures beyond what idle workers take", counts.surplus),
+        ("jobs_waiting", "Jobs that nobody runs yet", counts.jobs_waiting),
+        ("jobs_running", "Jobs that run", counts.jobs_running),
+        ("jobs_ended", "Jobs that have ended and are remembered", counts.jobs_ended),
+        ("connections", "Children and parent that are connected", counts.connections),
+        ("closures_held", "Closures that are here or lent from here", counts.closures_held),
+    ]
+}
+
+#[rustfmt::skip]
+fn counters(stats: &Stats) -> [Metric; 7] {
+    [
+        ("steals_asked", "Steals asked of others", stats.steals_asked),
+        ("steals_refused", "Steals that could not be satisfied", stats.steals_refused),
+        ("closures_lent", "Closures lent", stats.closures_lent),
+        ("closures_borrowed", "Closures borrowed", stats.closures_borrowed),
+        ("closures_requeued", "Closures that came back undone", stats.closures_requeued),
+        ("results_late", "Results for leases that were over", stats.results_late),
+        ("peers_lost", "Neighbours that fell silent", stats.peers_lost),
+    ]
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -1,10 +1,11 @@
 //! The jobs that were submitted here: how they stand, for people. What is done for them is the machine's business.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use atlas_engine::Failure;
+use atlas_fs::BlobName;
 use atlas_proto::control::{Files, JobId, JobProgress, JobState, JobStatus};
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Finished, Outcome};
@@ -23,8 +24,10 @@ pub(crate) struct JobRecord {
     pub(crate) options: Vec<u8>,
     /// The arguments of its root closure.
     pub(crate) root: Vec<u8>,
-    /// The blobs that it needs or has left.
-    pub(crate) blobs: Vec<[u8; 32]>,
+    /// The blobs that it needs as long as it has not ended.
+    pub(crate) needs: Vec<[u8; 32]>,
+    /// The blobs that it has left.
+    pub(crate) left: Vec<[u8; 32]>,
 }
 
 /// A job at hand.
@@ -160,7 +163,7 @@ impl JobTable {
     /// The job's root has left these files.
     pub(crate) fn note_files(&mut self, id: JobId, files: Files, blobs: Vec<[u8; 32]>) {
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.record.blobs.extend(blobs);
+            job.record.left = blobs;
             job.change(|status| status.files = Some(files));
         }
     }
@@ -187,6 +190,17 @@ impl JobTable {
 
     pub(crate) fn kill(&mut self, alias: JobAlias) -> Option<JobRecord> {
         self.end(alias, |status| status.state = JobState::Killed)
+    }
+
+    /// The blobs that are wanted: what live jobs need, and what jobs have left.
+    pub(crate) fn wanted_blobs(&self) -> HashSet<BlobName> {
+        let wanted = |job: &Job| {
+            let needs = job.record.needs.clone();
+            let ended = job.record.status.state.has_ended();
+            let needs = if ended { Vec::new() } else { needs };
+            needs.into_iter().chain(job.record.left.clone())
+        };
+        self.iter().flat_map(wanted).map(BlobName).collect()
     }
 
     /// Forgets the oldest of those that have ended, beyond so many.

@@ -16,10 +16,11 @@ mod node;
 mod nodes;
 mod output;
 mod peers;
+mod relayed;
 mod run;
 pub mod state;
 mod store;
 
 pub use local::ask_local;
-pub use node::{ManagerNode, ManagerOptions, StartError};
+pub use node::{CertificateFolders, ManagerNode, ManagerOptions, StartError};
 pub use store::{OpenStoreError, Store};

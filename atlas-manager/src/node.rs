@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
+use atlas_net::enrol::{Lifetimes, keep_authority_renewed, keep_own_renewed};
 use atlas_net::identity::{DomainAuthority, Expected, Identity, Role, Tokens};
 use atlas_net::redial::{Backoff, BackoffLimits, Redialler};
 use atlas_net::{Arrival, BindError, Connection, Endpoint, EndpointOptions};
@@ -15,7 +16,7 @@ use atlas_proto::path::Path;
 use atlas_proto::policy::Policy;
 use atlas_proto::time::Time;
 use atlas_proto::{Manager, ManagerConfig};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ask::{Ask, Asker};
@@ -26,6 +27,7 @@ use crate::jobs::JobTable;
 use crate::local::{self, ListenError};
 use crate::nodes;
 use crate::peers::Peers;
+use crate::relayed::Relayed;
 use crate::run::Loop;
 use crate::store::{OpenStoreError, Store};
 
@@ -48,12 +50,25 @@ pub struct ManagerOptions {
     pub store: Store,
     /// Blobs.
     pub blobs: atlas_fs::Store,
+    /// How many bytes of blobs are kept, beyond those that jobs at hand need or have left.
+    pub blobs_bytes_max: u64,
     /// Where output of jobs is kept, and the socket for administrators.
     pub folder: PathBuf,
     /// Where metrics are served; nowhere, if none.
     pub http: Option<SocketAddr>,
     /// The administrator's socket is served.
     pub local: bool,
+    /// Where the certificates are kept up to date; nowhere, if none.
+    pub certificates: Option<CertificateFolders>,
+}
+
+/// Where a manager's certificates are.
+#[derive(Clone, Debug)]
+pub struct CertificateFolders {
+    /// Its own.
+    pub identity: PathBuf,
+    /// Those of the domain's authority.
+    pub authority: PathBuf,
 }
 
 /// Why a manager does not start.
@@ -101,7 +116,7 @@ pub struct ManagerNode {
 pub(crate) struct Shared {
     pub(crate) domain: atlas_proto::domain::Domain,
     pub(crate) authority: RwLock<DomainAuthority>,
-    pub(crate) tokens: Arc<Mutex<Tokens>>,
+    pub(crate) tokens: Mutex<Tokens>,
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
     /// Where join tokens say that the manager is reached.
@@ -110,6 +125,27 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    fn new(
+        options: &ManagerOptions,
+        address: SocketAddr,
+        asker: Asker,
+    ) -> Result<Self, OpenStoreError> {
+        let public = if options.public.is_empty() {
+            vec![address.to_string()]
+        } else {
+            options.public.clone()
+        };
+        Ok(Self {
+            domain: options.identity.peer().domain.clone(),
+            authority: RwLock::new(options.authority.clone()),
+            tokens: Mutex::new(options.store.tokens()?),
+            store: options.store.clone(),
+            blobs: Blobs::new(options.blobs.clone(), options.blobs_bytes_max),
+            public,
+            asker,
+        })
+    }
+
     /// The authority as it is signed now.
     pub(crate) fn authority(&self) -> DomainAuthority {
         let authority = self.authority.read();
@@ -159,19 +195,7 @@ impl ManagerNode {
             Some(address) => Some(http::serve(address, asker.clone(), &mut tasks).await?),
             None => None,
         };
-        let tokens = Arc::new(Mutex::new(options.store.tokens()?));
-        let shared = Arc::new(Shared {
-            domain: options.identity.peer().domain.clone(),
-            authority: RwLock::new(options.authority),
-            tokens,
-            store: options.store.clone(),
-            blobs: Blobs::new(options.blobs.clone()),
-            public: match options.public {
-                public if public.is_empty() => vec![address.to_string()],
-                public => public,
-            },
-            asker,
-        });
+        let shared = Arc::new(Shared::new(&options, address, asker)?);
         if options.local {
             local::listen(&options.folder, Clients::new(shared.clone()), &mut tasks)?;
         }
@@ -181,6 +205,7 @@ impl ManagerNode {
             started: Instant::now(),
             peers: Peers::default(),
             jobs: JobTable::default(),
+            relayed: Relayed::default(),
             last_job: 0,
             folder: options.folder.clone(),
             parent: None,
@@ -188,6 +213,7 @@ impl ManagerNode {
             tell: tell.clone(),
         };
         this.restore()?;
+        let (above_is, above) = watch::channel(None);
         if let Some((domain, addresses)) = options.parent {
             let expected = Expected::manager_of(domain);
             let backoff = Backoff::new(BackoffLimits::default(), options.identity.peer().node.0);
@@ -197,8 +223,12 @@ impl ManagerNode {
                 redialler,
                 this.shared.clone(),
                 tell.clone(),
+                above_is,
             );
             tasks.spawn(keep);
+        }
+        if let Some(folders) = options.certificates {
+            keep_certificates(&endpoint, &this.shared, folders, above, &mut tasks);
         }
         tasks.spawn(accept(endpoint.clone(), this.shared.clone(), tell));
         let (stop, stopped) = mpsc::channel(1);
@@ -261,16 +291,43 @@ async fn keep_parent(
     mut redialler: Redialler,
     shared: Arc<Shared>,
     tell: mpsc::Sender<Event>,
+    above: watch::Sender<Option<Connection>>,
 ) {
     loop {
         let connection = redialler.connect(&endpoint).await;
+        above.send_replace(Some(connection.clone()));
         tokio::spawn(nodes::serve(connection.clone(), shared.clone()));
         if tell.send(Event::Parent(connection.clone())).await.is_err() {
             return;
         }
         let lost = connection.closed().await;
+        above.send_replace(None);
         tracing::warn!(%lost, "the connection to the parent is lost");
     }
+}
+
+/// Renews what the manager shows others, and what signs it, before they end.
+fn keep_certificates(
+    endpoint: &Arc<Endpoint>,
+    shared: &Arc<Shared>,
+    folders: CertificateFolders,
+    above: watch::Receiver<Option<Connection>>,
+    tasks: &mut JoinSet<()>,
+) {
+    let CertificateFolders {
+        identity,
+        authority,
+    } = folders;
+    let (endpoint, signing) = (endpoint.clone(), shared.clone());
+    tasks.spawn(async move {
+        let lifetimes = Lifetimes::default();
+        keep_own_renewed(&endpoint, &signing.authority, &lifetimes, &identity).await;
+    });
+    let shared = shared.clone();
+    tasks.spawn(async move {
+        let above = || above.borrow().clone();
+        keep_authority_renewed(above, &shared.authority, &authority).await;
+    });
 }
 
 /// Takes in whoever comes.

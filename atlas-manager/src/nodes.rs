@@ -39,8 +39,8 @@ pub(crate) async fn serve(connection: Connection, shared: Arc<Shared>) {
             StreamKind::Renew => {
                 tokio::spawn(node.answer_renewal(stream));
             }
-            // Of a later version.
-            _ => drop(stream),
+            // Not a node's to ask, or of a later version.
+            StreamKind::Request { .. } | _ => drop(stream),
         }
     }
 }

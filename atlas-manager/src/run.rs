@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use atlas_engine::{CommandLine, ROOT_TASK};
 use atlas_net::Endpoint;
 use atlas_proto::control::{
-    Accepted, DomainStatus, JobId, JobState, JobStatus, NATIVE, NativeOptions, Refusal,
-    ServerStatus, Submission,
+    Accepted, DomainStatus, JobId, JobProgress, JobState, JobStatus, NATIVE, NativeOptions,
+    Refusal, ServerStatus, Submission,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
@@ -26,6 +26,7 @@ use crate::jobs::{Job, JobRecord, JobTable};
 use crate::node::{Event, Shared, StartError};
 use crate::output::Sink;
 use crate::peers::Peers;
+use crate::relayed::{self, Relayed};
 
 /// Everything that the loop owns.
 pub(crate) struct Loop {
@@ -33,6 +34,7 @@ pub(crate) struct Loop {
     pub(crate) started: Instant,
     pub(crate) peers: Peers,
     pub(crate) jobs: JobTable,
+    pub(crate) relayed: Relayed,
     pub(crate) last_job: u64,
     pub(crate) folder: PathBuf,
     pub(crate) parent: Option<NodeId>,
@@ -138,7 +140,7 @@ impl Loop {
     fn answer(&mut self, ask: Ask) {
         // Whoever does not wait for the answer any more does not get it.
         match ask {
-            Ask::Submit(submission, reply) => self.take_in(submission, reply),
+            Ask::Submit(submission, needs, reply) => self.take_in(submission, needs, reply),
             Ask::Jobs(reply) => {
                 let all = self.jobs.iter().map(|job| job.record.status.clone());
                 let _ = reply.send(all.collect());
@@ -174,9 +176,14 @@ impl Loop {
     }
 
     /// Takes a job in and answers when it is safe.
-    fn take_in(&mut self, submission: Submission, reply: Reply<Result<Accepted, Refusal>>) {
+    fn take_in(
+        &mut self,
+        submission: Submission,
+        needs: Vec<[u8; 32]>,
+        reply: Reply<Result<Accepted, Refusal>>,
+    ) {
         let id = JobId(self.last_job + 1);
-        let taken = self.try_take_in(id, submission);
+        let taken = self.try_take_in(id, submission, needs);
         let record = match taken {
             Ok(record) => record,
             Err(refusal) => {
@@ -198,8 +205,13 @@ impl Loop {
         });
     }
 
-    fn try_take_in(&mut self, id: JobId, submission: Submission) -> Result<JobRecord, Refusal> {
-        let record = record(id, submission)?;
+    fn try_take_in(
+        &mut self,
+        id: JobId,
+        submission: Submission,
+        needs: Vec<[u8; 32]>,
+    ) -> Result<JobRecord, Refusal> {
+        let record = record(id, submission, needs)?;
         let output = self.sink(id).map_err(Refusal::new)?;
         let alias = self.submit(&record).map_err(Refusal::new)?;
         self.jobs.insert(Some(alias), record.clone(), output);
@@ -242,6 +254,8 @@ impl Loop {
             if !old.is_empty() {
                 self.shared.store.forget(old);
             }
+            let wanted = self.jobs.wanted_blobs();
+            self.shared.blobs.trim(Instant::now(), wanted);
         }
     }
 
@@ -266,10 +280,17 @@ impl Loop {
         })
     }
 
-    fn progress(&mut self, from: NodeId, progress: &[atlas_proto::control::JobProgress]) {
+    fn progress(&mut self, from: NodeId, progress: &[JobProgress]) {
         for one in progress {
-            if let Some((job, JobOrigin::Here)) = self.machine.origin_of(from, one.job) {
-                self.jobs.progress(job, from, *one);
+            match self.machine.origin_of(from, one.job) {
+                Some((job, JobOrigin::Here)) => self.jobs.progress(job, from, *one),
+                Some((job, JobOrigin::Peer { node, alias })) => {
+                    let sum = self.relayed.note(Instant::now(), job, from, *one, alias);
+                    if let (Some(sum), Some(origin)) = (sum, self.peers.connection(node)) {
+                        tokio::spawn(relayed::tell(origin.clone(), sum));
+                    }
+                }
+                None => {}
             }
         }
     }
@@ -343,7 +364,7 @@ fn watched(job: &Job) -> Watched {
 }
 
 /// What is kept of a job that begins.
-fn record(id: JobId, submission: Submission) -> Result<JobRecord, Refusal> {
+fn record(id: JobId, submission: Submission, needs: Vec<[u8; 32]>) -> Result<JobRecord, Refusal> {
     if submission.engine != NATIVE {
         return Err(Refusal::new(format_args!(
             "this domain has no engine of the kind `{}`: submit a native program",
@@ -374,14 +395,14 @@ fn record(id: JobId, submission: Submission) -> Result<JobRecord, Refusal> {
         output_bytes: [0; 2],
         files: None,
     };
-    let blobs = std::iter::once(submission.artifact).chain(submission.inputs);
     Ok(JobRecord {
         status,
         engine: submission.engine,
         artifact: submission.artifact,
         options: options.to_bytes().map_err(Refusal::new)?.to_vec(),
         root: CommandLine(submission.command_line).to_args().to_vec(),
-        blobs: blobs.collect(),
+        needs,
+        left: Vec::new(),
     })
 }
 

@@ -25,6 +25,9 @@ pub struct Settings {
     pub public: Vec<String>,
     /// The manager of the enclosing domain.
     pub parent: Option<Parent>,
+    /// How many bytes of programs and files are kept for jobs to come.
+    #[serde(default = "blobs_bytes")]
+    pub blobs_bytes_max: u64,
     /// Whose work may run in this domain: domains with all below them, or `*`; nobody else's if empty.
     #[serde(default = "everybody")]
     pub inflow: Vec<DomainPattern>,
@@ -167,6 +170,7 @@ impl Settings {
             listen,
             public,
             parent,
+            blobs_bytes_max: blobs_bytes(),
             inflow: everybody(),
             outflow: everybody(),
         }
@@ -191,6 +195,11 @@ impl Settings {
 pub fn issue(authority: &DomainAuthority, key: NodeKey) -> Result<Identity> {
     let issued = authority.issue_own(key, SystemTime::now(), LEAF_LIFETIME);
     issued.context("cannot sign the manager's certificate")
+}
+
+/// Ten gigabytes.
+fn blobs_bytes() -> u64 {
+    10_000_000_000
 }
 
 fn everybody() -> Vec<DomainPattern> {

@@ -66,12 +66,12 @@ impl Store {
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create(&path)
-            .map_err(|error| match error {
-                redb::DatabaseError::DatabaseAlreadyOpen => {
+            .map_err(|error| {
+                if matches!(error, redb::DatabaseError::DatabaseAlreadyOpen) {
                     let path = path.clone();
-                    OpenStoreError::InUse { path }
+                    return OpenStoreError::InUse { path };
                 }
-                error => damaged(&path, error),
+                damaged(&path, error)
             })?;
         Self::with(database, &path)
     }

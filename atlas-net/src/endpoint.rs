@@ -19,7 +19,7 @@ use crate::close::{CloseCode, Closing, ConnectionLost};
 use crate::connection::Connection;
 use crate::credentials::{self, Credentials};
 use crate::enrol::Enrolment;
-use crate::identity::{Expected, Identity};
+use crate::identity::{Expected, Identity, Role};
 use crate::places::Places;
 use crate::setup::{self, Shared};
 use crate::verify::{Accepts, Dialled, VerifyError};
@@ -242,7 +242,7 @@ impl Endpoint {
         let tls = credentials::server_config(&shared.credentials, protocols)?;
         let tls = QuicServerConfig::try_from(tls).map_err(|error| no_cipher(&error))?;
         let mut config = ServerConfig::with_crypto(Arc::new(tls));
-        config.transport_config(transport());
+        config.transport_config(Arc::new(transport()));
         let quinn = socket(address, Some(config))?;
         let (arrived, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let mut tasks = JoinSet::new();
@@ -293,10 +293,13 @@ impl Endpoint {
         let version = self.shared.version;
         let credentials = &self.shared.credentials;
         let connect = async {
+            // A manager is kept for as long as it is there. Other nodes dial each other anew when they have something to say.
+            let keep = expected.role == Some(Role::Manager);
             let dialler = Dialler {
                 quinn: &self.quinn,
                 protocol: Protocol::Atlas,
                 version,
+                keep_alive: keep.then_some(KEEP_ALIVE),
             };
             let quinn = dialler.dial(address, Some(credentials), accepts).await?;
             let connection = setup::dial(quinn, credentials).await;
@@ -324,6 +327,8 @@ pub(crate) struct Dialler<'a> {
     pub(crate) quinn: &'a quinn::Endpoint,
     pub(crate) protocol: Protocol,
     pub(crate) version: u32,
+    /// How often something is to be said on a connection on which nothing is; otherwise it ends after a while.
+    pub(crate) keep_alive: Option<Duration>,
 }
 
 impl Dialler<'_> {
@@ -339,7 +344,9 @@ impl Dialler<'_> {
         let tls = credentials::client_config(credentials, &verifier, offers)?;
         let tls = QuicClientConfig::try_from(tls).map_err(|error| no_cipher(&error))?;
         let mut config = ClientConfig::new(Arc::new(tls));
-        config.transport_config(transport());
+        let mut transport = transport();
+        transport.keep_alive_interval(self.keep_alive);
+        config.transport_config(Arc::new(transport));
         let connecting = self.quinn.connect_with(config, address, UNUSED_NAME);
         let connecting = connecting.map_err(|error| ConnectError::Address {
             address,
@@ -448,24 +455,24 @@ async fn accept(incoming: quinn::Incoming, shared: &Shared) -> Result<Arrival, R
     })
 }
 
-fn transport() -> Arc<TransportConfig> {
+fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))));
-    transport.keep_alive_interval(Some(KEEP_ALIVE));
     transport.initial_rtt(INITIAL_RTT);
     transport.max_concurrent_uni_streams(CONTROL_STREAMS);
     // Until the peer is accepted: what an enrolment takes.
     transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
     transport.receive_window(STRANGER_BYTES_MAX);
     transport.datagram_receive_buffer_size(None);
-    Arc::new(transport)
+    transport
 }
 
 fn no_cipher(error: &quinn::crypto::rustls::NoInitialCipherSuite) -> rustls::Error {
     rustls::Error::General(error.to_string())
 }
 
-/// What a peer may say nothing for. The protocol's own messages come every second, so that a peer is lost, not quiet.
+/// What a peer may say nothing for. With a manager the protocol's own messages come every few seconds, so that it is lost, not
+/// quiet; between servers it is time to hang up.
 const IDLE_TIMEOUT_MS: u32 = 15_000;
 /// Three of them may be lost. For connections on which the protocol says nothing.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);

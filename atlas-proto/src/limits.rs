@@ -75,8 +75,9 @@ pub const ASKS_PER_CHILD_MAX: usize = 128;
 pub const LATENCY_MAX: Duration = Duration::from_secs(60);
 
 /// A node is to say something to each neighbour this often at least; each side of a pair at every second
-/// turn, so that one message a second passes between the two.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// turn, so that one message passes between the two in this time. The manager answers its child's turn, so that the
+/// acknowledgements of packets below ride on messages: between the two go three packets in three seconds.
+pub const KEEP_ALIVE: Duration = Duration::from_millis(1500);
 
 /// How much a machine holds of something that others can make it hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

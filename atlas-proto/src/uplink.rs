@@ -160,11 +160,13 @@ impl Uplink {
 }
 
 /// Each side of a pair speaks at every second turn of [`KEEP_ALIVE`].
-pub(crate) const SPEAK_EVERY: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_secs());
-/// A neighbour that missed two of its turns is suspected: it gets no new work.
-pub(crate) const SUSPECT_AFTER: Duration = Duration::from_millis(2 * 2000 + 500);
-/// A neighbour that missed four of its turns is given up.
-pub(crate) const LOST_AFTER: Duration = Duration::from_millis(4 * 2000 + 500);
+pub(crate) const SPEAK_EVERY: Duration = KEEP_ALIVE.saturating_mul(2);
+/// A neighbour that missed one of its turns, and is late for the next, is suspected: it gets no new work.
+pub(crate) const SUSPECT_AFTER: Duration = SPEAK_EVERY.saturating_mul(2);
+/// A neighbour that missed three of its turns is given up.
+pub(crate) const LOST_AFTER: Duration = SPEAK_EVERY
+    .saturating_mul(3)
+    .saturating_add(Duration::from_millis(500));
 /// A life of a node asks its manager at most 65,536 times before its numbers reach those of a later one.
 const ATTEMPT_BITS: u32 = 16;
 const RETRY_MIN: Duration = Duration::from_millis(500);

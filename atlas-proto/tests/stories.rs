@@ -445,8 +445,7 @@ fn a_server_given_up_too_early_joins_anew() {
     stage.run_until("the idle one working", |s| s.given(idle) == 1);
     let epoch = stage.server_ref(idle).epoch();
     stage.lose(move |from, to, _| from == idle || to == idle);
-    stage.run_for(SOON * 9);
-    assert_eq!(stage.ready(busy), 1, "the closure is back");
+    stage.run_until("the closure back", |s| s.ready(busy) == 1);
     stage.lose(|_, _, _| false);
     stage.run_until("it working again", |s| {
         s.given(idle) == 1 && s.server_ref(idle).epoch() > epoch

@@ -52,6 +52,9 @@ struct RunArgs {
     /// Listen at this UDP address for other servers of the domain.
     #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))]
     listen: SocketAddr,
+    /// Keep so many bytes of programs and files for jobs to come.
+    #[arg(long, default_value_t = 10_000_000_000, value_name = "BYTES")]
+    blobs_max: u64,
     /// Run jobs at this priority, as of `nice`: 19 gives way to everything else.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: i32,
@@ -131,6 +134,7 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
         workers,
         folder: state.engines_folder(),
         store: atlas_fs::Store::open(state.blobs_folder())?,
+        blobs_bytes_max: options.blobs_max,
         nice: Some(options.nice),
         inherit_environment: false,
         identity_folder: Some(state.identity_folder()),

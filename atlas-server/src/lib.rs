@@ -11,6 +11,7 @@ mod engine;
 mod links;
 mod node;
 mod progress;
+mod run;
 pub mod state;
 mod steal_log;
 

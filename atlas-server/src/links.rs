@@ -232,7 +232,7 @@ async fn serve_manager(connection: Connection, store: Store, tell: mpsc::Sender<
                 let _ = tell.send(Event::Sibling(way)).await;
             }
             // A manager asks its servers for nothing else.
-            _ => drop(stream),
+            StreamKind::Renew | StreamKind::Request { .. } | _ => drop(stream),
         }
     }
 }

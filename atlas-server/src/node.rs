@@ -1,10 +1,8 @@
-//! The server's loop: all that can wake it is one [`Event`]; each goes into the machine, and what the machine wants then
-//! is carried out before the next.
+//! A server within a process, and the tasks around its loop: the connection to the manager, siblings that dial.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
 
 use atlas_fs::Store;
 use atlas_net::enrol::keep_renewed;
@@ -14,16 +12,10 @@ use atlas_net::{Arrival, BindError, Connection, Endpoint, EndpointOptions};
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
-use atlas_proto::time::Time;
-use atlas_proto::{Server, ServerConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep_until;
 
-use crate::engine::{EngineSaid, Engines, Surroundings};
-use crate::links::Links;
-use crate::progress::ProgressReport;
-use crate::steal_log::StealLog;
+use crate::run::{News, Parts, live};
 
 /// What a server needs.
 #[derive(Debug)]
@@ -40,6 +32,8 @@ pub struct ServerOptions {
     pub folder: PathBuf,
     /// Where programs and inputs are kept.
     pub store: Store,
+    /// How many bytes of them are kept for jobs to come.
+    pub blobs_bytes_max: u64,
     /// The priority of engines, as of `nice`; none leaves it as this process's.
     pub nice: Option<i32>,
     /// Engines see this process's environment, rather than only what any program needs.
@@ -142,35 +136,20 @@ impl Drop for ServerNode {
     }
 }
 
-/// Everything that the loop owns.
-struct Loop {
-    machine: Server,
-    manager: NodeId,
-    started: Instant,
-    links: Links,
-    engines: Engines,
-    progress: ProgressReport,
-    steals: StealLog,
-}
-
 async fn serve(
     options: ServerOptions,
     endpoint: Arc<Endpoint>,
     mut stopped: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
-    let (tell, mut events) = mpsc::channel(EVENTS_MAX);
-    let (said, mut engines_say) = mpsc::channel(EVENTS_MAX);
+    let (tell, events) = mpsc::channel(EVENTS_MAX);
+    let (said, engines_say) = mpsc::channel(EVENTS_MAX);
     let (manager_is, manager) = watch::channel(None);
     let mut tasks = JoinSet::new();
     let expected = Expected::manager_of(options.identity.peer().domain.clone());
     let backoff = Backoff::new(BackoffLimits::default(), options.identity.peer().node.0);
     let redialler = Redialler::new(options.manager.clone(), expected, backoff);
-    tasks.spawn(keep_manager(
-        endpoint.clone(),
-        redialler,
-        manager_is,
-        tell.clone(),
-    ));
+    let keep = keep_manager(endpoint.clone(), redialler, manager_is, tell.clone());
+    tasks.spawn(keep);
     tasks.spawn(accept(endpoint.clone(), tell.clone()));
     if let Some(folder) = options.identity_folder.clone() {
         let (endpoint, manager) = (endpoint.clone(), manager.clone());
@@ -179,188 +158,21 @@ async fn serve(
             keep_renewed(&endpoint, connection, &folder).await;
         });
     }
-    let mut first = None;
-    let done = loop {
-        let connection = match first.take() {
-            Some(connection) => connection,
-            None => tokio::select! {
-                Some(event) = events.recv() => match event {
-                    Event::Manager(connection) => connection,
-                    // Siblings are met as a member.
-                    _ => continue,
-                },
-                Some(done) = stopped.recv() => break done,
-            },
-        };
-        let surroundings = Surroundings {
-            folder: options.folder.clone(),
-            store: options.store.clone(),
-            workers_max: options.workers,
-            nice: options.nice,
-            inherit_environment: options.inherit_environment,
-            manager: manager.clone(),
-            said: said.clone(),
-        };
-        let mut this = Loop {
-            machine: machine(&options, connection.peer().node),
-            manager: connection.peer().node,
-            started: Instant::now(),
-            links: Links::new(
-                endpoint.clone(),
-                options.store.clone(),
-                manager.clone(),
-                tell.clone(),
-            ),
-            engines: Engines::new(surroundings),
-            progress: ProgressReport::new(manager.clone()),
-            steals: StealLog::default(),
-        };
-        this.handle(Event::Manager(connection));
-        match this.run(&mut events, &mut engines_say, &mut stopped).await {
-            End::Stopped(done) => {
-                this.leave(&mut events).await;
-                break done;
-            }
-            End::OtherManager(connection) => {
-                tracing::warn!("the domain has another manager: beginning anew with it");
-                this.engines.stop().await;
-                first = Some(connection);
-            }
-        }
+    let mut news = News {
+        events,
+        engines_say,
     };
+    let parts = Parts {
+        options,
+        endpoint: endpoint.clone(),
+        manager,
+        tell,
+        said,
+    };
+    let done = live(&parts, &mut news, &mut stopped).await;
     tasks.shutdown().await;
     endpoint.close("the server has been stopped").await;
     let _ = done.send(());
-}
-
-/// Why the loop ends.
-enum End {
-    /// The server is to end.
-    Stopped(oneshot::Sender<()>),
-    /// The domain is managed by another node from now on.
-    OtherManager(Connection),
-}
-
-fn machine(options: &ServerOptions, manager: NodeId) -> Server {
-    let config = ServerConfig {
-        node: options.identity.peer().node,
-        manager,
-        workers: options.workers.max(1),
-        incarnation: incarnation(),
-    };
-    let seed = config.node.0 ^ config.incarnation;
-    Server::new(config, seed, Time::ZERO)
-}
-
-impl Loop {
-    async fn run(
-        &mut self,
-        events: &mut mpsc::Receiver<Event>,
-        engines_say: &mut mpsc::Receiver<EngineSaid>,
-        stopped: &mut mpsc::Receiver<oneshot::Sender<()>>,
-    ) -> End {
-        loop {
-            let deadline = self.deadline();
-            tokio::select! {
-                Some(event) = events.recv() => match event {
-                    Event::Manager(connection) if connection.peer().node != self.manager => {
-                        return End::OtherManager(connection);
-                    }
-                    event => self.handle(event),
-                },
-                Some(said) = engines_say.recv() => self.handle_engine(said),
-                () = sleep_until(deadline.into()) => self.handle_timeout(),
-                Some(done) = stopped.recv() => return End::Stopped(done),
-            }
-        }
-    }
-
-    fn now(&self) -> Time {
-        let nanos = self.started.elapsed().as_nanos();
-        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
-    fn deadline(&self) -> Instant {
-        let due = self.machine.poll_timeout();
-        let due = due.map(|at| self.started + Duration::from_nanos(at.0));
-        let look = self.progress.next_look();
-        let far = || Instant::now() + FAR;
-        due.into_iter().chain(look).min().unwrap_or_else(far)
-    }
-
-    fn handle(&mut self, event: Event) {
-        let now = self.now();
-        match event {
-            Event::Packet { from, packet, path } => {
-                if let Some(path) = path {
-                    self.machine.handle_path(now, from, path);
-                }
-                self.steals.note_heard(&packet);
-                self.machine.handle_packet(now, from, packet);
-            }
-            Event::Manager(connection) => {
-                let peer = connection.peer().node;
-                self.machine.handle_path(now, peer, connection.path());
-                self.links.manager_is(connection);
-                // What was due while there was no connection is due now.
-                self.machine.handle_timeout(now);
-            }
-            Event::Sibling(way) => {
-                self.machine.handle_path(now, way.peer(), way.path());
-                self.links.sibling_is(way);
-            }
-            Event::NoWay(peer) => self.links.give_up(peer),
-            Event::Over(peer, id) => self.links.forget(peer, id),
-        }
-        self.carry_out();
-    }
-
-    fn handle_engine(&mut self, said: EngineSaid) {
-        if let Some(event) = self.engines.hear(said) {
-            self.steals.note_event(&event);
-            self.machine.handle_engine(self.now(), event);
-            self.carry_out();
-        }
-    }
-
-    fn handle_timeout(&mut self) {
-        let now = self.now();
-        if self.machine.poll_timeout().is_some_and(|due| due <= now) {
-            self.machine.handle_timeout(now);
-        }
-        self.progress.look(&self.engines);
-        self.carry_out();
-    }
-
-    fn carry_out(&mut self) {
-        while let Some(transmit) = self.machine.poll_transmit() {
-            self.steals.note_sent(&transmit);
-            self.links.send(transmit);
-        }
-        while let Some(command) = self.machine.poll_engine() {
-            self.steals.note_command(&command);
-            self.engines.obey(command);
-        }
-        self.progress.note(&self.engines);
-    }
-
-    async fn leave(mut self, events: &mut mpsc::Receiver<Event>) {
-        self.machine.leave(self.now());
-        self.carry_out();
-        let told = async {
-            while !self.machine.has_left() {
-                let deadline = self.deadline();
-                tokio::select! {
-                    Some(event) = events.recv() => self.handle(event),
-                    () = sleep_until(deadline.into()) => self.handle_timeout(),
-                }
-            }
-        };
-        // A manager that does not answer hears it from the silence.
-        let _ = tokio::time::timeout(LEAVE_TIMEOUT, told).await;
-        self.engines.stop().await;
-        self.links.shut_down().await;
-    }
 }
 
 /// Keeps up the connection to the manager, and says when there is a new one.
@@ -399,17 +211,5 @@ async fn accept(endpoint: Arc<Endpoint>, tell: mpsc::Sender<Event>) {
     }
 }
 
-/// Larger in each life: tenths of a second since 1970.
-fn incarnation() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis() / 100).unwrap_or(0)
-    })
-}
-
 /// Events that wait; who has more to tell waits as well.
 const EVENTS_MAX: usize = 1024;
-/// A loop that waits for nothing looks up once in a while all the same.
-const FAR: Duration = Duration::from_secs(3600);
-/// Leaving takes a round trip.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,8 @@
 //! The binary's command line: help, versions, and what is said to who mistypes.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
 
 use std::process::{Command, Output};
 

@@ -1,17 +1,19 @@
 //! [`Blobs`]: what travels with a job and what comes back, in a store that is gone with the command.
 //!
-//! Files are copied into it as they are, which finds their names; they are packed while they are sent, since most programs are at the
-//! manager already and a short job is not to wait for its packing.
+//! A program is read for its name alone until the manager asks for it: most are there already, and a short job is not to wait for
+//! copies. Inputs are copied at once, so that a job finds them all as they were. All are packed while they are sent.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use anyhow::Context as _;
-use atlas_fs::{AddAs, BlobName, FileTree, ReceiveError, SendBlobError, Store};
+use anyhow::{Context as _, bail};
+use atlas_fs::{AddAs, BlobName, FileTree, ReceiveError, Store};
 use atlas_net::Stream;
 use tempfile::TempDir;
 use tokio::io::AsyncWrite;
@@ -20,7 +22,12 @@ use tokio::io::AsyncWrite;
 #[derive(Clone, Debug)]
 pub struct Blobs {
     store: Store,
+    /// The manager has this store, too: nothing needs to be sent.
+    shared: bool,
     sent: Arc<AtomicU64>,
+    added: Arc<AtomicU64>,
+    /// Those that are named and not in the store yet.
+    programs: Arc<Mutex<BTreeMap<[u8; 32], PathBuf>>>,
     _folder: Arc<TempDir>,
 }
 
@@ -50,7 +57,10 @@ impl Blobs {
         })?;
         Ok(Self {
             store: Store::open(folder.path())?,
+            shared: false,
             sent: Arc::default(),
+            added: Arc::default(),
+            programs: Arc::default(),
             _folder: Arc::new(folder),
         })
     }
@@ -60,22 +70,41 @@ impl Blobs {
     pub fn within(store: Store, folder: Arc<TempDir>) -> Self {
         Self {
             store,
+            shared: true,
             sent: Arc::default(),
+            added: Arc::default(),
+            programs: Arc::default(),
             _folder: folder,
         }
     }
 
-    /// Adds the program of a job.
+    /// Adds the program of a job. It must stay as it is until it was sent.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or there is no room for it.
+    /// It cannot be read.
     pub async fn add_program(&self, path: &Path) -> anyhow::Result<Added> {
-        let added = self.store.add_file_async(path.into(), AddAs::Plain).await?;
-        Ok(Added {
-            hash: added.name.0,
-            bytes: added.bytes,
-        })
+        if self.shared {
+            let added = self.store.add_file_async(path.into(), AddAs::Plain).await?;
+            return Ok(Added {
+                hash: added.name.0,
+                bytes: added.bytes,
+            });
+        }
+        let program = path.to_owned();
+        let added = blocking(move || {
+            let mut hasher = blake3::Hasher::new();
+            let read = File::open(&program).and_then(|file| hasher.update_reader(file).map(drop));
+            read.with_context(|| format!("cannot read {}", program.display()))?;
+            Ok(Added {
+                hash: hasher.finalize().into(),
+                bytes: hasher.count(),
+            })
+        });
+        let added = added.await?;
+        self.programs().insert(added.hash, path.to_owned());
+        self.added.fetch_add(added.bytes, Ordering::Relaxed);
+        Ok(added)
     }
 
     /// Adds the files and folders that a job is to find in its working directory, each under its last name, and their tree.
@@ -85,7 +114,7 @@ impl Blobs {
     /// One of them cannot be read or sent, or there is no room for it.
     pub async fn add_inputs(&self, paths: &[PathBuf]) -> anyhow::Result<Added> {
         let (store, paths) = (self.store.clone(), paths.to_vec());
-        blocking(move || {
+        let added = blocking(move || {
             let gathered = FileTree::of_inputs(&paths, &store, AddAs::Plain)?;
             let tree = gathered.tree.to_bytes();
             Ok(Added {
@@ -93,7 +122,9 @@ impl Blobs {
                 bytes: gathered.tree.bytes() + tree.len() as u64,
             })
         })
-        .await
+        .await?;
+        self.added.fetch_add(added.bytes, Ordering::Relaxed);
+        Ok(added)
     }
 
     /// The tree in a blob that is here.
@@ -128,6 +159,12 @@ impl Blobs {
         self.store.has_packed(name) || self.store.has_plain(name)
     }
 
+    /// How many bytes may have to be sent, before they are packed.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        self.added.load(Ordering::Relaxed)
+    }
+
     /// How many bytes were sent, as they travel.
     #[must_use]
     pub fn sent(&self) -> u64 {
@@ -139,23 +176,38 @@ impl Blobs {
     /// # Errors
     ///
     /// It is not here, cannot be read, or the stream breaks.
-    pub async fn answer(&self, hash: [u8; 32], mut stream: Stream) -> Result<(), SendBlobError> {
-        let sent = {
-            let mut counting = Counting {
-                to: &mut stream.send,
-                bytes: &self.sent,
-            };
-            self.store.send(BlobName(hash), &mut counting).await
-        };
-        match sent {
-            // If this fails, the peer is gone, and does not miss anything.
-            Ok(_) => drop(stream.finish()),
-            Err(error) => {
-                let _ = stream.send.reset(NOT_HERE.into());
-                return Err(error);
+    pub async fn answer(&self, hash: [u8; 32], mut stream: Stream) -> anyhow::Result<()> {
+        let sent = self.send(hash, &mut stream).await;
+        if sent.is_err() {
+            let _ = stream.send.reset(NOT_HERE.into());
+        }
+        sent
+    }
+
+    async fn send(&self, hash: [u8; 32], stream: &mut Stream) -> anyhow::Result<()> {
+        let program = self.programs().get(&hash).cloned();
+        if let Some(program) = program {
+            let added = self
+                .store
+                .add_file_async(program.clone(), AddAs::Plain)
+                .await?;
+            if added.name.0 != hash {
+                bail!(
+                    "{} was changed since it was submitted: submit it again",
+                    program.display()
+                );
             }
         }
-        Ok(())
+        let mut counting = Counting {
+            to: &mut stream.send,
+            bytes: &self.sent,
+        };
+        self.store.send(BlobName(hash), &mut counting).await?;
+        Ok(stream.finish()?)
+    }
+
+    fn programs(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], PathBuf>> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Receives a blob with at most so many bytes of content.

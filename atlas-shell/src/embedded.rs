@@ -4,6 +4,7 @@
 //! cut: client, manager and server have one store, so that a program is copied once and never packed.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -23,7 +24,7 @@ use crate::state::Login;
 /// A cluster of one machine, as long as this lives.
 #[derive(Debug)]
 pub struct Embedded {
-    client: Client,
+    client: Rc<Client>,
     blobs: Blobs,
     server: ServerNode,
     manager: ManagerNode,
@@ -57,6 +58,7 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
         workers,
         folder: folder.path().join("engines"),
         store: store.clone(),
+        blobs_bytes_max: u64::MAX,
         nice: None,
         inherit_environment: true,
         identity_folder: None,
@@ -67,7 +69,7 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
         addresses,
     };
     Ok(Embedded {
-        client: Client::connect(&login).await?,
+        client: Client::connect(&login).await?.into(),
         blobs: Blobs::within(store, folder),
         server,
         manager,
@@ -77,8 +79,8 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
 impl Embedded {
     /// To its manager.
     #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
+    pub fn client(&self) -> Rc<Client> {
+        self.client.clone()
     }
 
     /// The store that all of it shares.
@@ -111,9 +113,11 @@ async fn start_manager(
         policy: Policy::new(anybody(), anybody())?,
         store: atlas_manager::Store::in_memory()?,
         blobs: store,
+        blobs_bytes_max: u64::MAX,
         folder: folder.path().to_owned(),
         http: None,
         local: false,
+        certificates: None,
     };
     let manager = ManagerNode::start(options).await;
     manager.context("cannot start the embedded manager")

@@ -102,7 +102,7 @@ fn of_client(error: &ClientError) -> u8 {
     match error {
         ClientError::Refused(_) => REFUSED,
         ClientError::Renewal { source } => of_enrolment(source),
-        ClientError::Bind(_) => LOCAL,
+        ClientError::Bind(_) | ClientError::Unsent(_) => LOCAL,
         ClientError::Unreachable { .. }
         | ClientError::Address { .. }
         | ClientError::Lost(_)

@@ -1,7 +1,8 @@
 //! Following a job to its end: its output and its progress on a [`Screen`], and Ctrl-C as [`Interrupt`] says.
 
+use std::cell::Cell;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use atlas_proto::control::{JobId, JobStatus};
@@ -10,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::client::{Client, ClientError, Output};
 use crate::interrupt::{Interrupt, PATIENCE, Reaction};
 use crate::screen::Screen;
+use crate::session::Session;
 
 /// How following a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Followed {
 #[derive(Debug)]
 enum ShowError {
     Client(ClientError),
+    /// The manager, for good.
+    Gone(anyhow::Error),
     /// Nobody reads any more.
     Closed,
     Write(io::Error),
@@ -37,13 +41,13 @@ enum ShowError {
 ///
 /// The manager is gone, or the output cannot be written.
 pub async fn follow(
-    client: &Client,
+    session: &Session,
     job: JobId,
     screen: &Screen,
     mut interrupt: Interrupt,
 ) -> anyhow::Result<Followed> {
     let mut signals = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
-    let run = run(client, job, screen);
+    let run = run(session, job, screen);
     tokio::pin!(run);
     let mut killing = None;
     loop {
@@ -72,7 +76,7 @@ pub async fn follow(
             )),
             Some(Reaction::Kill) => {
                 screen.warn(&format!("killing job {job}"));
-                killing = Some(Box::pin(client.kill(job)));
+                killing = Some(Box::pin(kill(session, job)));
             }
             Some(Reaction::Detach) => {
                 screen.warn(&format!("job {job} goes on detached"));
@@ -92,27 +96,69 @@ pub async fn follow(
 ///
 /// The manager refuses or is gone, or the output cannot be written. That nobody reads it any more is the end, too.
 pub async fn show(mut output: Output, screen: &Screen) -> anyhow::Result<()> {
-    match pump(&mut output, screen).await {
+    match pump(&mut output, screen, &Cell::default()).await {
         Ok(()) | Err(ShowError::Closed) => Ok(()),
         Err(ShowError::Client(error)) => Err(error.into()),
+        Err(ShowError::Gone(error)) => Err(error),
         Err(ShowError::Write(error)) => Err(error).context(CANNOT_WRITE),
     }
 }
 
-async fn run(client: &Client, job: JobId, screen: &Screen) -> Result<JobStatus, ShowError> {
-    let opened = tokio::try_join!(client.output(job, [0, 0], true), client.watch(job));
+/// To the job's end, whatever becomes of the connection meanwhile.
+async fn run(session: &Session, job: JobId, screen: &Screen) -> Result<JobStatus, ShowError> {
+    let shown = Cell::new([0, 0]);
+    loop {
+        let client = session.client();
+        match run_connected(&client, job, screen, &shown).await {
+            Err(ShowError::Client(lost @ ClientError::Lost(_))) => {
+                let lost = anyhow::Error::from(lost);
+                screen.say(&format!("{lost:#}; connecting again"));
+                session.come_back(lost).await.map_err(ShowError::Gone)?;
+                screen.say("connected again");
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// To the job's end, or that of the connection. `shown` are the bytes of each stream that were.
+async fn run_connected(
+    client: &Client,
+    job: JobId,
+    screen: &Screen,
+    shown: &Cell<[u64; 2]>,
+) -> Result<JobStatus, ShowError> {
+    let opened = tokio::try_join!(client.output(job, shown.get(), true), client.watch(job));
     let (mut output, watch) = opened.map_err(ShowError::Client)?;
     let ended = async {
         let ended = watch.ended(|job| screen.progress(job)).await;
         ended.map_err(ShowError::Client)
     };
-    let ((), ended) = tokio::try_join!(pump(&mut output, screen), ended)?;
+    let ((), ended) = tokio::try_join!(pump(&mut output, screen, shown), ended)?;
     screen.hide();
     Ok(ended)
 }
 
-async fn pump(output: &mut Output, screen: &Screen) -> Result<(), ShowError> {
+/// Kills a job, as soon as the manager can be asked.
+async fn kill(session: &Session, job: JobId) -> Result<JobStatus, ClientError> {
+    loop {
+        match session.client().kill(job).await {
+            Err(ClientError::Lost(_)) => tokio::time::sleep(KILL_AGAIN).await,
+            answered => return answered,
+        }
+    }
+}
+
+async fn pump(
+    output: &mut Output,
+    screen: &Screen,
+    shown: &Cell<[u64; 2]>,
+) -> Result<(), ShowError> {
     while let Some(frame) = output.next().await.map_err(ShowError::Client)? {
+        let mut after = shown.get();
+        after[frame.stream.index()] = frame.offset + frame.bytes.len() as u64;
+        // Before it is waited for: what was begun to be written is not to be written again.
+        shown.set(after);
         screen.output(frame).await.map_err(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 return ShowError::Closed;
@@ -131,17 +177,24 @@ fn finish(
     match ended {
         Ok(status) => Ok(Followed::Ended(Box::new(status))),
         Err(ShowError::Closed) => {
-            screen.warn(&format!("nobody reads the output any more; job {job} goes on detached"));
+            screen.warn(&format!(
+                "nobody reads the output any more; job {job} goes on detached"
+            ));
             Ok(Followed::Detached)
         }
         Err(ShowError::Write(error)) => {
             let goes_on = format!("{CANNOT_WRITE}; job {job} goes on detached");
             Err(error).context(goes_on)
         }
-        Err(ShowError::Client(error)) => Err(error).context(format!(
-            "job {job} is followed no longer; if it goes on, see it again with `atlas-shell output {job} --follow`"
-        )),
+        Err(ShowError::Client(error)) => Err(no_longer(job, error.into())),
+        Err(ShowError::Gone(error)) => Err(no_longer(job, error)),
     }
+}
+
+fn no_longer(job: JobId, error: anyhow::Error) -> anyhow::Error {
+    error.context(format!(
+        "job {job} is followed no longer; if it goes on, see it again with `atlas-shell output {job} --follow`"
+    ))
 }
 
 /// What an optional future gives; none if there is none.
@@ -153,3 +206,5 @@ async fn next<T>(future: &mut Option<std::pin::Pin<Box<impl Future<Output = T>>>
 }
 
 const CANNOT_WRITE: &str = "the job's output cannot be written: see that there is room";
+/// Between two attempts to kill a job while there is no connection.
+const KILL_AGAIN: Duration = Duration::from_millis(200);

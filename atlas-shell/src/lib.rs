@@ -3,9 +3,9 @@
 //! - [`client`]: what can be asked of a manager; for other programs, too.
 //! - [`state`], [`login`]: who this user is, and to which manager.
 //! - [`program`]: what `submit JOB` runs; [`blobs`]: what travels with it, and what comes back.
-//! - [`cli`]: the commands. [`follow`] shows a job as it goes on, [`screen`] shares the terminal between a job and the shell,
+//! - [`cli`]: the commands. [`follow`] shows a job as it goes on, [`session`] comes back to a manager that was lost, [`screen`] shares the terminal between a job and the shell,
 //!   [`interrupt`] says what Ctrl-C means.
-//! - [`print`]: tables and JSON; [`exit`]: exit codes. `docs/shell.md` promises both to scripts.
+//! - [`mod@print`]: tables and JSON; [`exit`]: exit codes. `docs/shell.md` promises both to scripts.
 //! - [`embedded`]: a cluster for who has none.
 //!
 //! It decides nothing of who computes what; that is the manager's. All of it runs on one thread, and others are there only while a
@@ -23,4 +23,5 @@ pub mod login;
 pub mod print;
 pub mod program;
 pub mod screen;
+pub mod session;
 pub mod state;

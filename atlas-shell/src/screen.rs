@@ -165,17 +165,13 @@ fn write_all(mut to: impl io::Write, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn progress_line(job: &JobStatus) -> String {
-    let count = |count: u64, one: &str| match count {
-        1 => format!("1 {one}"),
-        count => format!("{count} {one}s"),
-    };
     let mut line = format!(
         "job {}: {}, {}, {}, {}",
         job.id,
         words::duration(Duration::from_secs(job.elapsed.as_secs())),
-        count(job.closures, "closure"),
-        count(job.servers.into(), "server"),
-        count(job.workers.into(), "worker"),
+        words::count(job.closures, "closure"),
+        words::count(job.servers.into(), "server"),
+        words::count(job.workers.into(), "worker"),
     );
     if let Some(speedup) = words::speedup(job) {
         line += &format!(", speed-up {speedup:.1}");

@@ -9,7 +9,6 @@ mod support;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use atlas_net::identity::{LEAF_LIFETIME, Role};
 use atlas_shell::state::StateFolder;
@@ -153,7 +152,8 @@ fn exit_codes_say_what_went_wrong() {
         "{code}: {error}"
     );
     assert_eq!(shell.fails(&["wait", "2"]).0, 137);
-    let (code, error) = shell.fails(&["submit", "./program", "--", "lose"]);
+    let lose = ["submit", "--reconnect", "0s", "./program", "--", "lose"];
+    let (code, error) = shell.fails(&lose);
     assert!(
         code == 69 && error.contains("atlas-shell output 3 --follow"),
         "{code}: {error}"
@@ -188,6 +188,12 @@ fn who_is_not_logged_in_is_told_what_to_do() {
             "{code}: {error}"
         );
     }
+    shell.program();
+    let (code, error) = shell.fails(&["submit", "--detach", "./program"]);
+    assert!(
+        code == 2 && error.contains("embedded cluster"),
+        "{code}: {error}"
+    );
     let (code, error) = shell.fails(&["login", "hello"]);
     assert!(
         code == 1 && error.contains("this is no join token"),
@@ -216,10 +222,8 @@ fn a_login_is_renewed_when_it_is_time() {
     let shell = Shell::new();
     let state = shell.folder.path().join("state/shell");
     let folder = StateFolder::find(Some(state), |_| None).unwrap();
-    // Certificates begin somewhat before they are made, so that a short one is due at once.
-    folder
-        .save(&manager.login(Duration::from_secs(120)))
-        .unwrap();
+    let age = LEAF_LIFETIME * 3 / 4;
+    folder.save(&manager.login(age)).unwrap();
     let old = folder.load(std::time::SystemTime::now()).unwrap().identity;
     shell.ok(&["ps"]);
     assert_eq!(*manager.shared.renewals.lock().unwrap(), 1);
@@ -247,9 +251,8 @@ fn followed(shell: &Shell) -> (Child, BufReader<std::process::ChildStdout>) {
 }
 
 fn interrupt(child: &Child) {
-    let killed = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
+    let kill = format!("kill -INT {}", child.id());
+    let killed = Command::new("sh").args(["-c", &kill]).status();
     assert!(killed.unwrap().success());
 }
 
@@ -285,6 +288,24 @@ fn ctrl_c_once_detaches() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let jobs = objects(&shell.ok(&["ps", "--json"]));
     assert_eq!(jobs[0]["state"], "running");
+}
+
+#[test]
+fn a_job_is_followed_over_a_broken_connection() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    shell.program();
+    let output = shell.run(&["submit", "./program", "--", "lose"]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "ran lose\nand more\n"
+    );
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("connecting again") && error.contains("connected again"),
+        "{error}"
+    );
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

@@ -8,11 +8,11 @@ mod support;
 
 use std::time::Duration;
 
-use atlas_net::identity::LEAF_LIFETIME;
 use atlas_proto::control::{JobId, JobState, NATIVE, OutputStream, Submission, TokenRequest};
 use atlas_shell::blobs::Blobs;
 use atlas_shell::client::{Client, ClientError, Output};
 use support::FakeManager;
+use tempfile::NamedTempFile;
 
 fn submission(artifact: [u8; 32], args: &[&str]) -> Submission {
     Submission {
@@ -24,18 +24,18 @@ fn submission(artifact: [u8; 32], args: &[&str]) -> Submission {
     }
 }
 
-/// Some blobs, with a program in them.
-async fn program(content: &[u8]) -> (Blobs, [u8; 32]) {
+/// Some blobs with a program, and its file, which must stay as it is.
+async fn program(content: &[u8]) -> (Blobs, [u8; 32], NamedTempFile) {
     let blobs = Blobs::new().unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), content).unwrap();
     let added = blobs.add_program(file.path()).await.unwrap();
     assert_eq!(added.hash, *blake3::hash(content).as_bytes());
-    (blobs, added.hash)
+    (blobs, added.hash, file)
 }
 
 async fn submit(client: &Client, args: &[&str]) -> JobId {
-    let (blobs, artifact) = program(b"a program").await;
+    let (blobs, artifact, _file) = program(b"a program").await;
     let submission = submission(artifact, args);
     client.submit(&submission, &blobs).await.unwrap().job
 }
@@ -51,13 +51,13 @@ async fn read(mut output: Output) -> [Vec<u8>; 2] {
 #[tokio::test]
 async fn a_job_is_submitted_with_the_blobs_that_the_manager_lacks() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let content: Vec<u8> = (0..3_000_000_u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
-    let (blobs, artifact) = program(&content).await;
+    let (blobs, artifact, _file) = program(&content).await;
     let submission = submission(artifact, &["24"]);
     let accepted = client.submit(&submission, &blobs).await.unwrap();
     assert_eq!((accepted.job, accepted.workers), (JobId(1), 4));
@@ -80,7 +80,7 @@ async fn a_job_is_submitted_with_the_blobs_that_the_manager_lacks() {
 #[tokio::test]
 async fn output_is_exact_and_what_is_skipped_is_not_sent() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let job = submit(&client, &["some", "words"]).await;
@@ -99,7 +99,7 @@ async fn output_is_exact_and_what_is_skipped_is_not_sent() {
 #[tokio::test]
 async fn a_job_is_watched_until_it_is_killed() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let job = submit(&client, &["hang"]).await;
@@ -119,7 +119,7 @@ async fn a_job_is_watched_until_it_is_killed() {
 #[tokio::test]
 async fn refusals_are_told_in_the_managers_words() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let unknown = client.kill(JobId(99)).await.unwrap_err();
@@ -146,13 +146,13 @@ async fn refusals_are_told_in_the_managers_words() {
     let blobs = Blobs::new().unwrap();
     let submission = submission([5; 32], &[]);
     let refused = client.submit(&submission, &blobs).await.unwrap_err();
-    assert!(matches!(refused, ClientError::Refused(_)), "{refused}");
+    assert!(matches!(refused, ClientError::Unsent(_)), "{refused}");
 }
 
 #[tokio::test]
 async fn a_lost_connection_is_an_error_that_says_why() {
     let manager = FakeManager::start();
-    let client = Client::connect(&manager.login(LEAF_LIFETIME))
+    let client = Client::connect(&manager.login(Duration::ZERO))
         .await
         .unwrap();
     let job = submit(&client, &["lose"]).await;
@@ -173,8 +173,23 @@ async fn a_lost_connection_is_an_error_that_says_why() {
 }
 
 #[tokio::test]
+async fn a_program_that_was_changed_meanwhile_is_not_sent() {
+    let manager = FakeManager::start();
+    let client = Client::connect(&manager.login(Duration::ZERO))
+        .await
+        .unwrap();
+    let (blobs, artifact, file) = program(b"a program").await;
+    std::fs::write(file.path(), "another").unwrap();
+    let refused = client.submit(&submission(artifact, &[]), &blobs).await;
+    let refused = refused.unwrap_err().to_string();
+    let why = "was changed since it was submitted";
+    assert!(refused.contains(why), "{refused}");
+    assert!(!manager.shared.blobs.has(artifact));
+}
+
+#[tokio::test]
 async fn who_is_not_there_is_named() {
-    let mut login = FakeManager::start().login(LEAF_LIFETIME);
+    let mut login = FakeManager::start().login(Duration::ZERO);
     login.addresses = vec!["nowhere.invalid:7117".into()];
     let error = Client::connect(&login).await.unwrap_err().to_string();
     assert!(

@@ -1,5 +1,6 @@
 //! A cluster: a folder and an address of its own, and the daemons that are started there.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
@@ -40,6 +41,12 @@ impl Cluster {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The loopback address that its daemons listen at, which no other cluster has.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.folder.address()
     }
 
     /// Begins a topmost domain, and runs its manager.
@@ -154,6 +161,22 @@ impl Cluster {
     ) -> Running {
         let mut command = self.folder.command(program.as_ref());
         command.args(args).current_dir(self.folder.path());
+        Running::start(command, &self.folder)
+    }
+
+    /// Starts a line of a POSIX shell for somebody whose home is the folder, in it, with the daemons and programs on their
+    /// `PATH`. What is to be killed with it begins with `exec`.
+    #[track_caller]
+    pub fn begin_line(&self, home: &Path, line: &str) -> Running {
+        let daemon = program(manager::BINARY);
+        let binaries = daemon.parent().unwrap_or(Path::new("/"));
+        let mut command = self.folder.command(Path::new("/bin/sh"));
+        command
+            .args(["-c", line])
+            .current_dir(home)
+            .env("HOME", home)
+            .env_remove("XDG_STATE_HOME")
+            .env("PATH", format!("{}:/usr/bin:/bin", binaries.display()));
         Running::start(command, &self.folder)
     }
 }

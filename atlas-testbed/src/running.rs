@@ -92,6 +92,11 @@ impl Drop for Running {
         // Those that have ended are not asked.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            let error = self.stderr();
+            let error = String::from_utf8_lossy(&error);
+            eprintln!("--- errors of {}\n{error}---", self.what);
+        }
         let _ = fs::remove_dir_all(&self.files);
     }
 }

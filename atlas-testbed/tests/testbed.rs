@@ -1,4 +1,8 @@
 //! The testbed itself: what it starts works, and nothing of it stays.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
 
 use std::fs;
 use std::path::Path;

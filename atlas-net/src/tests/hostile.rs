@@ -25,6 +25,7 @@ async fn raw(
         quinn: &endpoint,
         protocol,
         version: VERSION,
+        keep_alive: None,
     };
     let dialled = dialler
         .dial(address(acceptor), credentials.as_ref(), accepts)

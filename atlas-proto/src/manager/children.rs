@@ -12,7 +12,7 @@ use super::steals::Purpose;
 use crate::domain::Domain;
 use crate::ids::{Epoch, NodeId, RequestId};
 use crate::job::JobSpec;
-use crate::limits::{ASKS_PER_CHILD_MAX, CHILDREN_MAX, NONCES_MAX};
+use crate::limits::{ASKS_PER_CHILD_MAX, CHILDREN_MAX, KEEP_ALIVE, NONCES_MAX};
 use crate::link::LinkTimes;
 use crate::message::{ChildInfo, Destination, EndStealReason, Load, Message, RefuseChildReason};
 use crate::time::Time;
@@ -149,6 +149,15 @@ impl Manager {
                 self.surplus_stamp += 1;
                 child.stamp = self.surplus_stamp;
             }
+        }
+    }
+
+    /// A child has spoken: this side, if it has been silent for a turn, does so now rather than when its own turn comes, so that
+    /// the packet acknowledges the child's.
+    pub(super) fn answer_turn(&mut self, now: Time, node: NodeId) {
+        let times = self.sessions.times(node);
+        if times.is_some_and(|link| link.last_sent + KEEP_ALIVE <= now) {
+            self.sessions.send(now, node, Message::KeepAlive);
         }
     }
 

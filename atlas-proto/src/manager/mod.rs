@@ -351,7 +351,10 @@ impl Manager {
     fn dispatch(&mut self, now: Time, from: NodeId, message: Message) {
         let from_parent = self.parent() == Some(from);
         match message {
-            Message::ReportLoad(load) if !from_parent => self.handle_report_load(from, load),
+            Message::ReportLoad(load) if !from_parent => {
+                self.handle_report_load(from, load);
+                self.answer_turn(now, from);
+            }
             Message::LeaveDomain if !from_parent => self.lose_child(now, from),
             Message::RequestSteal { request, terms } if from_parent => {
                 self.handle_request_steal(now, from, request, &terms);

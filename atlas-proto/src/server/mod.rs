@@ -33,7 +33,7 @@ use crate::uplink::{Answer, Uplink};
 
 use thief::Hints;
 use victim::Lending;
-use work::{EndedJobs, ServerJob};
+use work::{EndedJobs, ServerJob, Turns};
 
 /// What a server is.
 #[derive(Clone, Debug)]
@@ -59,6 +59,7 @@ pub struct Server {
     reporter: Reporter,
     ledger: Ledger,
     jobs: SortedMap<JobAlias, ServerJob>,
+    turns: Turns,
     ended: EndedJobs,
     pub(crate) results: ResultQueues,
     hints: Hints,
@@ -104,6 +105,7 @@ impl Server {
             reporter: Reporter::default(),
             ledger: Ledger::default(),
             jobs: SortedMap::default(),
+            turns: Turns::default(),
             ended: EndedJobs::default(),
             results: ResultQueues::default(),
             hints: Hints::default(),
@@ -205,6 +207,7 @@ impl Server {
             self.sessions.poll_timeout(),
             self.uplink.poll_timeout(&self.sessions),
             self.results.poll_timeout(),
+            self.turns.poll_timeout(),
             self.reporter.poll_timeout().filter(|_| member),
         ];
         timers.into_iter().flatten().min()
@@ -390,8 +393,10 @@ impl Server {
             }
         }
         if self.phase == Phase::Serving {
-            self.share_workers();
+            self.share_workers(now);
             self.feed_engines();
+        } else {
+            self.turns = Turns::default();
         }
         self.results.flush(now, &mut self.sessions);
         if self.phase == Phase::Serving && self.uplink.epoch().is_some() {

@@ -1,11 +1,12 @@
 //! The server's engines: which job gets how many workers, and which closures.
 //!
 //! Workers are shared equally among the jobs that have something to run; what one cannot use goes to the
-//! others. A closure stays in the server's queue, where it can be lent on or given back at no cost, until a
+//! others. Where they cannot be divided, as by more jobs than workers, the jobs take turns. A closure stays in the server's queue, where it can be lent on or given back at no cost, until a
 //! worker is idle or about to be.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Server;
 use crate::cost::CostModel;
@@ -15,6 +16,7 @@ use crate::job::{Closure, JobSpec};
 use crate::ledger::EntryId;
 use crate::limits::{ENDED_JOBS_MAX, JOBS_MAX, READY_RUNS_MAX};
 use crate::message::JobHeader;
+use crate::time::Time;
 
 /// A job with an engine here.
 #[derive(Debug)]
@@ -31,9 +33,45 @@ pub(super) struct ServerJob {
     crashes: u32,
 }
 
+/// Whose turn it is to have a worker more than others.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    turn: usize,
+    /// When the next one begins, while some have more than others.
+    ends: Option<Time>,
+}
+
 /// The jobs that ended last: a grant that was under way must not bring one back.
 #[derive(Debug, Default)]
 pub(super) struct EndedJobs(VecDeque<JobAlias>);
+
+impl Turns {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.ends
+    }
+
+    /// Divides workers among jobs, and begins the next turn if it is time.
+    fn divide(
+        &mut self,
+        now: Time,
+        workers: u32,
+        demands: &BTreeMap<JobAlias, u32>,
+    ) -> BTreeMap<JobAlias, u32> {
+        if self.ends.is_some_and(|ends| ends <= now) {
+            self.turn = self.turn.wrapping_add(1);
+            self.ends = None;
+        }
+        let shares = equal_shares(workers, demands, self.turn);
+        let most = shares.values().max().copied().unwrap_or(0);
+        let yields = |(job, demand): (&JobAlias, &u32)| shares[job] < most.min(*demand);
+        if !demands.iter().any(yields) {
+            self.ends = None;
+        } else if self.ends.is_none() {
+            self.ends = Some(now + TURN);
+        }
+        shares
+    }
+}
 
 impl EndedJobs {
     pub(super) fn contains(&self, job: JobAlias) -> bool {
@@ -194,12 +232,13 @@ impl Server {
     }
 
     /// Gives each job its share of the workers, where that has changed.
-    pub(super) fn share_workers(&mut self) {
+    pub(super) fn share_workers(&mut self, now: Time) {
         // As nearly always, one job has them all: there is nothing to look at.
         if let Some(only) = self.jobs.values().next()
             && self.jobs.len() == 1
             && only.workers == self.config.workers
         {
+            self.turns.ends = None;
             return;
         }
         // An engine is started for closures alone: one that dies at once would be started again for ever.
@@ -207,7 +246,8 @@ impl Server {
             let demand = state.demand(self.ledger.ready_of(job));
             (state.started || demand > 0).then_some((job, demand))
         });
-        let shares = equal_shares(self.config.workers, demands.collect());
+        let demands = demands.collect();
+        let shares = self.turns.divide(now, self.config.workers, &demands);
         for (job, share) in shares {
             let Some(state) = self.jobs.get_mut(&job) else {
                 continue;
@@ -272,18 +312,23 @@ impl Server {
     }
 }
 
-/// Divides `workers` among jobs with these demands: equally, but nobody gets more than it demands. What nobody demands
-/// is left over; a job that is alone gets all, whatever it demands.
-fn equal_shares(workers: u32, demands: BTreeMap<JobAlias, u32>) -> BTreeMap<JobAlias, u32> {
+/// Divides `workers` among jobs with these demands: equally, but nobody gets more than it demands. Who is first by `turn` gets
+/// what cannot be divided. What nobody demands is left over; a job that is alone gets all, whatever it demands.
+fn equal_shares(
+    workers: u32,
+    demands: &BTreeMap<JobAlias, u32>,
+    turn: usize,
+) -> BTreeMap<JobAlias, u32> {
     if demands.len() == 1 {
-        return demands.into_keys().map(|job| (job, workers)).collect();
+        return demands.keys().map(|&job| (job, workers)).collect();
     }
     let mut shares: BTreeMap<JobAlias, u32> = demands.keys().map(|&job| (job, 0)).collect();
+    let mut order: Vec<(JobAlias, u32)> = demands.iter().map(|(&job, &want)| (job, want)).collect();
+    let first = turn % order.len().max(1);
+    order.rotate_left(first);
     for _ in 0..workers {
-        let lacking = demands
-            .iter()
-            .filter(|(job, demand)| shares[job] < **demand);
-        let Some((&job, _)) = lacking.min_by_key(|(job, _)| shares[job]) else {
+        let lacking = order.iter().filter(|(job, demand)| shares[job] < *demand);
+        let Some(&(job, _)) = lacking.min_by_key(|(job, _)| shares[job]) else {
             break;
         };
         shares.entry(job).and_modify(|share| *share += 1);
@@ -291,17 +336,42 @@ fn equal_shares(workers: u32, demands: BTreeMap<JobAlias, u32>) -> BTreeMap<JobA
     shares
 }
 
+/// Long beside what changing workers costs, short for who waits.
+const TURN: Duration = Duration::from_millis(250);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shares(workers: u32, demands: &[u32]) -> Vec<u32> {
-        let demands = demands
-            .iter()
-            .zip(0..)
+    fn jobs(demands: &[u32]) -> BTreeMap<JobAlias, u32> {
+        let demands = demands.iter().zip(0..);
+        demands
             .map(|(&demand, job)| (JobAlias(job), demand))
-            .collect();
-        equal_shares(workers, demands).into_values().collect()
+            .collect()
+    }
+
+    fn shares(workers: u32, demands: &[u32]) -> Vec<u32> {
+        equal_shares(workers, &jobs(demands), 0)
+            .into_values()
+            .collect()
+    }
+
+    #[test]
+    fn jobs_take_turns_where_workers_cannot_be_divided() {
+        let mut turns = Turns::default();
+        let mut given = |at: u64, demands: &[u32]| {
+            let now = Time::ZERO + TURN * u32::try_from(at).unwrap();
+            let shares: Vec<u32> = turns.divide(now, 2, &jobs(demands)).into_values().collect();
+            (shares, turns.poll_timeout().is_some())
+        };
+        assert_eq!(given(0, &[5, 5, 5]), (vec![1, 1, 0], true));
+        assert_eq!(given(0, &[5, 5, 5]), (vec![1, 1, 0], true));
+        assert_eq!(given(1, &[5, 5, 5]), (vec![0, 1, 1], true));
+        assert_eq!(given(2, &[5, 5, 5]), (vec![1, 0, 1], true));
+        assert_eq!(given(3, &[5, 5, 5]), (vec![1, 1, 0], true));
+        // Nobody lacks what another has.
+        assert_eq!(given(4, &[5, 5]), (vec![1, 1], false));
+        assert!(!given(4, &[5, 0, 1]).1);
     }
 
     #[test]

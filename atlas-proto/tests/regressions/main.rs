@@ -20,7 +20,7 @@ use atlas_proto::ids::{
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::limits::{
     ASKS_PER_CHILD_MAX, Bound, CLOSURE_BYTES_MAX, ENGINE_CRASHES_MAX, ENGINE_NAME_BYTES_MAX,
-    ENGINE_OPTIONS_BYTES_MAX, FORGOTTEN_MAX, JOBS_MAX, PATHS_MAX,
+    ENGINE_OPTIONS_BYTES_MAX, FORGOTTEN_MAX, JOBS_MAX, KEEP_ALIVE, PATHS_MAX,
 };
 use atlas_proto::manager::SubmitError;
 use atlas_proto::message::{

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atlas_fs::Store;
 use atlas_net::Connection;
@@ -38,6 +38,8 @@ pub(crate) struct Surroundings {
     pub(crate) folder: PathBuf,
     /// Programs and inputs.
     pub(crate) store: Store,
+    /// How many bytes of them are kept. Engines have links to what they use, so that nothing is missed that is removed.
+    pub(crate) blobs_bytes_max: u64,
     /// The most workers that an engine can be given.
     pub(crate) workers_max: u32,
     /// The scheduling priority of engines, as of `nice`; none leaves it as this process's.
@@ -79,6 +81,7 @@ pub(crate) struct Engines {
     /// What engines did that are no more, by job, while the job has another.
     past: HashMap<JobAlias, (u64, Duration)>,
     last_life: u64,
+    trimmed: Option<Instant>,
     tasks: JoinSet<()>,
 }
 
@@ -106,6 +109,7 @@ impl Engines {
             running: HashMap::new(),
             past: HashMap::new(),
             last_life: 0,
+            trimmed: None,
             tasks: JoinSet::new(),
         }
     }
@@ -118,6 +122,7 @@ impl Engines {
             EngineCommand::Stop { job } => {
                 self.running.remove(&job);
                 self.past.remove(&job);
+                self.trim();
             }
             command @ (EngineCommand::SetWorkers { .. }
             | EngineCommand::Accept { .. }
@@ -185,6 +190,23 @@ impl Engines {
         while self.tasks.join_next().await.is_some() {}
     }
 
+    /// Removes what was not used for longest, down to the quota; now and then.
+    fn trim(&mut self) {
+        if self.trimmed.is_some_and(|at| at.elapsed() < TRIM_INTERVAL) {
+            return;
+        }
+        self.trimmed = Some(Instant::now());
+        let surroundings = self.surroundings.clone();
+        tokio::task::spawn_blocking(move || {
+            let trimmed = surroundings
+                .store
+                .trim(surroundings.blobs_bytes_max, |_| false);
+            if let Err(error) = trimmed {
+                tracing::warn!(%error, "old blobs cannot be removed");
+            }
+        });
+    }
+
     fn start(&mut self, job: JobAlias, spec: Arc<atlas_proto::job::JobSpec>) {
         self.last_life += 1;
         let life = Life(self.last_life);
@@ -237,3 +259,6 @@ impl Teller {
         self.tell(EngineEvent::Crashed { job, crash }).await;
     }
 }
+
+/// Looking at all blobs takes its time.
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);

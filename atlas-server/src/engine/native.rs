@@ -9,7 +9,6 @@ use atlas_engine::{FromEngine, ROOT_TASK, ReadError, ToEngine, frame};
 use atlas_fs::{BlobName, FileTree};
 use atlas_proto::control::{NATIVE, NativeOptions};
 use atlas_proto::engine::{EngineCommand, EngineEvent};
-use atlas_proto::ids::Ticket;
 use atlas_proto::job::{Finished, JobSpec, Outcome};
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
@@ -172,28 +171,18 @@ impl Engine {
     }
 
     async fn pass_on(&self, said: FromEngine, root: &mut Option<Root>) {
-        match said {
-            FromEngine::Finished { ticket, finished }
-                if root
-                    .as_ref()
-                    .is_some_and(|root| root.ticket() == Ticket(ticket.0)) =>
-            {
-                if let Some(root) = root.take() {
-                    root.finish_apart(finished);
-                }
-            }
-            said => {
-                if let FromEngine::Measured { samples } = &said {
-                    let finished = samples
-                        .iter()
-                        .map(|sample| u64::from(sample.finished))
-                        .sum();
-                    self.gauge.closures.fetch_add(finished, Ordering::Relaxed);
-                }
-                if let Some(event) = EngineEvent::from_engine(self.teller.job, said) {
-                    self.teller.tell(event).await;
-                }
-            }
+        if let FromEngine::Finished { ticket, finished } = &said
+            && let Some(root) = root.take_if(|root| root.ticket() == *ticket)
+        {
+            return root.finish_apart(finished.clone());
+        }
+        if let FromEngine::Measured { samples } = &said {
+            let finished = samples.iter().map(|sample| u64::from(sample.finished));
+            let finished = finished.sum();
+            self.gauge.closures.fetch_add(finished, Ordering::Relaxed);
+        }
+        if let Some(event) = EngineEvent::from_engine(self.teller.job, said) {
+            self.teller.tell(event).await;
         }
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use super::{CANNOT_PRINT, Context};
 use crate::blobs::Blobs;
 use crate::client::Client;
-use crate::exit;
+use crate::exit::{self, Exit};
 use crate::follow;
 use crate::print::{json, words};
 use crate::screen::Screen;
@@ -36,7 +36,7 @@ impl Output {
         if let Some(to) = &self.to {
             let job = status(&client, self.job, self.follow).await?;
             match job.files {
-                Some(files) => fetch_files(&client, &files, to, &screen).await?,
+                Some(files) => fetch_files(&client, &job, &files, to, &screen).await?,
                 None if job.state.has_ended() => {
                     screen.say(&format!("job {} has left no files", job.id))
                 }
@@ -52,13 +52,28 @@ impl Output {
     }
 }
 
-/// Gets the files that a job has left, and puts them into a folder, in the place of what is there.
+/// Gets the files that a job has left, and puts them into a folder, in the place of what is there. Ctrl-C ends that:
+/// nobody else listens for it any more.
 pub(super) async fn fetch_files(
     client: &Client,
+    job: &JobStatus,
     files: &Files,
     to: &Path,
     screen: &Screen,
 ) -> anyhow::Result<()> {
+    let fetched = tokio::select! {
+        fetched = fetch(client, files, to, screen) => fetched,
+        _ = tokio::signal::ctrl_c() => Err(Exit::error(exit::DETACHED, "broken off by Ctrl-C")),
+    };
+    fetched.with_context(|| {
+        let job = job.id;
+        format!(
+            "not all files of job {job} are here; get them with `atlas-shell output {job} --to DIR`"
+        )
+    })
+}
+
+async fn fetch(client: &Client, files: &Files, to: &Path, screen: &Screen) -> anyhow::Result<()> {
     if files.files == 0 {
         return Ok(());
     }
@@ -81,8 +96,8 @@ pub(super) async fn fetch_files(
             .context(CANNOT_PRINT)?;
     }
     screen.say(&format!(
-        "put {} files ({}) into {}",
-        files.files,
+        "put {} ({}) into {}",
+        words::count(files.files, "file"),
         words::bytes(files.bytes),
         to.display()
     ));

@@ -11,8 +11,8 @@ use clap::Args;
 
 use super::output::fetch_files;
 use super::{CANNOT_PRINT, Context, wait_for};
-use crate::blobs::Blobs;
-use crate::client::Client;
+use crate::blobs::{Added, Blobs};
+use crate::client::{Client, ClientError};
 use crate::embedded::{self, Embedded};
 use crate::exit::{self, Exit};
 use crate::follow::{Followed, follow};
@@ -21,6 +21,8 @@ use crate::login;
 use crate::print::{Format, json, print, words};
 use crate::program::{self, BuildOptions};
 use crate::screen::Screen;
+use crate::session::Session;
+use crate::state::StateFolder;
 
 #[derive(Debug, Args)]
 pub(super) struct Submit {
@@ -53,15 +55,19 @@ pub(super) struct Submit {
     /// The package of the program, if several have one of its name.
     #[arg(long, short)]
     package: Option<String>,
+    /// For how long to try to come back to a manager that was lost, as in `10s`.
+    #[arg(long, value_name = "TIME", default_value = "1min", value_parser = humantime::parse_duration)]
+    reconnect: Duration,
     /// Workers of the embedded cluster, which runs jobs while nobody is logged in.
     #[arg(long)]
     workers: Option<u32>,
 }
 
 /// Who runs the job.
-enum Cluster {
-    Domain(Client),
-    Embedded(Embedded),
+struct Cluster {
+    session: Session,
+    blobs: Blobs,
+    embedded: Option<Embedded>,
 }
 
 impl Submit {
@@ -86,23 +92,47 @@ impl Submit {
 
     async fn submit(&self, executable: &Path, context: &Context) -> anyhow::Result<u8> {
         let screen = Screen::new(context.format, self.quiet);
-        let cluster = self.cluster(context, &screen).await?;
-        let ended = self.submit_to(&cluster, executable, &screen).await;
+        let state = context.state()?;
+        let (cluster, artifact) = if state.is_logged_in() {
+            self.log_in(state, executable).await?
+        } else {
+            self.embed(executable, &screen).await?
+        };
+        let job = self.submission(executable, &cluster.blobs, artifact).await;
+        let ended = match job {
+            Ok(job) => self.submit_to(&cluster, &job, &screen).await,
+            Err(error) => Err(error),
+        };
         cluster.close().await;
         ended
     }
 
-    async fn cluster(&self, context: &Context, screen: &Screen) -> anyhow::Result<Cluster> {
-        let state = context.state()?;
-        if state.is_logged_in() {
-            if self.workers.is_some() {
-                return Err(Exit::error(
-                    exit::USAGE,
-                    "--workers is for the embedded cluster, but you are logged in: leave it out, or `atlas-shell logout`",
-                ));
-            }
-            return Ok(Cluster::Domain(login::connect(state).await?));
+    /// To the manager, and the program.
+    async fn log_in(
+        &self,
+        state: &StateFolder,
+        executable: &Path,
+    ) -> anyhow::Result<(Cluster, Added)> {
+        if self.workers.is_some() {
+            return Err(Exit::error(
+                exit::USAGE,
+                "--workers is for the embedded cluster, but you are logged in: leave it out, or `atlas-shell logout`",
+            ));
         }
+        let blobs = Blobs::new()?;
+        // Reading the program takes about as long as meeting the manager.
+        let ready = tokio::try_join!(login::connect(state), blobs.add_program(executable));
+        let (client, artifact) = ready?;
+        let cluster = Cluster {
+            session: Session::lasting(client, state.clone(), self.reconnect),
+            blobs,
+            embedded: None,
+        };
+        Ok((cluster, artifact))
+    }
+
+    /// A cluster of the shell's own, and the program.
+    async fn embed(&self, executable: &Path, screen: &Screen) -> anyhow::Result<(Cluster, Added)> {
         if self.detach {
             return Err(Exit::error(
                 exit::USAGE,
@@ -111,17 +141,26 @@ impl Submit {
             ));
         }
         screen.say("nobody is logged in: the job runs on an embedded cluster, this machine alone");
-        Ok(Cluster::Embedded(embedded::start(self.workers).await?))
+        let embedded = embedded::start(self.workers).await?;
+        let blobs = embedded.blobs();
+        let artifact = blobs.add_program(executable).await?;
+        let cluster = Cluster {
+            session: Session::once(embedded.client()),
+            blobs,
+            embedded: Some(embedded),
+        };
+        Ok((cluster, artifact))
     }
 
     async fn submit_to(
         &self,
         cluster: &Cluster,
-        executable: &Path,
+        submission: &Submission,
         screen: &Screen,
     ) -> anyhow::Result<u8> {
-        let client = cluster.client();
-        let accepted = self.hand_over(cluster, executable, screen).await?;
+        let client = cluster.session.client();
+        let accepted = hand_over(&client, submission, &cluster.blobs, screen).await;
+        let accepted = accepted.with_context(|| format!("cannot submit {}", submission.name))?;
         if self.detach {
             tell_accepted(accepted, screen)?;
             return Ok(exit::DONE);
@@ -131,7 +170,7 @@ impl Submit {
             .await
             .context(CANNOT_PRINT)?;
         let job = accepted.job;
-        let ended = match follow(client, job, screen, cluster.interrupt()).await? {
+        let ended = match follow(&cluster.session, job, screen, cluster.interrupt()).await? {
             Followed::Ended(ended) => ended,
             Followed::Detached | Followed::Left => {
                 let event = json::Event::Detached { job: job.0 };
@@ -140,84 +179,76 @@ impl Submit {
                 return Ok(exit::DETACHED);
             }
         };
+        let mut fetched = Ok(());
         if let Some(files) = &ended.files {
             let to = self.to.as_deref().unwrap_or(Path::new("."));
-            let fetched = fetch_files(client, files, to, screen).await;
-            fetched.with_context(|| {
-                format!("the files of job {job} are not here; get them with `atlas-shell output {job} --to DIR`")
-            })?;
+            let client = cluster.session.client();
+            fetched = fetch_files(&client, &ended, files, to, screen).await;
         }
+        // That is told whether or not its files came.
         tell_ended(&ended, screen).await?;
+        fetched?;
         Ok(exit::of_job(&ended.state).unwrap_or(exit::FAILED))
     }
 
-    /// Makes blobs of what is to travel, and submits.
-    async fn hand_over(
+    /// What is asked of the manager; the blobs have what is to travel with it.
+    async fn submission(
         &self,
-        cluster: &Cluster,
         executable: &Path,
-        screen: &Screen,
-    ) -> anyhow::Result<Accepted> {
-        let client = cluster.client();
-        let blobs = match cluster {
-            Cluster::Domain(_) => Blobs::new()?,
-            Cluster::Embedded(embedded) => embedded.blobs(),
-        };
-        let artifact = blobs.add_program(executable).await?;
-        let mut bytes = artifact.bytes;
+        blobs: &Blobs,
+        artifact: Added,
+    ) -> anyhow::Result<Submission> {
         let mut inputs = None;
         if !self.inputs.is_empty() {
-            let tree = blobs.add_inputs(&self.inputs).await?;
-            bytes += tree.bytes;
-            inputs = Some(tree.hash);
+            inputs = Some(blobs.add_inputs(&self.inputs).await?.hash);
         }
-        let submission = Submission {
-            name: self
-                .name
-                .clone()
-                .unwrap_or_else(|| program::name_of(executable)),
+        let name = self.name.clone();
+        Ok(Submission {
+            name: name.unwrap_or_else(|| program::name_of(executable)),
             engine: NATIVE.into(),
             artifact: artifact.hash,
             command_line: self.args.iter().map(|arg| arg.clone().into_vec()).collect(),
             inputs,
-        };
-        let submit = client.submit(&submission, &blobs);
-        tokio::pin!(submit);
-        let mut looks = tokio::time::interval(LOOK);
-        let accepted = loop {
-            tokio::select! {
-                accepted = &mut submit => break accepted,
-                _ = looks.tick() => {
-                    if blobs.sent() > 0 {
-                        screen.upload(blobs.sent(), bytes);
-                    }
-                }
-            }
-        };
-        screen.hide();
-        accepted.with_context(|| format!("cannot submit {}", executable.display()))
+        })
     }
 }
 
-impl Cluster {
-    fn client(&self) -> &Client {
-        match self {
-            Self::Domain(client) => client,
-            Self::Embedded(embedded) => embedded.client(),
+/// Submits, and shows how much was sent.
+async fn hand_over(
+    client: &Client,
+    submission: &Submission,
+    blobs: &Blobs,
+    screen: &Screen,
+) -> Result<Accepted, ClientError> {
+    let submit = client.submit(submission, blobs);
+    tokio::pin!(submit);
+    let mut looks = tokio::time::interval(LOOK);
+    let accepted = loop {
+        tokio::select! {
+            accepted = &mut submit => break accepted,
+            _ = looks.tick() => {
+                if blobs.sent() > 0 {
+                    screen.upload(blobs.sent(), blobs.added());
+                }
+            }
         }
-    }
+    };
+    screen.hide();
+    accepted
+}
 
+impl Cluster {
     fn interrupt(&self) -> Interrupt {
-        match self {
-            Self::Domain(_) => Interrupt::default(),
-            Self::Embedded(_) => Interrupt::without_detaching(),
+        match self.embedded {
+            None => Interrupt::default(),
+            Some(_) => Interrupt::without_detaching(),
         }
     }
 
     async fn close(self) {
-        match self {
-            Self::Domain(client) => client.close().await,
-            Self::Embedded(embedded) => embedded.shut_down().await,
+        match self.embedded {
+            None => self.session.client().close().await,
+            Some(embedded) => embedded.shut_down().await,
         }
     }
 }

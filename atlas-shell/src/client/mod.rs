@@ -12,24 +12,25 @@
 //! ```
 
 mod answers;
+mod error;
+mod fetch;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use atlas_fs::FileTree;
-use atlas_net::enrol::{self, EnrolError};
+use atlas_net::enrol;
 use atlas_net::identity::{Expected, Identity, Role};
 use atlas_net::{
     BindError, CloseCode, ConnectError, Connection, ConnectionLost, Endpoint, EndpointOptions,
     StreamError, StreamKind,
 };
 use atlas_proto::control::{
-    Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, JobId, JobStatus, Refusal,
+    Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, JobId, JobStatus,
     ServerStatus, Submission, TokenRequest,
 };
-use atlas_proto::domain::Domain;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 pub use answers::{Output, Watch};
+pub use error::ClientError;
 
 use crate::blobs::Blobs;
 use crate::state::Login;
@@ -39,61 +40,8 @@ use answers::Answers;
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
-    endpoint: Endpoint,
-}
-
-/// Why a manager does not do what it is asked for.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// It does not answer, or not to this user.
-    #[error("cannot reach the manager of {domain}")]
-    Unreachable {
-        /// Of which domain.
-        domain: Domain,
-        /// Why, at the last of its addresses.
-        source: Box<ConnectError>,
-    },
-    /// None of its addresses leads anywhere.
-    #[error(
-        "cannot reach the manager of {domain}: its address {address} is not known here; see that the network is up, or log in again with a new token"
-    )]
-    Address {
-        /// Of which domain.
-        domain: Domain,
-        /// Which address.
-        address: String,
-    },
-    /// No socket.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// It says no.
-    #[error("the manager refuses: {0}")]
-    Refused(Refusal),
-    /// The connection broke.
-    #[error("the connection to the manager was lost")]
-    Lost(#[source] StreamError),
-    /// It said something else than it was asked.
-    #[error(
-        "the manager answers something else than it was asked: run the same version of Atlas on both sides"
-    )]
-    Unexpected,
-    /// It did not hand over a blob.
-    #[error(
-        "the manager did not hand over blob {hash}: it may have forgotten the job; see `atlas-shell ps --all`"
-    )]
-    NoBlob {
-        /// Which.
-        hash: blake3::Hash,
-        /// What is wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// It issued no certificate.
-    #[error("the login could not be renewed")]
-    Renewal {
-        /// Why.
-        source: EnrolError,
-    },
+    /// Sends and receives for the connection as long as it is there.
+    _endpoint: Endpoint,
 }
 
 impl Client {
@@ -155,14 +103,15 @@ impl Client {
         let answer = answers.one();
         tokio::pin!(answer);
         let mut serving = JoinSet::new();
-        loop {
+        let mut unsent = None;
+        let mut note = |served: Result<anyhow::Result<()>, JoinError>| {
+            if let Ok(Err(error)) = served {
+                unsent = Some(error);
+            }
+        };
+        let answer = loop {
             tokio::select! {
-                answer = &mut answer => {
-                    let ClientAnswer::Accepted(accepted) = answer? else {
-                        return Err(ClientError::Unexpected);
-                    };
-                    return Ok(accepted);
-                }
+                answer = &mut answer => break answer,
                 opened = self.connection.accept_stream() => {
                     let (kind, stream) = opened.map_err(lost)?;
                     if let StreamKind::Blob { hash, .. } = kind {
@@ -170,8 +119,19 @@ impl Client {
                         serving.spawn(async move { blobs.answer(hash, stream).await });
                     }
                 }
-                Some(_) = serving.join_next() => {}
+                Some(served) = serving.join_next() => note(served),
             }
+        };
+        // The last one's end may not have been looked at.
+        while let Some(served) = serving.try_join_next() {
+            note(served);
+        }
+        match (answer, unsent) {
+            (Ok(ClientAnswer::Accepted(accepted)), _) => Ok(accepted),
+            (Ok(_), _) => Err(ClientError::Unexpected),
+            // What the manager missed is better known here.
+            (Err(ClientError::Refused(_)), Some(unsent)) => Err(ClientError::Unsent(unsent)),
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -266,56 +226,14 @@ impl Client {
         Ok(token)
     }
 
-    /// Gets a blob with at most so many bytes from the manager, unless it is here already.
-    ///
-    /// # Errors
-    ///
-    /// The manager does not have it, or is gone.
-    pub async fn fetch(
-        &self,
-        hash: [u8; 32],
-        bytes_max: u64,
-        blobs: &Blobs,
-    ) -> Result<(), ClientError> {
-        fetch(self.connection.clone(), hash, bytes_max, blobs.clone()).await
-    }
-
-    /// Gets the blobs of all files of a tree, some at a time.
-    ///
-    /// # Errors
-    ///
-    /// The manager does not have one of them, or is gone.
-    pub async fn fetch_files(&self, tree: &FileTree, blobs: &Blobs) -> Result<(), ClientError> {
-        let mut wanted: Vec<_> = tree
-            .files()
-            .map(|(_, file)| (file.blob.0, file.bytes))
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut fetching = JoinSet::new();
-        for (hash, bytes) in wanted {
-            if fetching.len() >= FETCHES_MAX
-                && let Some(fetched) = fetching.join_next().await
-            {
-                fetched.unwrap_or(Ok(()))?;
-            }
-            fetching.spawn(fetch(self.connection.clone(), hash, bytes, blobs.clone()));
-        }
-        while let Some(fetched) = fetching.join_next().await {
-            fetched.unwrap_or(Ok(()))?;
-        }
-        Ok(())
-    }
-
     /// Ends the connection, and lets the manager hear of it. It is not waited for: what comes would be thrown away.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.connection
             .close(CloseCode::Done, "the client has all that it wanted");
         // The tasks of the connection and the endpoint have each something to do until the datagram is sent.
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
-        drop(self.endpoint);
     }
 
     async fn ask(&self, request: &ClientRequest) -> Result<Answers, ClientError> {
@@ -347,36 +265,10 @@ async fn connect_at(
     let connected = endpoint.connect(address, expected).await;
     Ok(connected.map(|connection| Client {
         connection,
-        endpoint,
+        _endpoint: endpoint,
     }))
-}
-
-async fn fetch(
-    connection: Connection,
-    hash: [u8; 32],
-    bytes_max: u64,
-    blobs: Blobs,
-) -> Result<(), ClientError> {
-    if blobs.has(hash) {
-        return Ok(());
-    }
-    let kind = StreamKind::Blob { hash, job: NO_JOB };
-    let stream = connection.open_stream(kind).await;
-    let received = blobs
-        .receive(hash, bytes_max, stream.map_err(ClientError::Lost)?)
-        .await;
-    received.map_err(|source| ClientError::NoBlob {
-        hash: blake3::Hash::from_bytes(hash),
-        source: source.into(),
-    })
 }
 
 fn lost(lost: ConnectionLost) -> ClientError {
     ClientError::Lost(StreamError::Lost(lost))
 }
-
-/// Blobs of results are asked for by name alone.
-const NO_JOB: u64 = 0;
-/// So many blobs are fetched at a time: small files come one after the other without a round trip between them, and large
-/// ones do not hold up all.
-const FETCHES_MAX: usize = 16;

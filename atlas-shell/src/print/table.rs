@@ -32,7 +32,7 @@ pub fn jobs(jobs: &[JobStatus], now_ms: u64) -> String {
             job.id.to_string(),
             command(job),
             words::shortened(&words::state(&job.state), STATE_CHARS_MAX),
-            format!("{} ago", words::duration(age)),
+            format!("{} ago", words::age(age)),
             words::duration(job.elapsed),
             words::duration(job.work),
             speedup,

@@ -17,10 +17,27 @@ pub fn duration(duration: Duration) -> String {
     humantime::format_duration(rounded).to_string()
 }
 
+/// As [`duration`], but the two largest units alone: for what is long ago.
+#[must_use]
+pub fn age(age: Duration) -> String {
+    let all = duration(age);
+    let largest: Vec<_> = all.split(' ').take(2).collect();
+    largest.join(" ")
+}
+
 /// `1.5 KiB`.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
     ByteSize(bytes).to_string()
+}
+
+/// `1 file`, `2 files`.
+#[must_use]
+pub fn count(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    }
 }
 
 /// A node's identity, as its certificate has it.
@@ -75,6 +92,8 @@ mod tests {
         assert_eq!(duration(Duration::from_micros(2_500_900)), "2s 500ms");
         assert_eq!(duration(Duration::from_millis(3_723_400)), "1h 2m 3s");
         assert_eq!(duration(Duration::ZERO), "0s");
+        assert_eq!(age(Duration::from_secs(3 * 86_400 + 3_723)), "3days 1h");
+        assert_eq!(age(Duration::from_secs(59)), "59s");
         assert_eq!(bytes(1536), "1.5 KiB");
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use atlas_net::{CloseCode, Connection, Stream, StreamError, StreamKind, enrol};
+use atlas_net::enrol::{self, Lifetimes};
+use atlas_net::{CloseCode, Connection, Stream, StreamError, StreamKind};
 use atlas_proto::control::{
     Accepted, ClientAnswer, ClientRequest, DomainStatus, FRAME_BYTES_MAX, Files, JobId, JobState,
     JobStatus, OutputFrame, OutputStream, Refusal, ServerStatus, Submission,
@@ -23,7 +24,14 @@ pub(super) async fn answer(
     if kind == StreamKind::Renew {
         *shared.renewals.lock().unwrap() += 1;
         let now = SystemTime::now();
-        let _ = enrol::answer_renewal(stream, connection.peer(), &shared.authority, now).await;
+        let _ = enrol::answer_renewal(
+            stream,
+            &connection,
+            &shared.authority,
+            &Lifetimes::default(),
+            now,
+        )
+        .await;
     } else if let StreamKind::Blob { hash, .. } = kind {
         let _ = shared.blobs.answer(hash, stream).await;
     } else {
@@ -180,6 +188,7 @@ async fn output(
     if follow && status.args.iter().any(|arg| arg == "lose") {
         // So that what was printed has been heard.
         tokio::time::sleep(Duration::from_millis(300)).await;
+        shared.print(id, b"and more\n");
         connection.close(CloseCode::Done, "the manager is stopped");
     }
     while follow && !shared.status(id).unwrap().state.has_ended() {
@@ -231,6 +240,15 @@ impl Shared {
             self.changed.send_modify(|changes| *changes += 1);
         }
         ClientAnswer::Job(job.status.clone())
+    }
+
+    /// The last that a job prints.
+    fn print(&self, id: JobId, more: &[u8]) {
+        let mut jobs = self.jobs.lock().unwrap();
+        let job = jobs.iter_mut().find(|job| job.status.id == id).unwrap();
+        job.output[0].extend_from_slice(more);
+        job.status.state = JobState::Exited { code: 0 };
+        job.status.args.clear();
     }
 
     fn status(&self, id: JobId) -> Option<JobStatus> {

@@ -5,7 +5,7 @@
 //! | `exit=N` | exits with N; with 0, if nothing is said |
 //! | `hang` | goes on until it is killed |
 //! | `fail` | fails |
-//! | `lose` | prints something; then the connection breaks |
+//! | `lose` | prints something, and more when the connection has broken |
 //!
 //! Each prints its arguments to standard output and bytes that are no text to standard error. Output is sent in frames of a
 //! few bytes, some of which come twice. What was
@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use atlas_net::enrol::Lifetimes;
 use atlas_net::identity::{
     DomainAuthority, Identity, LEAF_LIFETIME, NodeKey, Role, Secret, Token, Tokens,
 };
@@ -71,7 +72,7 @@ impl FakeManager {
             renewals: Mutex::default(),
             changed: watch::channel(0).0,
         });
-        let identity = identity(&shared.authority, Role::Manager, LEAF_LIFETIME);
+        let identity = identity(&shared.authority, Role::Manager, Duration::ZERO);
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let served = shared.clone();
@@ -98,10 +99,10 @@ impl FakeManager {
         }
     }
 
-    /// A login as a client, whose certificate lasts for so long.
-    pub(crate) fn login(&self, lifetime: Duration) -> Login {
+    /// A login as a client, whose certificate is so old.
+    pub(crate) fn login(&self, age: Duration) -> Login {
         Login {
-            identity: identity(&self.shared.authority, Role::Client, lifetime),
+            identity: identity(&self.shared.authority, Role::Client, age),
             addresses: vec![self.address.to_string()],
         }
     }
@@ -133,10 +134,10 @@ impl Drop for FakeManager {
     }
 }
 
-fn identity(authority: &DomainAuthority, role: Role, lifetime: Duration) -> Identity {
+fn identity(authority: &DomainAuthority, role: Role, age: Duration) -> Identity {
     let now = SystemTime::now();
     let key = NodeKey::generate().unwrap();
-    let issued = authority.issue(&key.request().unwrap(), role, now, lifetime);
+    let issued = authority.issue(&key.request().unwrap(), role, now - age, LEAF_LIFETIME);
     Identity::new(key, issued.unwrap(), now).unwrap()
 }
 
@@ -152,7 +153,9 @@ async fn serve(endpoint: &Endpoint, shared: &Arc<Shared>) {
                     let Shared {
                         authority, tokens, ..
                     } = &*shared;
-                    let _ = enrolment.answer(authority, tokens, SystemTime::now()).await;
+                    let _ = enrolment
+                        .answer(authority, tokens, &Lifetimes::default(), SystemTime::now())
+                        .await;
                 });
             }
             _ => {}

@@ -32,6 +32,10 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["files"] => write_files()?,
         ["read", ref paths @ ..] => read(paths)?,
         ["hold", count, folder] => hold_all(count.parse()?, 0, folder),
+        ["meet-afar", count, folder] => {
+            show_work();
+            hold_all(count.parse()?, count.parse()?, folder);
+        }
         ["meet", count, folder] => hold_all(count.parse()?, count.parse()?, folder),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
     }
@@ -117,11 +121,26 @@ fn hold_all(count: u32, party: u32, folder: &str) {
     println!("sum {sum}, {} processes", processes.len());
 }
 
+/// Work leaves its domain if much of it is expected in each closure, and nothing is expected of what sleeps or has never run
+/// as another worker's: so this works, until another process has taken part.
+fn show_work() {
+    let idle = || spawn!(hold(0, 0, String::new()));
+    let run_apart = || {
+        let both = (idle(), idle());
+        both.0.sync() != both.1.sync()
+    };
+    (0..ROUNDS_MAX).find(|_| run_apart());
+}
+
 /// Notes in the folder that it runs, as `INDEX-PROCESS`, and waits until so many do, or until there is a file `go`.
 #[atlas::spawn]
 fn hold(index: u32, party: u32, folder: String) -> (u32, u32) {
-    let folder = PathBuf::from(folder);
     let process = process::id();
+    if index == 0 {
+        work();
+        return (index, process);
+    }
+    let folder = PathBuf::from(folder);
     fs::write(folder.join(format!("{index}-{process}")), "").expect("the test has made the folder");
     let end = Instant::now() + PATIENCE;
     while !folder.join("go").exists() && (party == 0 || present(&folder) < party) {
@@ -131,10 +150,21 @@ fn hold(index: u32, party: u32, folder: String) -> (u32, u32) {
     (index, process)
 }
 
+/// Keeps a processor busy.
+fn work() {
+    let end = Instant::now() + WORK;
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+}
+
 fn present(folder: &Path) -> u32 {
     let entries = fs::read_dir(folder).map_or(0, |entries| entries.count());
     u32::try_from(entries).unwrap_or(u32::MAX)
 }
 
+/// Far longer than a message between two nodes of one machine takes.
+const WORK: Duration = Duration::from_millis(300);
+const ROUNDS_MAX: u32 = 50;
 /// Longer than the tests wait.
 const PATIENCE: Duration = Duration::from_secs(120);

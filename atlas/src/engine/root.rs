@@ -1,5 +1,6 @@
 //! The job's root: `main` as a task.
 
+use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt;
 use std::process::{ExitCode, Termination};
 use std::sync::OnceLock;
@@ -23,7 +24,11 @@ impl Task for Root {
             "the engine was started with another command line than the job's"
         );
         let main = MAIN.get().expect("an engine knows its `main`");
-        main()
+        let code = main();
+        // The process lives on, and what it has printed is to be seen now. As at the end of a process, nobody hears if this
+        // fails.
+        let _ = std::io::stdout().flush();
+        code
     }
 }
 

@@ -1,0 +1,251 @@
+//! What the loop does with each event, for one membership after the other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use atlas_net::{Connection, Endpoint};
+use atlas_proto::ids::NodeId;
+use atlas_proto::time::Time;
+use atlas_proto::{Server, ServerConfig};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use crate::engine::{EngineSaid, Engines, Surroundings};
+use crate::links::Links;
+use crate::node::{Event, ServerOptions};
+use crate::progress::ProgressReport;
+use crate::steal_log::StealLog;
+
+/// Everything that the loop owns.
+struct Loop {
+    machine: Server,
+    manager: NodeId,
+    started: Instant,
+    links: Links,
+    engines: Engines,
+    progress: ProgressReport,
+    steals: StealLog,
+}
+
+/// What each membership's loop is made of.
+pub(crate) struct Parts {
+    pub(crate) options: ServerOptions,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) manager: watch::Receiver<Option<Connection>>,
+    pub(crate) tell: mpsc::Sender<Event>,
+    pub(crate) said: mpsc::Sender<EngineSaid>,
+}
+
+/// What the loop hears.
+pub(crate) struct News {
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) engines_say: mpsc::Receiver<EngineSaid>,
+}
+
+/// Why the loop ends.
+enum End {
+    /// The server is to end.
+    Stopped(oneshot::Sender<()>),
+    /// The domain is managed by another node from now on.
+    OtherManager(Connection),
+}
+
+/// Serves one manager after the other, until the server is to end.
+pub(crate) async fn live(
+    parts: &Parts,
+    news: &mut News,
+    stopped: &mut mpsc::Receiver<oneshot::Sender<()>>,
+) -> oneshot::Sender<()> {
+    let mut next = None;
+    loop {
+        let connection = match next.take() {
+            Some(connection) => connection,
+            None => tokio::select! {
+                Some(event) = news.events.recv() => {
+                    // Siblings are met as a member.
+                    let Event::Manager(connection) = event else { continue };
+                    connection
+                }
+                Some(done) = stopped.recv() => return done,
+            },
+        };
+        let mut this = Loop::new(parts, connection.peer().node);
+        this.handle(Event::Manager(connection));
+        match this.run(news, stopped).await {
+            End::Stopped(done) => {
+                this.leave(&mut news.events).await;
+                return done;
+            }
+            End::OtherManager(connection) => {
+                tracing::warn!("the domain has another manager: beginning anew with it");
+                this.engines.stop().await;
+                next = Some(connection);
+            }
+        }
+    }
+}
+
+impl Loop {
+    fn new(parts: &Parts, manager: NodeId) -> Self {
+        let options = &parts.options;
+        let surroundings = Surroundings {
+            folder: options.folder.clone(),
+            store: options.store.clone(),
+            blobs_bytes_max: options.blobs_bytes_max,
+            workers_max: options.workers,
+            nice: options.nice,
+            inherit_environment: options.inherit_environment,
+            manager: parts.manager.clone(),
+            said: parts.said.clone(),
+        };
+        let links = Links::new(
+            parts.endpoint.clone(),
+            options.store.clone(),
+            parts.manager.clone(),
+            parts.tell.clone(),
+        );
+        Self {
+            machine: machine(options, manager),
+            manager,
+            started: Instant::now(),
+            links,
+            engines: Engines::new(surroundings),
+            progress: ProgressReport::new(parts.manager.clone()),
+            steals: StealLog::default(),
+        }
+    }
+
+    async fn run(
+        &mut self,
+        news: &mut News,
+        stopped: &mut mpsc::Receiver<oneshot::Sender<()>>,
+    ) -> End {
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                Some(event) = news.events.recv() => {
+                    if let Event::Manager(connection) = &event
+                        && connection.peer().node != self.manager
+                    {
+                        return End::OtherManager(connection.clone());
+                    }
+                    self.handle(event);
+                }
+                Some(said) = news.engines_say.recv() => self.handle_engine(said),
+                () = sleep_until(deadline.into()) => self.handle_timeout(),
+                Some(done) = stopped.recv() => return End::Stopped(done),
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        let nanos = self.started.elapsed().as_nanos();
+        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn deadline(&self) -> Instant {
+        let due = self.machine.poll_timeout();
+        let due = due.map(|at| self.started + Duration::from_nanos(at.0));
+        let look = self.progress.next_look();
+        let far = || Instant::now() + FAR;
+        due.into_iter().chain(look).min().unwrap_or_else(far)
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Packet { from, packet, path } => {
+                if let Some(path) = path {
+                    self.machine.handle_path(now, from, path);
+                }
+                self.steals.note_heard(&packet);
+                self.machine.handle_packet(now, from, packet);
+            }
+            Event::Manager(connection) => {
+                let peer = connection.peer().node;
+                self.machine.handle_path(now, peer, connection.path());
+                self.links.manager_is(connection);
+                // What was due while there was no connection is due now.
+                self.machine.handle_timeout(now);
+            }
+            Event::Sibling(way) => {
+                self.machine.handle_path(now, way.peer(), way.path());
+                self.links.sibling_is(way);
+            }
+            Event::NoWay(peer) => self.links.give_up(peer),
+            Event::Over(peer, id) => self.links.forget(peer, id),
+        }
+        self.carry_out();
+    }
+
+    fn handle_engine(&mut self, said: EngineSaid) {
+        if let Some(event) = self.engines.hear(said) {
+            self.steals.note_event(&event);
+            self.machine.handle_engine(self.now(), event);
+            self.carry_out();
+        }
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = self.now();
+        if self.machine.poll_timeout().is_some_and(|due| due <= now) {
+            self.machine.handle_timeout(now);
+        }
+        self.progress.look(&self.engines);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(transmit) = self.machine.poll_transmit() {
+            self.steals.note_sent(&transmit);
+            self.links.send(transmit);
+        }
+        while let Some(command) = self.machine.poll_engine() {
+            self.steals.note_command(&command);
+            self.engines.obey(command);
+        }
+        self.progress.note(&self.engines);
+    }
+
+    async fn leave(mut self, events: &mut mpsc::Receiver<Event>) {
+        self.machine.leave(self.now());
+        self.carry_out();
+        let told = async {
+            while !self.machine.has_left() {
+                let deadline = self.deadline();
+                tokio::select! {
+                    Some(event) = events.recv() => self.handle(event),
+                    () = sleep_until(deadline.into()) => self.handle_timeout(),
+                }
+            }
+        };
+        // A manager that does not answer hears it from the silence.
+        let _ = tokio::time::timeout(LEAVE_TIMEOUT, told).await;
+        self.engines.stop().await;
+        self.links.shut_down().await;
+    }
+}
+
+fn machine(options: &ServerOptions, manager: NodeId) -> Server {
+    let config = ServerConfig {
+        node: options.identity.peer().node,
+        manager,
+        workers: options.workers.max(1),
+        incarnation: incarnation(),
+    };
+    let seed = config.node.0 ^ config.incarnation;
+    Server::new(config, seed, Time::ZERO)
+}
+
+/// Larger in each life: tenths of a second since 1970.
+fn incarnation() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis() / 100).unwrap_or(0)
+    })
+}
+
+/// A loop that waits for nothing looks up once in a while all the same.
+const FAR: Duration = Duration::from_secs(3600);
+/// Leaving takes a round trip.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,164 @@
+//! [`Session`]: a manager, also after the connection to it was lost. A job outlives its manager's restart, a laptop's sleep and a
+//! change of networks, and so does whoever follows it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use atlas_net::redial::{Backoff, BackoffLimits};
+
+use crate::client::Client;
+use crate::exit;
+use crate::login;
+use crate::state::StateFolder;
+
+/// The way to a manager.
+#[derive(Debug)]
+pub struct Session {
+    client: RefCell<Rc<Client>>,
+    again: Option<Again>,
+}
+
+/// How to come back.
+#[derive(Debug)]
+struct Again {
+    state: StateFolder,
+    troubles: RefCell<Troubles>,
+}
+
+/// When to try again, and when to give up. Pure.
+#[derive(Debug)]
+struct Troubles {
+    patience: Duration,
+    backoff: Backoff,
+    /// When the connection was made, while there is one.
+    connected: Option<Instant>,
+    /// When the troubles began that are not over yet.
+    began: Option<Instant>,
+}
+
+impl Session {
+    /// With a connection, which ends it when it ends.
+    #[must_use]
+    pub fn once(client: Rc<Client>) -> Self {
+        Self {
+            client: RefCell::new(client),
+            again: None,
+        }
+    }
+
+    /// With a connection that is made again, by the login in this folder, until that has failed for so long.
+    #[must_use]
+    pub fn lasting(client: Client, state: StateFolder, patience: Duration) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        // So that not all who lost the same manager come back at the same time.
+        let seed = u64::from(since.unwrap_or_default().subsec_nanos())
+            ^ u64::from(std::process::id()) << 32;
+        let mut troubles = Troubles::new(patience, seed);
+        troubles.handle_connected(Instant::now());
+        Self {
+            client: RefCell::new(Rc::new(client)),
+            again: Some(Again {
+                state,
+                troubles: RefCell::new(troubles),
+            }),
+        }
+    }
+
+    /// The manager, as of now.
+    #[must_use]
+    pub fn client(&self) -> Rc<Client> {
+        self.client.borrow().clone()
+    }
+
+    /// Connects again, after this error.
+    ///
+    /// # Errors
+    ///
+    /// It is not one that time mends, or has not been mended in time.
+    pub async fn come_back(&self, lost: anyhow::Error) -> anyhow::Result<()> {
+        let Some(again) = &self.again else {
+            return Err(lost);
+        };
+        let mut error = lost;
+        loop {
+            let wait = again.troubles.borrow_mut().handle_failure(Instant::now());
+            let Some(wait) = wait.filter(|_| exit::of_error(&error) == exit::UNAVAILABLE) else {
+                return Err(error);
+            };
+            tokio::time::sleep(wait).await;
+            match login::connect(&again.state).await {
+                Ok(client) => {
+                    again.troubles.borrow_mut().handle_connected(Instant::now());
+                    *self.client.borrow_mut() = Rc::new(client);
+                    return Ok(());
+                }
+                Err(failed) => error = failed,
+            }
+        }
+    }
+}
+
+impl Troubles {
+    fn new(patience: Duration, seed: u64) -> Self {
+        Self {
+            patience,
+            backoff: Backoff::new(LIMITS, seed),
+            connected: None,
+            began: None,
+        }
+    }
+
+    fn handle_connected(&mut self, now: Instant) {
+        self.connected = Some(now);
+        self.backoff.handle_connected(now);
+    }
+
+    /// How long to wait before the next attempt; none if that is too late.
+    fn handle_failure(&mut self, now: Instant) -> Option<Duration> {
+        let held = self
+            .connected
+            .take()
+            .map(|at| now.saturating_duration_since(at));
+        if held.is_some_and(|held| held >= LIMITS.stable) {
+            self.began = None;
+        }
+        let began = *self.began.get_or_insert(now);
+        let wait = self.backoff.handle_failure(now);
+        (now + wait <= began + self.patience).then_some(wait)
+    }
+}
+
+/// A restart takes a second, a network that comes back some more.
+const LIMITS: BackoffLimits = BackoffLimits {
+    first: Duration::from_millis(200),
+    max: Duration::from_secs(5),
+    stable: Duration::from_secs(30),
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn troubles_end_with_a_connection_that_holds_or_with_patience() {
+        let patience = Duration::from_secs(60);
+        let mut troubles = Troubles::new(patience, 7);
+        let begin = Instant::now();
+        troubles.handle_connected(begin);
+        let mut now = begin + Duration::from_secs(5);
+        let lost = now;
+        // One that breaks at once is no end of the troubles.
+        let mut attempts = 0;
+        while let Some(wait) = troubles.handle_failure(now) {
+            assert!(wait <= LIMITS.max, "{wait:?}");
+            now += wait.max(Duration::from_millis(1));
+            troubles.handle_connected(now);
+            attempts += 1;
+        }
+        assert!(attempts > 9 && now <= lost + patience, "{attempts}");
+        troubles.handle_connected(now);
+        assert!(troubles.handle_failure(now + LIMITS.stable).is_some());
+        assert_eq!(Troubles::new(Duration::ZERO, 7).handle_failure(now), None);
+    }
+}

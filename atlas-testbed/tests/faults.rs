@@ -1,0 +1,203 @@
+//! Daemons that end, gently or not, while jobs run: every job ends right all the same.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use atlas_testbed::{
+    Cluster, Manager, Running, Server, ServerOptions, Shell, code, program, wait_until,
+};
+
+/// A domain with servers of one worker each, and a job that is held.
+struct Held {
+    job: Option<Running>,
+    folder: PathBuf,
+    shell: Shell,
+    servers: Vec<Server>,
+    manager: Manager,
+    cluster: Cluster,
+}
+
+impl Held {
+    /// So many tasks run on as many servers, and wait.
+    fn new(servers: u64) -> Self {
+        let cluster = Cluster::new();
+        let manager = cluster.root("example.edu");
+        let lent = cluster.servers(&manager, servers);
+        let shell = cluster.login(&manager);
+        let folder = shell.here().join("held");
+        fs::create_dir(&folder).unwrap();
+        let count = servers.to_string();
+        let line = ["hold", &count, folder.to_str().unwrap()];
+        let job = shell.begin_submit(program("testbed-job"), line);
+        let tasks = usize::try_from(servers).unwrap();
+        wait_until("all tasks run", || {
+            fs::read_dir(&folder).unwrap().count() >= tasks
+        });
+        Self {
+            job: Some(job),
+            folder,
+            shell,
+            servers: lent,
+            manager,
+            cluster,
+        }
+    }
+
+    /// Waits for the end of the job's shell.
+    fn wait(&mut self) -> Output {
+        self.job.take().unwrap().wait()
+    }
+
+    fn release(&self) {
+        fs::write(self.folder.join("go"), "").unwrap();
+    }
+}
+
+/// The parent of the process.
+fn parent(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, after) = stat.rsplit_once(") ")?;
+    after.split(' ').nth(1)?.parse().ok()
+}
+
+/// The server whose engine runs the task, and the others.
+fn part_by_task(servers: Vec<Server>, folder: &Path, task: u32) -> (Server, Vec<Server>) {
+    let names = fs::read_dir(folder).unwrap().flatten();
+    let names = names.map(|entry| entry.file_name().into_string().unwrap());
+    let engine = names.filter_map(|name| {
+        let (index, process) = name.split_once('-')?;
+        (index == task.to_string()).then(|| process.parse().unwrap())
+    });
+    let daemon = engine.last().and_then(parent).unwrap();
+    let (mut of_task, others): (Vec<_>, Vec<_>) = servers
+        .into_iter()
+        .partition(|server| server.pid() == daemon);
+    (of_task.pop().unwrap(), others)
+}
+
+#[test]
+fn a_servers_sudden_end_costs_its_tasks_a_second_run() {
+    let mut held = Held::new(3);
+    // The first task runs where `main` does, the last one elsewhere.
+    let servers = std::mem::take(&mut held.servers);
+    let (mut victim, _others) = part_by_task(servers, &held.folder, 3);
+    victim.kill();
+    held.release();
+    let ended = held.wait();
+    assert_eq!(
+        code(&ended),
+        0,
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(said.starts_with("sum 6, "), "{said}");
+    assert_eq!(held.manager.metrics().get("peers_lost_total"), 1);
+    assert_eq!(held.manager.metrics().get("servers"), 2);
+    assert_eq!(held.shell.job(1)["state"], "exited");
+}
+
+#[test]
+fn the_sudden_end_of_the_server_that_runs_main_costs_a_second_run() {
+    let mut held = Held::new(2);
+    let (mut victim, _other) = part_by_task(std::mem::take(&mut held.servers), &held.folder, 1);
+    victim.kill();
+    held.release();
+    let ended = held.wait();
+    assert_eq!(
+        code(&ended),
+        0,
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    assert!(ended.stdout.starts_with(b"sum 3, "));
+    // A new life of the server is a member as before.
+    victim.restart();
+    held.manager.wait_for_workers(2);
+}
+
+#[test]
+fn a_server_that_is_stopped_gives_its_work_back() {
+    let mut held = Held::new(2);
+    let (mut victim, _other) = part_by_task(std::mem::take(&mut held.servers), &held.folder, 2);
+    assert!(victim.stop().success());
+    // At once: nobody has to find out.
+    assert_eq!(held.manager.metrics().get("servers"), 1);
+    held.release();
+    let ended = held.wait();
+    assert_eq!(
+        code(&ended),
+        0,
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    assert!(ended.stdout.starts_with(b"sum 3, "));
+    victim.restart();
+    held.manager.wait_for_workers(2);
+}
+
+/// A manager that was away has its finished jobs and finishes the others.
+fn manager_comes_back(end: impl Fn(&mut Manager)) {
+    let mut held = Held::new(2);
+    let other = held.cluster.login(&held.manager);
+    // There is no worker for it before the end of the first.
+    let waiting = other.detach(&[], program("nqueens"), ["7"]);
+    assert_eq!(other.job(waiting)["exit_code"], serde_json::Value::Null);
+    end(&mut held.manager);
+    // The shell that followed the job says what became of it: it does not know.
+    let left = held.wait();
+    assert_eq!(code(&left), 69, "{}", String::from_utf8_lossy(&left.stderr));
+    held.release();
+    held.manager.restart();
+    held.manager.wait_for_workers(2);
+
+    assert_eq!(code(&held.shell.wait(1)), 0);
+    let said = held.shell.ok(["output", "1"]);
+    assert!(said.starts_with("sum 3, "), "{said}");
+    assert_eq!(code(&other.wait(waiting)), 0);
+    assert_eq!(other.ok(["output", "2"]), "7 queens: 40 ways\n");
+
+    // What has ended stays, with its output, and numbers go on.
+    end(&mut held.manager);
+    held.manager.restart();
+    held.manager.wait_for_workers(2);
+    let jobs = held.shell.json(["ps", "--all"]);
+    let state = |job: &serde_json::Value| (job["job"].as_u64(), job["exit_code"].as_u64());
+    let states: Vec<_> = jobs.iter().map(state).collect();
+    assert_eq!(states, [(Some(1), Some(0)), (Some(2), Some(0))]);
+    assert_eq!(other.ok(["output", "2"]), "7 queens: 40 ways\n");
+    assert_eq!(other.detach(&[], program("nqueens"), ["5"]), 3);
+    assert_eq!(code(&other.wait(3)), 0);
+}
+
+#[test]
+fn a_manager_that_was_stopped_goes_on() {
+    manager_comes_back(|manager| assert!(manager.stop().success()));
+}
+
+#[test]
+fn a_manager_that_was_killed_goes_on() {
+    manager_comes_back(|manager| {
+        manager.kill();
+    });
+}
+
+#[test]
+fn a_domain_below_outlives_the_one_above() {
+    let cluster = Cluster::new();
+    let mut root = cluster.root("example.edu");
+    let below = cluster.below(&root, "cs.example.edu");
+    let _server = cluster.server(&below, ServerOptions::default());
+    root.wait_for_workers(1);
+    let shell = cluster.login(&below);
+    root.kill();
+    let alone = shell.submit(program("nqueens"), ["7"]);
+    assert_eq!(alone.stdout, b"7 queens: 40 ways\n");
+    root.restart();
+    root.wait_for_workers(1);
+}
