@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::domain::Domain;
 use super::figures::{Found, Metric};
 use super::job::submit;
-use super::process::{cpu_time, datagrams_sent, memory};
+use super::process::{Memory, Threads, datagrams_sent, memory, threads, used_between};
 use crate::options::Size;
 
 /// A manager and two servers that have run a job.
@@ -19,14 +19,18 @@ pub fn measure(size: Size) -> Result<Found> {
     let domain = Domain::with_servers(2);
     submit(&domain.shell, "nqueens", &["12"])?;
     thread::sleep(size.pick(SETTLE, SETTLE / 4));
-    let used = || -> Result<Duration> { domain.pids().map(cpu_time).sum() };
-    let (start, before, sent) = (Instant::now(), used()?, datagrams_sent()?);
+    let looks = || domain.pids().map(threads).collect::<Result<Vec<Threads>>>();
+    let (start, before, sent) = (Instant::now(), looks()?, datagrams_sent()?);
     thread::sleep(size.pick(LENGTH, LENGTH / 10));
-    let (cpu, sent) = (used()?.saturating_sub(before), datagrams_sent()? - sent);
+    let (after, sent) = (looks()?, datagrams_sent()? - sent);
+    let pairs = before.iter().zip(&after);
+    let cpu: Duration = pairs
+        .map(|(before, after)| used_between(before, after))
+        .sum();
     let seconds = start.elapsed().as_secs_f64();
 
     let memories = domain.pids().map(memory).collect::<Result<Vec<_>>>()?;
-    let sum = |part: fn(&super::process::Memory) -> f64| memories.iter().map(part).sum::<f64>();
+    let sum = |part: fn(&Memory) -> f64| memories.iter().map(part).sum::<f64>();
     let each: Vec<String> = memories
         .iter()
         .map(|memory| format!("{:.1} ({:.1})", memory.resident, memory.own))
@@ -42,7 +46,11 @@ pub fn measure(size: Size) -> Result<Found> {
             (Metric::IdleCpuPct, 100.0 * cpu.as_secs_f64() / seconds),
         ],
         notes: vec![
-            format!("without pages of files {:.1} MB", sum(|memory| memory.own)),
+            format!(
+                "without pages of files {:.1} MB; with pages that are shared counted once {:.1} MB",
+                sum(|memory| memory.own),
+                sum(|memory| memory.shared_out)
+            ),
             format!(
                 "manager and servers, MB (without files): {}",
                 each.join(", ")

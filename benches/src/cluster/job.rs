@@ -12,7 +12,10 @@ use atlas_testbed::{Shell, program};
 /// # Errors
 /// If it fails.
 pub fn submit(shell: &Shell, name: &str, args: &[&str]) -> Result<String> {
-    printed(name, &shell.submit(program(name), args))
+    let mut command = shell.command(SUBMIT);
+    command.arg(program(name)).arg("--").args(args);
+    let output = command.output();
+    printed(name, &output.context("cannot run the shell")?)
 }
 
 /// As [`submit`], in one process with two workers.
@@ -29,11 +32,22 @@ pub fn run_here(shell: &Shell, name: &str, args: &[&str]) -> Result<String> {
     printed(name, &output.with_context(|| format!("cannot run {name}"))?)
 }
 
-/// Seconds until a command has printed its first line, and the line.
+/// A command that was followed to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followed {
+    /// Its first line of output.
+    pub line: String,
+    /// When that was printed, in seconds after its start.
+    pub printed_s: f64,
+    /// When the command had ended.
+    pub ended_s: f64,
+}
+
+/// Runs a command to its end, with an eye on its first line of output.
 ///
 /// # Errors
 /// If it cannot be started, or fails.
-pub fn first_line(mut command: Command) -> Result<(f64, String)> {
+pub fn follow(mut command: Command) -> Result<Followed> {
     let start = Instant::now();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command
@@ -42,10 +56,15 @@ pub fn first_line(mut command: Command) -> Result<(f64, String)> {
     let stdout = child.stdout.take().context("a pipe was asked for")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
-    let seconds = start.elapsed().as_secs_f64();
+    let printed_s = start.elapsed().as_secs_f64();
     let output = child.wait_with_output()?;
-    printed("atlas-shell", &output)?;
-    Ok((seconds, line.trim_end().to_owned()))
+    let ended_s = start.elapsed().as_secs_f64();
+    printed(&format!("{command:?}"), &output)?;
+    Ok(Followed {
+        line: line.trim_end().to_owned(),
+        printed_s,
+        ended_s,
+    })
 }
 
 /// The time that a program says it took: the first number that stands before an `s` or after `seconds`.
@@ -73,6 +92,9 @@ fn printed(name: &str, output: &Output) -> Result<String> {
     );
     Ok(format!("{out}\n{err}"))
 }
+
+/// With nothing on standard error but what the job says.
+pub const SUBMIT: [&str; 2] = ["submit", "--quiet"];
 
 #[cfg(test)]
 mod tests {

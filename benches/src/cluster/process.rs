@@ -1,5 +1,7 @@
 //! What a process holds of the machine, as the kernel tells.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ pub struct Memory {
     pub resident: f64,
     /// Of that, its own.
     pub own: f64,
+    /// Resident, where a page that several processes share counts in parts for each.
+    pub shared_out: f64,
     /// The most that was ever resident.
     pub peak: f64,
 }
@@ -27,26 +31,43 @@ pub fn memory(pid: u32) -> Result<Memory> {
         megabytes(&status, "RssAnon:"),
         megabytes(&status, "RssFile:"),
     );
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     Ok(Memory {
         resident: own + files,
         own,
+        shared_out: megabytes(&rollup, "Pss:"),
         peak: megabytes(&status, "VmHWM:"),
     })
 }
 
-/// The processor time that the threads of a process have used, without those that have ended.
+/// The processor time of threads by their numbers.
+pub type Threads = BTreeMap<OsString, Duration>;
+
+/// The threads of a process.
 ///
 /// # Errors
 /// If it is gone, or the kernel does not say.
-pub fn cpu_time(pid: u32) -> Result<Duration> {
+pub fn threads(pid: u32) -> Result<Threads> {
     let path = format!("/proc/{pid}/task");
-    let mut nanos = 0;
+    let mut threads = Threads::new();
     for thread in fs::read_dir(&path).context(path)? {
-        let stat = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        let used = stat.split(' ').next().and_then(|used| used.parse().ok());
-        nanos += used.unwrap_or(0);
+        let thread = thread?;
+        let stat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        let nanos = stat.split(' ').next().and_then(|used| used.parse().ok());
+        threads.insert(thread.file_name(), Duration::from_nanos(nanos.unwrap_or(0)));
     }
-    Ok(Duration::from_nanos(nanos))
+    Ok(threads)
+}
+
+/// The processor time that threads have used between two looks. What one did since the first and has ended before the second
+/// is not counted.
+#[must_use]
+pub fn used_between(before: &Threads, after: &Threads) -> Duration {
+    let used = after.iter().map(|(thread, used)| {
+        let before = before.get(thread).copied().unwrap_or_default();
+        used.saturating_sub(before)
+    });
+    used.sum()
 }
 
 /// The datagrams that all processes of this machine have sent.
@@ -82,8 +103,18 @@ mod tests {
     fn this_process_holds_something() {
         let memory = memory(std::process::id()).unwrap();
         assert!(memory.own > 0.0 && memory.peak >= memory.own, "{memory:?}");
-        crate::spin::busy_wait(Duration::from_millis(5));
-        assert!(cpu_time(std::process::id()).unwrap() > Duration::ZERO);
+        let before = threads(std::process::id()).unwrap();
+        crate::spin::busy_wait(Duration::from_millis(50));
+        let after = threads(std::process::id()).unwrap();
+        assert!(used_between(&before, &after) > Duration::ZERO);
+    }
+
+    #[test]
+    fn threads_that_have_ended_take_nothing_away() {
+        let ms = Duration::from_millis;
+        let before = Threads::from([("1".into(), ms(7)), ("2".into(), ms(100))]);
+        let after = Threads::from([("1".into(), ms(8)), ("3".into(), ms(4))]);
+        assert_eq!(used_between(&before, &after), ms(5));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use atlas_testbed::{Cluster, program};
 
 use super::domain::Domain;
 use super::figures::{Found, Metric};
-use super::job::first_line;
+use super::job::{SUBMIT, follow};
 use crate::sample::median;
 
 /// `submit` of a small program while nobody is logged in.
@@ -18,28 +18,32 @@ use crate::sample::median;
 pub fn cold(reps: u32) -> Result<Found> {
     let cluster = Cluster::new();
     let shell = cluster.stranger();
-    let (mut submitted, mut alone) = (Vec::new(), Vec::new());
+    let (mut submitted, mut ended, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     // The first reads the files.
     for rep in 0..=reps {
         let mut command = shell.command(SUBMIT);
         command.arg(program("fib")).args(["--", "24"]);
-        let (seconds, line) = first_line(command)?;
-        ensure!(line == ANSWER, "the first line is `{line}`");
+        let job = follow(command)?;
+        ensure!(job.line == ANSWER, "the first line is `{}`", job.line);
         let mut command = std::process::Command::new(program("fib"));
         command.arg("24");
-        let (without, _) = first_line(command)?;
+        let program = follow(command)?;
         if rep > 0 {
-            submitted.push(seconds);
-            alone.push(without);
+            submitted.push(job.printed_s);
+            ended.push(job.ended_s);
+            alone.push(program.printed_s);
         }
     }
-    let note = format!(
-        "the program alone prints its result after {:.3} s",
-        median(alone)
-    );
+    let notes = vec![
+        format!("the shell has ended after {:.3} s", median(ended)),
+        format!(
+            "the program alone prints its result after {:.3} s",
+            median(alone)
+        ),
+    ];
     Ok(Found {
         figures: vec![(Metric::ColdStartS, median(submitted))],
-        notes: vec![note],
+        notes,
     })
 }
 
@@ -84,18 +88,17 @@ fn start_all(domain: &mut Domain) -> Result<f64> {
         for server in servers {
             scope.spawn(|| server.restart());
         }
-        let (_, line) = first_line(command)?;
-        let seconds = start.elapsed().as_secs_f64();
-        ensure!(line == ANSWER, "the first line is `{line}`");
-        Ok(seconds)
+        let late = start.elapsed().as_secs_f64();
+        let job = follow(command)?;
+        ensure!(job.line == ANSWER, "the first line is `{}`", job.line);
+        Ok(late + job.printed_s)
     })
 }
 
 fn submit(domain: &Domain) -> Result<f64> {
     let mut command = domain.shell.command(SUBMIT);
     command.arg(program("fib")).args(["--", "24"]);
-    Ok(first_line(command)?.0)
+    Ok(follow(command)?.printed_s)
 }
 
-const SUBMIT: [&str; 2] = ["submit", "--quiet"];
 const ANSWER: &str = "fib(24) = 46368";

@@ -31,7 +31,7 @@ pub fn nqueens(reps: u32, size: Size) -> Result<Found> {
 /// # Errors
 /// If the job fails.
 pub fn raytrace(reps: u32, size: Size) -> Result<Found> {
-    let args = size.pick(["--samples", "64"], ["--samples", "1"]);
+    let args = size.pick(["--samples", "16"], ["--samples", "1"]);
     let times = compare("raytrace", &args, reps)?;
     Ok(times.found(Metric::RaytraceVsLocal, times.here / times.cluster))
 }
