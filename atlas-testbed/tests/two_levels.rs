@@ -41,7 +41,7 @@ impl Tree {
         }
     }
 
-    /// Runs a job of as many tasks as there are servers, each of which waits until all run: each needs a worker of its own.
+    /// Runs a job whose tasks wait until so many run as there are servers: each needs a worker of its own.
     fn meet(&self, shell: &Shell) {
         let (job, _) = self.begin_meeting(shell, self.servers.len());
         let met = job.wait();
@@ -51,12 +51,12 @@ impl Tree {
         assert!(said.ends_with(&format!("{servers} processes\n")), "{said}");
     }
 
-    /// Begins such a job of so many tasks; also gives the folder that has a file for each that runs.
-    fn begin_meeting(&self, shell: &Shell, tasks: usize) -> (Running, PathBuf) {
+    /// Begins such a job, for so many workers; also gives the folder that has a file for each task that runs.
+    fn begin_meeting(&self, shell: &Shell, workers: usize) -> (Running, PathBuf) {
         let folder = shell.here().join("meeting");
         fs::create_dir(&folder).unwrap();
-        let (tasks, path) = (tasks.to_string(), folder.to_str().unwrap());
-        let line = ["meet-afar", &tasks, path];
+        let (workers, path) = (workers.to_string(), folder.to_str().unwrap());
+        let line = ["meet-afar", &workers, path];
         (shell.begin_submit(program("testbed-job"), line), folder)
     }
 }
@@ -151,16 +151,16 @@ fn work_stays_where_the_policy_keeps_it() {
     tree.bio.wait_for_workers(1);
     tree.root.wait_for_workers(3);
 
-    // Three tasks that wait for each other, and two workers where they may run.
+    // Tasks that wait until three run, and two workers where they may.
     let shell = tree.cluster.login(&tree.cs);
     let (met, folder) = tree.begin_meeting(&shell, 3);
     wait_until("two of the tasks run", || {
         fs::read_dir(&folder).unwrap().count() == 2
     });
-    // The third has no place before there is another server that may take it.
+    // A third has no place before there is another server that may take it.
     tree.servers
         .push(tree.cluster.server(&tree.cs, ServerOptions::default()));
-    assert_eq!(stdout(&met.wait()), "sum 6, 3 processes\n");
+    assert_eq!(stdout(&met.wait()), "sum 465, 3 processes\n");
     assert_eq!(tree.bio.metrics().get("closures_borrowed_total"), 0);
 
     let own = tree.cluster.login(&tree.bio);

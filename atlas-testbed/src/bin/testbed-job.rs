@@ -34,7 +34,8 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["hold", count, folder] => hold_all(count.parse()?, 0, folder),
         ["meet-afar", count, folder] => {
             show_work();
-            hold_all(count.parse()?, count.parse()?, folder);
+            let party = count.parse()?;
+            hold_all(TASKS_FOR_EACH * party, party, folder);
         }
         ["meet", count, folder] => hold_all(count.parse()?, count.parse()?, folder),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
@@ -121,8 +122,8 @@ fn hold_all(count: u32, party: u32, folder: &str) {
     println!("sum {sum}, {} processes", processes.len());
 }
 
-/// Work leaves its domain if much of it is expected in each closure, and nothing is expected of what sleeps or has never run
-/// as another worker's: so this works, until another process has taken part.
+/// Work leaves its domain if much of it is expected there, and nothing is expected of what sleeps or has never run as another
+/// worker's: so this works, until another process has taken part.
 fn show_work() {
     let idle = || spawn!(hold(0, 0, String::new()));
     let run_apart = || {
@@ -165,6 +166,8 @@ fn present(folder: &Path) -> u32 {
 
 /// Far longer than a message between two nodes of one machine takes.
 const WORK: Duration = Duration::from_millis(300);
+/// Who is asked for work from afar must have more of it than its own workers do in the time of the way.
+const TASKS_FOR_EACH: u32 = 10;
 const ROUNDS_MAX: u32 = 50;
 /// Longer than the tests wait.
 const PATIENCE: Duration = Duration::from_secs(120);
