@@ -1,6 +1,6 @@
 //! What clients ask of the manager of their domain.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;

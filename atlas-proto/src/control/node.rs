@@ -1,7 +1,7 @@
 //! What nodes tell and ask their manager beside the protocol of the machines. All of it may be repeated or lost without
 //! harm to results.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
