@@ -75,7 +75,7 @@ pub trait Host: Send + Sync + 'static {
     /// what the host itself puts in or reclaims is not told.
     fn surplus(&self);
 
-    /// A closure that was accepted under `ticket` is done. `work` is the processor time that it took with all that
+    /// A closure that was accepted under `ticket` is done. `work` is the workers' time that it took with all that
     /// descends from it, wherever that ran: zero if nothing is [measured](crate::Builder::measured).
     fn finished(&self, ticket: Ticket, outcome: Outcome, work: Duration);
 

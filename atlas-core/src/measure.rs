@@ -1,8 +1,8 @@
-//! How much processor time goes into closures, with all that descends from them, wherever it runs.
+//! How much workers' time goes into closures, with all that descends from them, wherever it runs.
 //!
 //! Only a runtime that was built with [`Builder::measured`](crate::Builder::measured) measures, and only what descends
 //! from closures that it has accepted. Each strand has an [`Account`], which knows the account of the strand that
-//! its closure came from. The worker reads its thread's processor clock when a strand starts, pauses and ends, and
+//! its closure came from. The worker reads the clock when a strand starts, pauses and ends, and
 //! at a poll that was asked for (once for each [`Runtime::take_measured`](crate::Runtime::take_measured)). What has passed
 //! is added to the strand's account and to each one above it: those of the closures that it descends from. The work that
 //! came back with the result of a lent closure is added likewise. A closure's last stretch is added before it is
@@ -15,8 +15,10 @@
 //! | a promotion, a publication | one reference count |
 //! | a strand's start, pause, end | one read of the clock, one addition for each account above |
 //!
-//! How exact it is. *Time* is exact: it is the processor's, not the wall's, so that a worker which was made
-//! to wait is not charged; what runs now is missing for as long as nobody asks. *Samples* are of closures that ran
+//! How exact it is. *Time* is that for which a closure keeps workers from others, whether it computes or sleeps: a thousand
+//! tasks that wait for an answer each are worth to be spread over a thousand workers. So it is the wall's, without what a worker
+//! waits for its permit; where the system has more threads to run than processors, it is longer than the work. What runs
+//! now is missing for as long as nobody asks. *Samples* are of closures that ran
 //! as strands, which is those that were stolen, lent or accepted: the sort whose move is to be judged. *Depth*
 //! is a label: that of the strand's closure, plus the joins of the strand that wait at the promotion, plus one. In a
 //! binary recursion it counts the first children on the way exactly, and those second children on the way
@@ -28,8 +30,8 @@
 use std::collections::BTreeMap;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::closure::{Closure, ClosureRef};
 use crate::task::TaskId;
@@ -42,7 +44,7 @@ pub struct Measured {
     pub task: TaskId,
     /// How many closures are above them.
     pub depth: u32,
-    /// Processor time inside of them and their descendants, finished or not.
+    /// Workers' time inside of them and their descendants, finished or not.
     pub work: Duration,
     /// How many finished.
     pub finished: u32,
@@ -235,7 +237,7 @@ impl Worker {
         let running = self.running.borrow();
         let origin = running.as_ref().and_then(|running| running.origin.as_ref());
         if let (Some(measures), Some(origin)) = (&self.pool.measures, origin) {
-            let now = thread_time();
+            let now = clock();
             let used = now.saturating_sub(self.measured_to.replace(now));
             measures.add(self.index, &origin.account, used);
         }
@@ -281,17 +283,11 @@ fn sample(samples: &mut Samples, kind: Kind) -> Option<&mut Sample> {
     Some(samples.entry(kind).or_default())
 }
 
-/// The processor time that the calling thread has used, in nanoseconds.
-pub(crate) fn thread_time() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the place is a `timespec` of this frame.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    debug_assert_eq!(failed, 0, "every system has this clock");
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+/// The time in nanoseconds, from a moment on that is the same for the whole process.
+pub(crate) fn clock() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let nanoseconds = START.get_or_init(Instant::now).elapsed().as_nanos();
+    u64::try_from(nanoseconds).unwrap_or(u64::MAX)
 }
 
 /// Accounts above each other. Further strands add to the last one: a chain of steals so long is made of small pieces,

@@ -51,7 +51,7 @@ pub(crate) struct Worker {
     random: Cell<u64>,
     policy: RefCell<WakePolicy>,
     pub(crate) patience: Cell<Patience>,
-    /// The thread's time up to which the running strand's was measured.
+    /// When the running strand's time was last added up.
     pub(crate) measured_to: Cell<u64>,
 }
 
@@ -260,7 +260,7 @@ impl Worker {
         }
         let measured = running.origin.is_some();
         if measured {
-            self.measured_to.set(measure::thread_time());
+            self.measured_to.set(measure::clock());
         }
         self.running.replace(Some(running));
         let pause = coroutine
@@ -421,6 +421,8 @@ impl Worker {
         self.measure();
         if self.pool.permits.give_back_if_over() {
             self.pool.permits.take(self.index, true);
+            // The wait is nobody's work.
+            self.measured_to.set(measure::clock());
         }
     }
 

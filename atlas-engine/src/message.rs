@@ -158,7 +158,7 @@ impl Outcome {
 pub struct Finished {
     /// What came out.
     pub outcome: Outcome,
-    /// The processor time that it took on all machines together.
+    /// The workers' time that it took on all machines together.
     pub work: Duration,
 }
 
@@ -192,7 +192,7 @@ pub struct ReadyRun {
 pub struct Measured {
     /// The kind.
     pub kind: ClosureKind,
-    /// Processor time spent inside closures of this kind and their descendants, finished or not,
+    /// Workers' time spent inside closures of this kind and their descendants, finished or not,
     /// wherever it was spent.
     pub work: Duration,
     /// How many of them finished.

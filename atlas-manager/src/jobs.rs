@@ -184,7 +184,10 @@ impl JobTable {
         let work = finished.work;
         self.end(alias, |status| {
             status.state = state;
-            status.work = status.work.max(work);
+            // Servers tell of processors now and then; of a short job nobody has.
+            if status.work.is_zero() {
+                status.work = work;
+            }
         })
     }
 
