@@ -27,9 +27,9 @@
 mod add;
 mod blocking;
 mod content;
+pub mod daemon;
 pub mod exchange;
 mod file_error;
-pub mod log;
 mod name;
 mod pack;
 mod receive;

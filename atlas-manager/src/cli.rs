@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
+use atlas_fs::daemon::stop_signal;
 use atlas_net::enrol;
 use atlas_net::identity::{DomainAuthority, Token};
 use atlas_proto::control::{ClientAnswer, ClientRequest, TokenRequest};
@@ -238,20 +239,9 @@ async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Res
     if let Some(address) = manager.http_address() {
         println!("metrics are at http://{address}/metrics");
     }
-    stop_signal().await?;
+    stop_signal().await.context("cannot wait for signals")?;
     manager.stop().await;
     Ok(())
-}
-
-/// Waits until somebody wants this to end.
-async fn stop_signal() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let cannot = "cannot wait for signals";
-    let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context(cannot),
-    }
 }
 
 async fn create_token(state: &StateFolder, wanted: TokenRequest) -> Result<()> {

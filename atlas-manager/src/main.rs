@@ -4,10 +4,5 @@ use atlas_manager::cli::Cli;
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
-    atlas_fs::log::to_stderr();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(cli.run())
+    atlas_fs::daemon::run(Cli::parse().run())
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use ring::hmac;
 use rustls::crypto::CryptoProvider;
+
+use crate::identity::NodeKey;
 
 /// ring, for everything. It is handed to each configuration, so that no process-wide default is relied upon.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -16,6 +19,16 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     filled.map_err(|_| NoRandomness)?;
     Ok(bytes)
 }
+
+/// What a node authenticates its stateless resets with: the same for each of its lives, and nobody else's.
+pub(crate) fn reset_key(key: &NodeKey) -> hmac::Key {
+    let secret = key.to_der();
+    let derived = blake3::derive_key(RESET_CONTEXT, secret.secret_pkcs8_der());
+    hmac::Key::new(hmac::HMAC_SHA256, &derived)
+}
+
+/// So that the key is good for nothing else.
+const RESET_CONTEXT: &str = "atlas-net 2026 stateless resets of a node";
 
 /// The system gives no random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

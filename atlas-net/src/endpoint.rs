@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::RandomConnectionIdGenerator;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use crate::alpn::{self, Protocol};
 use crate::close::{CloseCode, Closing, ConnectionLost};
 use crate::connection::Connection;
 use crate::credentials::{self, Credentials};
+use crate::crypto;
 use crate::enrol::Enrolment;
 use crate::identity::{Expected, Identity, Role};
 use crate::places::Places;
@@ -224,7 +226,7 @@ impl Endpoint {
         identity: Identity,
         options: &EndpointOptions,
     ) -> Result<Self, BindError> {
-        let credentials = Arc::new(Credentials::new(identity)?);
+        let credentials = Arc::new(Credentials::new(identity.clone())?);
         let EndpointOptions {
             enrolment,
             connections_max,
@@ -243,7 +245,7 @@ impl Endpoint {
         let tls = QuicServerConfig::try_from(tls).map_err(|error| no_cipher(&error))?;
         let mut config = ServerConfig::with_crypto(Arc::new(tls));
         config.transport_config(Arc::new(transport()));
-        let quinn = socket(address, Some(config))?;
+        let quinn = socket(address, endpoint_config(&identity), Some(config))?;
         let (arrived, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(accept_all(quinn.clone(), shared.clone(), arrived));
@@ -376,10 +378,23 @@ pub(crate) fn dialling_only(address: SocketAddr) -> Result<quinn::Endpoint, Bind
     } else {
         (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
     };
-    socket(any, None)
+    socket(any, EndpointConfig::default(), None)
 }
 
-fn socket(address: SocketAddr, config: Option<ServerConfig>) -> Result<quinn::Endpoint, BindError> {
+/// A node that was started again tells those who still speak to its former life that they are to connect anew, in place of
+/// letting them wait: by the stateless resets of RFC 9000, section 10.3, whose key is that of the former life.
+fn endpoint_config(identity: &Identity) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(crypto::reset_key(identity.key())));
+    // Any packet of a connection that is not known may be of the former life.
+    config.cid_generator(|| Box::new(RandomConnectionIdGenerator::default()));
+    config
+}
+
+fn socket(
+    address: SocketAddr,
+    endpoint: EndpointConfig,
+    server: Option<ServerConfig>,
+) -> Result<quinn::Endpoint, BindError> {
     let failed = |source: io::Error| {
         if source.kind() == io::ErrorKind::AddrInUse {
             BindError::InUse { address }
@@ -389,7 +404,7 @@ fn socket(address: SocketAddr, config: Option<ServerConfig>) -> Result<quinn::En
     };
     let socket = UdpSocket::bind(address).map_err(failed)?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    quinn::Endpoint::new(EndpointConfig::default(), config, socket, runtime).map_err(failed)
+    quinn::Endpoint::new(endpoint, server, socket, runtime).map_err(failed)
 }
 
 fn handshake_error(address: SocketAddr, error: quinn::ConnectionError) -> ConnectError {

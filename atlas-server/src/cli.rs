@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
+use atlas_fs::daemon::stop_signal;
 use atlas_net::enrol;
 use atlas_net::identity::{NodeKey, Role, Token};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -144,18 +145,7 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
         "lends {workers} workers to {domain} at {}",
         server.address()
     );
-    stop_signal().await?;
+    stop_signal().await.context("cannot wait for signals")?;
     server.stop().await;
     Ok(())
-}
-
-/// Waits until somebody wants this to end.
-async fn stop_signal() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let cannot = "cannot wait for signals";
-    let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context(cannot),
-    }
 }

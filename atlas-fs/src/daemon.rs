@@ -1,17 +1,42 @@
-//! What daemons log, and where: lines on standard error, for the system's journal or whoever started them.
+//! What the daemons have in common as processes: on which runtime they run, where they log, when they end.
 
 use std::io::{self, IsTerminal};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// Runs a daemon's command to its end: on one thread, with its log on standard error.
+///
+/// # Errors
+///
+/// There is no runtime, or what the command says.
+pub fn run<E: From<io::Error>>(command: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    log_to_stderr();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build()?.block_on(command)
+}
+
+/// Waits until somebody wants the daemon to end: SIGTERM, or Ctrl-C.
+///
+/// # Errors
+///
+/// Signals cannot be waited for.
+pub async fn stop_signal() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
+}
+
 /// Logs to standard error what `RUST_LOG` asks for, as in `info` or `warn,atlas_server=debug`; warnings and errors, if it asks
-/// for nothing. Call it once, at the start of a program.
+/// for nothing.
 ///
 /// The filter is the one without patterns on fields, whose regular expressions would be a tenth of a daemon.
-pub fn to_stderr() {
+fn log_to_stderr() {
     let asked = std::env::var("RUST_LOG").unwrap_or_default();
     let usual = Targets::new().with_default(LevelFilter::WARN);
     let (filter, wrong) = match asked.parse::<Targets>() {
