@@ -33,7 +33,7 @@ pub const ENGINE_CRASHES_MAX: u32 = 3;
 pub const JOBS_MAX: usize = 1024;
 /// The arguments in one grant: with the job and the numbers a grant of so many bytes fits into a packet, and the
 /// largest closure fits into a grant.
-pub const GRANT_BYTES_MAX: usize = 1 << 20;
+pub const GRANT_BYTES_MAX: usize = 3 << 20;
 /// Closures that one node holds of others.
 pub const HELD_MAX: usize = 1 << 18;
 /// The arguments of all closures that one node holds of others: a part of a machine's memory that it can spare.

@@ -143,7 +143,7 @@ fn a_share_is_at_most_the_whole() {
 #[test]
 fn packets_are_bounded() {
     let last = |len| {
-        let mut message = grant(4, limits::CLOSURE_BYTES_MAX, spec("", 0));
+        let mut message = grant(4, 1 << 20, spec("", 0));
         if let Message::GrantClosures { closures, .. } = &mut message {
             closures[3].closure.args = Bytes::from(vec![7; len]);
         }

@@ -184,7 +184,7 @@ fn regression_jobs_that_no_server_could_be_sent_are_not_taken() {
     );
     assert_eq!(
         submit(spec.clone(), CLOSURE_BYTES_MAX + 1),
-        Err(SubmitError::ArgumentsTooLarge { bytes: 1_048_577 })
+        Err(SubmitError::ArgumentsTooLarge { bytes: 3_145_729 })
     );
     assert!(submit(spec, CLOSURE_BYTES_MAX).is_ok());
 }

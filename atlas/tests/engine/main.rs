@@ -211,7 +211,7 @@ fn failures_are_told() {
     for command in [
         accept("another_program::task", &()),
         accept("engine::programs::fib", &()),
-        accept("engine::program::large", &(2_usize << 20,)),
+        accept("engine::program::large", &(4_usize << 20,)),
     ] {
         server.engine(0).say(&command);
         let refused = failure(&server.finish(FIRST));
