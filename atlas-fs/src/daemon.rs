@@ -1,12 +1,57 @@
-//! What the daemons have in common as processes: on which runtime they run, where they log, when they end.
+//! What the daemons have in common as processes: on which runtime they run, where they log, what time it is to their
+//! machines, when they end.
 
+use std::error::Error;
 use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant, SystemTime};
 
+use atlas_proto::time::Time;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// A machine's time: it begins with the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Begins now, at [`Time::ZERO`].
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(self) -> Time {
+        let nanos = self.0.elapsed().as_nanos();
+        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// When it is that time.
+    #[must_use]
+    pub fn instant(self, at: Time) -> Instant {
+        self.0 + Duration::from_nanos(at.0)
+    }
+}
+
+/// The number of this life of a node, larger than those before it: tenths of a second since 1970.
+#[must_use]
+pub fn incarnation() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis() / 100).unwrap_or(0)
+    })
+}
+
+/// An error and its causes, on one line.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
 
 /// Runs a daemon's command to its end: on one thread, with its log on standard error.
 ///

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use atlas_fs::BlobName;
+use atlas_fs::daemon::chain;
 use atlas_fs::exchange;
 use atlas_net::enrol::{self, Lifetimes};
 use atlas_net::identity::{Role, Secret, Token};
@@ -163,8 +164,7 @@ impl Clients {
     ) -> Result<Vec<[u8; 32]>, Refusal> {
         let blobs = &self.shared.blobs;
         let failed = |error: &(dyn std::error::Error + 'static)| {
-            let causes = std::iter::successors(error.source(), |&error| error.source());
-            let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+            let text = chain(error);
             Refusal::new(format_args!(
                 "the manager cannot get the job's files: {text}"
             ))

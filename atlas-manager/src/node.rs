@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Instant, SystemTime};
 
+use atlas_fs::daemon::{Clock, incarnation};
 use atlas_net::enrol::{Lifetimes, keep_authority_renewed, keep_own_renewed};
 use atlas_net::identity::{DomainAuthority, Expected, Identity, Role, Tokens};
 use atlas_net::redial::{Backoff, BackoffLimits, Redialler};
@@ -202,13 +202,12 @@ impl ManagerNode {
         let endpoint = Arc::new(endpoint);
         let mut this = Loop {
             machine: machine(&options.identity, &options.policy),
-            started: Instant::now(),
+            clock: Clock::start(),
             peers: Peers::default(),
             jobs: JobTable::default(),
             relayed: Relayed::default(),
             last_job: 0,
             folder: options.folder.clone(),
-            parent: None,
             shared,
             tell: tell.clone(),
         };
@@ -271,10 +270,7 @@ impl Drop for ManagerNode {
 
 fn machine(identity: &Identity, policy: &Policy) -> Manager {
     let peer = identity.peer();
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    // Larger in each life: tenths of a second since 1970.
-    let incarnation = since.map_or(0, |since| since.as_millis() / 100);
-    let incarnation = u64::try_from(incarnation).unwrap_or(0);
+    let incarnation = incarnation();
     let config = ManagerConfig {
         node: peer.node,
         domain: peer.domain.clone(),

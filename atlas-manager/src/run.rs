@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use atlas_engine::{CommandLine, ROOT_TASK};
+use atlas_fs::daemon::Clock;
 use atlas_net::Endpoint;
 use atlas_proto::control::{
     Accepted, DomainStatus, JobId, JobProgress, JobState, JobStatus, NATIVE, NativeOptions,
@@ -14,7 +15,6 @@ use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
 use atlas_proto::manager::JobOrigin;
 use atlas_proto::message::Load;
-use atlas_proto::time::Time;
 use atlas_proto::{Manager, ManagerEvent};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -31,13 +31,12 @@ use crate::relayed::{self, Relayed};
 /// Everything that the loop owns.
 pub(crate) struct Loop {
     pub(crate) machine: Manager,
-    pub(crate) started: Instant,
+    pub(crate) clock: Clock,
     pub(crate) peers: Peers,
     pub(crate) jobs: JobTable,
     pub(crate) relayed: Relayed,
     pub(crate) last_job: u64,
     pub(crate) folder: PathBuf,
-    pub(crate) parent: Option<NodeId>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) tell: mpsc::Sender<Event>,
 }
@@ -52,12 +51,12 @@ impl Loop {
     ) {
         let done = loop {
             let due = self.machine.poll_timeout();
-            let due = due.map(|at| self.started + Duration::from_nanos(at.0));
+            let due = due.map(|at| self.clock.instant(at));
             let deadline = due.unwrap_or_else(|| Instant::now() + FAR);
             tokio::select! {
                 Some(event) = events.recv() => self.handle(event),
                 () = sleep_until(deadline.into()) => {
-                    let now = self.now();
+                    let now = self.clock.now();
                     self.machine.handle_timeout(now);
                 }
                 Some(done) = stopped.recv() => break done,
@@ -85,13 +84,8 @@ impl Loop {
         Ok(())
     }
 
-    fn now(&self) -> Time {
-        let nanos = self.started.elapsed().as_nanos();
-        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
     fn handle(&mut self, event: Event) {
-        let now = self.now();
+        let now = self.clock.now();
         match event {
             Event::Packet { from, packet, path } => {
                 if let Some(path) = path {
@@ -108,7 +102,6 @@ impl Loop {
                 let parent = connection.peer().node;
                 self.machine.handle_path(now, parent, connection.path());
                 self.peers.insert(connection, self.tell.clone());
-                self.parent = Some(parent);
                 self.machine.handle_parent(now, parent);
                 // What was due while there was no connection is due now.
                 self.machine.handle_timeout(now);
@@ -236,12 +229,12 @@ impl Loop {
             args: Bytes::from(record.root.clone()),
             expected: Duration::ZERO,
         };
-        self.machine.submit(self.now(), spec, root)
+        self.machine.submit(self.clock.now(), spec, root)
     }
 
     fn kill(&mut self, id: JobId) {
         if let Some(alias) = self.jobs.alias(id) {
-            self.machine.kill(self.now(), alias);
+            self.machine.kill(self.clock.now(), alias);
             let ended = self.jobs.kill(alias);
             self.save_ended(ended);
         }

@@ -1,8 +1,9 @@
 //! What the loop does with each event, for one membership after the other.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use atlas_fs::daemon::{Clock, incarnation};
 use atlas_net::{Connection, Endpoint};
 use atlas_proto::ids::NodeId;
 use atlas_proto::time::Time;
@@ -20,7 +21,7 @@ use crate::steal_log::StealLog;
 struct Loop {
     machine: Server,
     manager: NodeId,
-    started: Instant,
+    clock: Clock,
     links: Links,
     engines: Engines,
     progress: ProgressReport,
@@ -107,7 +108,7 @@ impl Loop {
         Self {
             machine: machine(options, manager),
             manager,
-            started: Instant::now(),
+            clock: Clock::start(),
             links,
             engines: Engines::new(surroundings),
             progress: ProgressReport::new(parts.manager.clone()),
@@ -138,21 +139,16 @@ impl Loop {
         }
     }
 
-    fn now(&self) -> Time {
-        let nanos = self.started.elapsed().as_nanos();
-        Time(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
     fn deadline(&self) -> Instant {
         let due = self.machine.poll_timeout();
-        let due = due.map(|at| self.started + Duration::from_nanos(at.0));
+        let due = due.map(|at| self.clock.instant(at));
         let look = self.progress.next_look();
         let far = || Instant::now() + FAR;
         due.into_iter().chain(look).min().unwrap_or_else(far)
     }
 
     fn handle(&mut self, event: Event) {
-        let now = self.now();
+        let now = self.clock.now();
         match event {
             Event::Packet { from, packet, path } => {
                 if let Some(path) = path {
@@ -181,13 +177,13 @@ impl Loop {
     fn handle_engine(&mut self, said: EngineSaid) {
         if let Some(event) = self.engines.hear(said) {
             self.steals.note_event(&event);
-            self.machine.handle_engine(self.now(), event);
+            self.machine.handle_engine(self.clock.now(), event);
             self.carry_out();
         }
     }
 
     fn handle_timeout(&mut self) {
-        let now = self.now();
+        let now = self.clock.now();
         if self.machine.poll_timeout().is_some_and(|due| due <= now) {
             self.machine.handle_timeout(now);
         }
@@ -208,7 +204,7 @@ impl Loop {
     }
 
     async fn leave(mut self, events: &mut mpsc::Receiver<Event>) {
-        self.machine.leave(self.now());
+        self.machine.leave(self.clock.now());
         self.carry_out();
         let told = async {
             while !self.machine.has_left() {
@@ -235,14 +231,6 @@ fn machine(options: &ServerOptions, manager: NodeId) -> Server {
     };
     let seed = config.node.0 ^ config.incarnation;
     Server::new(config, seed, Time::ZERO)
-}
-
-/// Larger in each life: tenths of a second since 1970.
-fn incarnation() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis() / 100).unwrap_or(0)
-    })
 }
 
 /// A loop that waits for nothing looks up once in a while all the same.

@@ -155,8 +155,7 @@ impl Blobs {
     /// Whether a blob is here.
     #[must_use]
     pub fn has(&self, hash: [u8; 32]) -> bool {
-        let name = BlobName(hash);
-        self.store.has_packed(name) || self.store.has_plain(name)
+        self.store.has(BlobName(hash))
     }
 
     /// How many bytes may have to be sent, before they are packed.

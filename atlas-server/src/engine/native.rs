@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atlas_engine::{FromEngine, ROOT_TASK, ReadError, ToEngine, frame};
+use atlas_fs::daemon::chain;
 use atlas_fs::{BlobName, FileTree};
 use atlas_proto::control::{NATIVE, NativeOptions};
 use atlas_proto::engine::{EngineCommand, EngineEvent};
@@ -199,12 +200,6 @@ async fn stop(mut process: Process) {
     let folder = process.folder;
     // Many files take their time.
     let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
-}
-
-/// The error and its causes, on one line.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |&error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// After its socket has closed, a process ends.

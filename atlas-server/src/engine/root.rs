@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use atlas_engine::Failure;
+use atlas_fs::daemon::chain;
 use atlas_fs::{AddAs, FileTree};
 use atlas_proto::control::OutputStream;
 use atlas_proto::engine::EngineEvent;
@@ -91,7 +92,7 @@ impl Report {
         let finished = match self.deliver().await {
             Ok(()) => finished,
             Err(error) => {
-                let (task, message) = (None, super::native::chain(&error));
+                let (task, message) = (None, chain(&error));
                 let failure = Failure::Panicked { task, message };
                 let outcome = Outcome::Panic(failure.to_bytes());
                 Finished {
