@@ -4,6 +4,11 @@
 //! told at once, but not more often than the way allows to make use of; then it is told late. That there is more or
 //! less surplus than before is told later than that there is any, or that somebody is hungry.
 //!
+//! How often is a bucket of tokens: a few reports may follow each other closely, as when a task leaves and its server
+//! runs dry; in the long run there are some a second. What the manager does because of a report fills the bucket: so tasks
+//! that leave and come back one after the other do not wait, and a manager hears often only from those that it feeds or sends
+//! thieves to as often.
+//!
 //! A report may be lost, and whatever else is sent meanwhile does not say what was in it. So the load is told anew
 //! when nothing was told of it for [`SPEAK_EVERY`], changed or not. On an idle link that is the keep-alive.
 
@@ -19,6 +24,8 @@ use crate::uplink::SPEAK_EVERY;
 pub(crate) struct Reporter {
     told: Load,
     told_at: Option<Time>,
+    /// When the bucket is full again.
+    full_at: Time,
     due: Option<Time>,
 }
 
@@ -30,24 +37,25 @@ impl Reporter {
             return Some(self.tell(now, load));
         }
         let news = News::of(&self.told, &load);
-        let gap = match news {
+        let round_trip = path.round_trip();
+        let open = |gap: Duration| self.told_at.map_or(now, |at| at + gap);
+        let at = match news {
             News::None => return None,
-            News::Amount => AMOUNT_GAP_MIN,
-            News::Urgent => GAP_MIN,
+            News::Amount => open(round_trip.max(AMOUNT_GAP_MIN)),
+            News::Urgent => open(round_trip).max(self.full_at - GAP * (BURST_MAX - 1)),
         };
-        let gap = path.round_trip().max(gap);
-        match self.told_at.map(|at| at + gap) {
-            Some(at) if at > now => {
-                self.due = Some(at);
-                None
-            }
-            _ => Some(self.tell(now, load)),
+        if at > now {
+            self.due = Some(at);
+            None
+        } else {
+            Some(self.tell(now, load))
         }
     }
 
     /// The present load, to be sent in any case.
     pub(crate) fn tell(&mut self, now: Time, load: Load) -> Load {
         self.told_at = Some(now);
+        self.full_at = self.full_at.max(now) + GAP;
         self.due = None;
         self.told = Load {
             version: self.told.version.wrapping_add(1),
@@ -61,6 +69,7 @@ impl Reporter {
     pub(crate) fn note_fed(&mut self, closures: usize) {
         let closures = u32::try_from(closures).unwrap_or(u32::MAX);
         self.told.hungry = self.told.hungry.saturating_sub(closures);
+        self.full_at = Time::ZERO;
     }
 
     /// Whether [`Reporter::update`] would look at the work in the surplus; if not, it need not be computed, and
@@ -85,6 +94,7 @@ impl Reporter {
     /// The manager has sent a sibling here, and takes this child for one closure poorer.
     pub(crate) fn note_visited(&mut self) {
         self.told.surplus = self.told.surplus.saturating_sub(1);
+        self.full_at = Time::ZERO;
     }
 
     /// When a change that is held back is due, or the load is to be told anew.
@@ -129,8 +139,10 @@ fn differs(told: u128, now: u128) -> bool {
     (told == 0) != (now == 0) || now > told * 2 || now * 2 < told
 }
 
-/// A local manager hears of one server at most 50 times a second.
-const GAP_MIN: Duration = Duration::from_millis(20);
+/// A local manager hears of one server 50 times a second, if nothing comes of it.
+const GAP: Duration = Duration::from_millis(20);
+/// So many reports may follow each other closely.
+const BURST_MAX: u32 = 4;
 /// An amount that is out of date by so much misleads nobody for long: every answer to a steal tells the present one.
 const AMOUNT_GAP_MIN: Duration = Duration::from_millis(100);
 
@@ -147,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_at_once_and_the_next_when_the_gap_is_over() {
+    fn a_change_is_told_at_once_and_the_next_when_it_could_have_been_used() {
         let mut reporter = Reporter::default();
         let told = reporter
             .update(Time::ZERO, Path::ASSUMED, hungry(0))
@@ -155,10 +167,40 @@ mod tests {
         assert_eq!(told.version, 1);
         assert_eq!(reporter.update(Time::ZERO, Path::ASSUMED, hungry(1)), None);
         let due = reporter.poll_timeout().expect("it is held back");
+        assert_eq!(due, Time::ZERO + Path::ASSUMED.round_trip());
         let told = reporter
             .update(due, Path::ASSUMED, hungry(1))
             .expect("it is due");
         assert_eq!((told.version, told.hungry), (2, 1));
+    }
+
+    /// How many reports are made in a second of ceaseless change.
+    fn reports_in_a_second(mut after_each: impl FnMut(&mut Reporter)) -> usize {
+        let mut reporter = Reporter::default();
+        let times = (0..1_000).map(|ms| Time::ZERO + Duration::from_millis(ms));
+        times
+            .enumerate()
+            .filter(|&(turn, now)| {
+                let load = hungry(u32::from(turn % 2 == 0));
+                let told = reporter.update(now, Path::ASSUMED, load).is_some();
+                if told {
+                    after_each(&mut reporter);
+                }
+                told
+            })
+            .count()
+    }
+
+    #[test]
+    fn ceaseless_change_is_told_in_bursts_and_then_seldom() {
+        let reports = reports_in_a_second(|_| {});
+        assert!((50..=54).contains(&reports), "{reports}");
+    }
+
+    #[test]
+    fn what_the_manager_makes_use_of_is_followed_by_the_next_at_once() {
+        let reports = reports_in_a_second(Reporter::note_visited);
+        assert!(reports > 900, "{reports}");
     }
 
     #[test]

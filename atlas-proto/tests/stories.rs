@@ -492,3 +492,22 @@ fn a_domain_that_is_not_below_its_parents_is_refused() {
     assert!((2..=4).contains(&count), "asked again, but seldom: {count}");
     assert_eq!(stage.manager_ref(top).children().count(), 0);
 }
+
+/// Tasks that leave one after the other do not wait for their turn to be told of.
+#[test]
+fn regression_tasks_that_leave_in_a_row_do_not_wait() {
+    let (mut stage, _, busy, idle) = two_servers();
+    for round in 0..20_u8 {
+        let begun = stage.now;
+        stage.spawn(busy, 1, 1, Duration::from_millis(5));
+        stage.run_until("the idle one working", |s| s.given(idle) > 0);
+        let waited = stage.now.since(begun);
+        assert!(
+            round == 0 || waited < Duration::from_millis(1),
+            "{waited:?}"
+        );
+        stage.run_for(Duration::from_millis(5));
+        stage.finish(idle, round);
+        stage.run_until("the result", |s| s.results(busy).len() > usize::from(round));
+    }
+}
