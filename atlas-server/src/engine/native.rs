@@ -11,7 +11,7 @@ use atlas_fs::{BlobName, FileTree};
 use atlas_proto::control::{NATIVE, NativeOptions};
 use atlas_proto::engine::{EngineCommand, EngineEvent};
 use atlas_proto::job::{Finished, JobSpec, Outcome};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -108,6 +108,8 @@ impl Engine {
             folder,
         } = process;
         let mut root: Option<Root> = None;
+        // Written while the engine is read from: it may wait for that before it reads on.
+        let mut unwritten = BytesMut::new();
         let broken = loop {
             // A frame is read to its end once it has begun: `next` is polled in one place, and not dropped half-way.
             let said = reader.next();
@@ -121,10 +123,14 @@ impl Engine {
                         {
                             root = Some(Root::begin(&self.surroundings, &self.teller, folder, *ticket));
                         }
-                        if let Some(bytes) = order.to_engine().and_then(|order| frame::encode(&order).ok())
-                            && writer.write_all(&bytes).await.is_err()
-                        {
+                        if let Some(bytes) = order.to_engine().and_then(|order| frame::encode(&order).ok()) {
+                            unwritten.extend_from_slice(&bytes);
+                        }
+                    }
+                    written = writer.write_buf(&mut unwritten), if !unwritten.is_empty() => {
+                        if written.is_err() {
                             // Why will be known when its words end.
+                            unwritten.clear();
                         }
                     }
                 }

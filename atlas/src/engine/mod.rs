@@ -36,7 +36,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Termination};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use std::{env, thread};
 
@@ -115,11 +115,17 @@ fn serve(path: OsString) -> Result<(), EngineError> {
     let program = program(runtime);
     frame::write(&mut socket, &FromEngine::Hello { program })?;
     let reader = socket.try_clone().map_err(EngineError::Thread)?;
+    let pump = Arc::new(Mutex::new(Pump::new(runtime, socket)));
+    let doer = pump.clone();
     thread::Builder::new()
         .name("atlas-engine-in".to_owned())
-        .spawn(move || read_all(reader, &tell))
+        .spawn(move || read_all(reader, &doer, &tell))
         .map_err(EngineError::Thread)?;
-    Pump::new(runtime, socket, news).run()
+    match pump::run(&pump, &news) {
+        // The server does not read any more: it is gone.
+        Err(EngineError::Write(WriteError::Io(_))) => Ok(()),
+        other => other,
+    }
 }
 
 /// Waits for the server's first message: how many workers there are to be, or none if it is gone.
@@ -141,16 +147,19 @@ fn greeting(socket: &mut UnixStream) -> Result<Option<usize>, EngineError> {
     }
 }
 
-/// Passes on what the server says, until it is gone or makes no sense.
-fn read_all(socket: UnixStream, tell: &mpsc::Sender<News>) {
+/// Does what the server says, until it is gone or makes no sense.
+fn read_all(socket: UnixStream, pump: &Mutex<Pump>, tell: &mpsc::Sender<News>) {
     let mut stream = io::BufReader::new(socket);
     loop {
         let news = match frame::read(&mut stream) {
-            Ok(Some(command)) => News::Command(command),
-            Ok(None) => News::Closed(None),
+            Ok(Some(ToEngine::Stop) | None) => News::Closed(None),
+            Ok(Some(command)) => match pump::lock(pump).obey(command) {
+                Ok(()) => News::Commanded,
+                Err(error) => News::Closed(Some(error)),
+            },
             // A server that was killed may leave half a frame.
             Err(ReadError::Io(_)) => News::Closed(None),
-            Err(error) => News::Closed(Some(error)),
+            Err(error) => News::Closed(Some(EngineError::Read(error))),
         };
         let last = matches!(news, News::Closed(_));
         if tell.send(news).is_err() || last {

@@ -1,28 +1,29 @@
-//! The engine's own thread: it does what the server says, and tells it what the runtime has told.
+//! What the engine does: it does what the server says, and tells it what the runtime has told.
 //!
-//! The runtime's workers and the thread that reads the socket only note their news ([`News`]); all that is done is done
-//! here, one after the other. Only this thread writes to the socket.
+//! The thread that reads the socket does at once what the server wants ([`Pump::obey`]): somebody waits for it, and a
+//! hand-over to another thread would cost as much again. The runtime's workers only note their news ([`News`]), which
+//! another thread acts on ([`run`]). Both do it under one lock, so that all is done one after the other. It may be held while
+//! the socket is written to: a server reads whatever it is doing.
 
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use atlas_core::{AcceptError, Host, Lease, LentClosure, Outcome, ReturnError, Runtime, Ticket};
 use atlas_engine::limits::{LENT_BYTES_MAX, LENT_CLOSURES_MAX, SAMPLES_MAX};
-use atlas_engine::{
-    Closure, Finished, FromEngine, Lent, ReadError, RequestId, ToEngine, WriteError, frame,
-};
+use atlas_engine::{Closure, Finished, FromEngine, Lent, RequestId, ToEngine, frame};
 
 use super::load::LoadReport;
 use super::{EngineError, chain, words};
 
-/// All that the pump acts on.
+/// All that is acted on beside the server's commands.
 pub(super) enum News {
-    /// The server wants something.
-    Command(ToEngine),
-    /// The server is gone, or makes no sense.
-    Closed(Option<ReadError>),
+    /// The server has said something, and it is done.
+    Commanded,
+    /// The server is gone or wants the engine to end; or makes no sense.
+    Closed(Option<EngineError>),
     /// The load may have changed.
     Load,
     /// An accepted closure is done.
@@ -66,7 +67,6 @@ impl Host for Notes {
 pub(super) struct Pump {
     runtime: &'static Runtime,
     socket: UnixStream,
-    news: Receiver<News>,
     load: LoadReport,
     /// What was accepted and is neither finished nor aborted.
     accepted: BTreeSet<Ticket>,
@@ -83,11 +83,10 @@ enum Flow {
 }
 
 impl Pump {
-    pub(super) fn new(runtime: &'static Runtime, socket: UnixStream, news: Receiver<News>) -> Self {
+    pub(super) fn new(runtime: &'static Runtime, socket: UnixStream) -> Self {
         Self {
             runtime,
             socket,
-            news,
             load: LoadReport::new(),
             accepted: BTreeSet::new(),
             measured: Instant::now(),
@@ -95,50 +94,26 @@ impl Pump {
         }
     }
 
-    /// Runs until the server says to stop, or is gone.
-    pub(super) fn run(mut self) -> Result<(), EngineError> {
-        match self.pump() {
-            // The server does not read any more: it is gone.
-            Err(EngineError::Write(WriteError::Io(_))) => Ok(()),
-            other => other,
+    /// Before waiting for news: how long until a look is due; none if only news can make it so.
+    fn prepare(&mut self) -> Result<Option<Duration>, EngineError> {
+        let wait = self.load.next_look(self.is_busy());
+        if self.has_worked && wait.is_none() {
+            // There may be nothing more to say for long.
+            self.tell_measured()?;
         }
+        Ok(wait)
     }
 
-    fn pump(&mut self) -> Result<(), EngineError> {
-        loop {
-            if self.has_worked && self.load.next_look(self.is_busy()).is_none() {
-                // There may be nothing more to say for long.
-                self.tell_measured()?;
-            }
-            if let Some(news) = self.next_news() {
-                if self.act(news)? == Flow::End {
-                    return Ok(());
-                }
-                continue;
-            }
-            let busy = self.is_busy();
-            self.has_worked |= busy;
-            if let Some(load) = self.load.look(self.runtime, busy) {
-                self.tell(&FromEngine::Load(load))?;
-            }
-            if self.measured.elapsed() >= MEASURE_INTERVAL {
-                self.tell_measured()?;
-            }
+    fn look(&mut self) -> Result<(), EngineError> {
+        let busy = self.is_busy();
+        self.has_worked |= busy;
+        if let Some(load) = self.load.look(self.runtime, busy) {
+            self.tell(&FromEngine::Load(load))?;
         }
-    }
-
-    /// The next news; none if it is time for a look.
-    fn next_news(&self) -> Option<News> {
-        let gone = News::Closed(None);
-        match self.load.next_look(self.is_busy()) {
-            None => Some(self.news.recv().unwrap_or(gone)),
-            Some(Duration::ZERO) => None,
-            Some(time) => match self.news.recv_timeout(time) {
-                Ok(news) => Some(news),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(gone),
-            },
+        if self.measured.elapsed() >= MEASURE_INTERVAL {
+            self.tell_measured()?;
         }
+        Ok(())
     }
 
     /// True if something may run here.
@@ -148,9 +123,9 @@ impl Pump {
 
     fn act(&mut self, news: News) -> Result<Flow, EngineError> {
         match news {
-            News::Command(ToEngine::Stop) | News::Closed(None) => return Ok(Flow::End),
-            News::Command(command) => self.obey(command)?,
-            News::Closed(Some(error)) => return Err(EngineError::Read(error)),
+            News::Closed(None) => return Ok(Flow::End),
+            News::Closed(Some(error)) => return Err(error),
+            News::Commanded => {}
             News::Load => self.load.note(),
             News::Finished(ticket, outcome, work) => {
                 // What comes after an abort is of no use.
@@ -167,8 +142,9 @@ impl Pump {
         Ok(Flow::GoOn)
     }
 
-    fn obey(&mut self, command: ToEngine) -> Result<(), EngineError> {
-        self.load.note();
+    /// Does what the server wants. That it is to end is not for here.
+    pub(super) fn obey(&mut self, command: ToEngine) -> Result<(), EngineError> {
+        self.load.note_command();
         match command {
             ToEngine::SetWorkers { workers } => {
                 let workers = usize::try_from(workers).unwrap_or(usize::MAX);
@@ -287,6 +263,36 @@ impl Pump {
     fn tell(&mut self, event: &FromEngine) -> Result<(), EngineError> {
         Ok(frame::write(&mut self.socket, event)?)
     }
+}
+
+/// Acts on news until the server says to stop, or is gone.
+pub(super) fn run(pump: &Mutex<Pump>, news: &Receiver<News>) -> Result<(), EngineError> {
+    loop {
+        let wait = lock(pump).prepare()?;
+        let heard = match wait {
+            None => Some(news.recv().unwrap_or(News::Closed(None))),
+            Some(Duration::ZERO) => None,
+            Some(time) => match news.recv_timeout(time) {
+                Ok(news) => Some(news),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(News::Closed(None)),
+            },
+        };
+        let mut pump = lock(pump);
+        match heard {
+            Some(news) => {
+                if pump.act(news)? == Flow::End {
+                    return Ok(());
+                }
+            }
+            None => pump.look()?,
+        }
+    }
+}
+
+pub(super) fn lock(pump: &Mutex<Pump>) -> MutexGuard<'_, Pump> {
+    // After a panic in one thread the other still knows what the server said.
+    pump.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn to_wire(lent: LentClosure) -> Lent {
