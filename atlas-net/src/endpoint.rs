@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use quinn_proto::RandomConnectionIdGenerator;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -474,6 +474,9 @@ fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))));
     transport.initial_rtt(INITIAL_RTT);
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(UNACKNOWLEDGED_MAX);
+    transport.ack_frequency_config(Some(acks));
     transport.max_concurrent_uni_streams(CONTROL_STREAMS);
     // Until the peer is accepted: what an enrolment takes.
     transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
@@ -495,6 +498,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// started together do not wait a second for each other, as they would with what RFC 9002 takes for the whole Internet; over
 /// longer ways some packets of a handshake are sent twice.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
+/// A peer acknowledges with its next packet, or in 25 ms, or after so many: not every other packet by one of its own, which
+/// costs both sides as much as the packet before it, and comes just when the answer to that is waited for.
+const UNACKNOWLEDGED_MAX: VarInt = VarInt::from_u32(10);
 /// One each way, for packets.
 const CONTROL_STREAMS: VarInt = VarInt::from_u32(1);
 /// So much is kept of what somebody sends who is not accepted yet: some control frames, or an enrolment.
