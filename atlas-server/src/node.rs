@@ -63,8 +63,16 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct ServerNode {
     address: SocketAddr,
-    stop: mpsc::Sender<oneshot::Sender<()>>,
+    stop: mpsc::Sender<Stop>,
     task: JoinHandle<()>,
+}
+
+/// That the server is to end.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// Its manager and siblings live on and are to know.
+    pub(crate) leaves: bool,
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 /// All that can wake the loop.
@@ -121,9 +129,18 @@ impl ServerNode {
     }
 
     /// Gives all work back, leaves the domain, stops the engines.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.end(true).await;
+    }
+
+    /// Stops the engines and ends, without a word to anybody: for who ends the manager, too.
+    pub async fn stop_alone(self) {
+        self.end(false).await;
+    }
+
+    async fn end(mut self, leaves: bool) {
         let (done, wait) = oneshot::channel();
-        if self.stop.send(done).await.is_ok() {
+        if self.stop.send(Stop { leaves, done }).await.is_ok() {
             let _ = wait.await;
         }
         let _ = (&mut self.task).await;
@@ -139,7 +156,7 @@ impl Drop for ServerNode {
 async fn serve(
     options: ServerOptions,
     endpoint: Arc<Endpoint>,
-    mut stopped: mpsc::Receiver<oneshot::Sender<()>>,
+    mut stopped: mpsc::Receiver<Stop>,
 ) {
     let (tell, events) = mpsc::channel(EVENTS_MAX);
     let (said, engines_say) = mpsc::channel(EVENTS_MAX);
@@ -169,10 +186,12 @@ async fn serve(
         tell,
         said,
     };
-    let done = live(&parts, &mut news, &mut stopped).await;
+    let stop = live(&parts, &mut news, &mut stopped).await;
     tasks.shutdown().await;
-    endpoint.close("the server has been stopped").await;
-    let _ = done.send(());
+    if stop.leaves {
+        endpoint.close("the server has been stopped").await;
+    }
+    let _ = stop.done.send(());
 }
 
 /// Keeps up the connection to the manager, and says when there is a new one.

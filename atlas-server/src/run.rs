@@ -8,12 +8,12 @@ use atlas_net::{Connection, Endpoint};
 use atlas_proto::ids::NodeId;
 use atlas_proto::time::Time;
 use atlas_proto::{Server, ServerConfig};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use crate::engine::{EngineSaid, Engines, Surroundings};
 use crate::links::Links;
-use crate::node::{Event, ServerOptions};
+use crate::node::{Event, ServerOptions, Stop};
 use crate::progress::ProgressReport;
 use crate::steal_log::StealLog;
 
@@ -46,7 +46,7 @@ pub(crate) struct News {
 /// Why the loop ends.
 enum End {
     /// The server is to end.
-    Stopped(oneshot::Sender<()>),
+    Stopped(Stop),
     /// The domain is managed by another node from now on.
     OtherManager(Connection),
 }
@@ -55,8 +55,8 @@ enum End {
 pub(crate) async fn live(
     parts: &Parts,
     news: &mut News,
-    stopped: &mut mpsc::Receiver<oneshot::Sender<()>>,
-) -> oneshot::Sender<()> {
+    stopped: &mut mpsc::Receiver<Stop>,
+) -> Stop {
     let mut next = None;
     loop {
         let connection = match next.take() {
@@ -67,15 +67,19 @@ pub(crate) async fn live(
                     let Event::Manager(connection) = event else { continue };
                     connection
                 }
-                Some(done) = stopped.recv() => return done,
+                Some(stop) = stopped.recv() => return stop,
             },
         };
         let mut this = Loop::new(parts, connection.peer().node);
         this.handle(Event::Manager(connection));
         match this.run(news, stopped).await {
-            End::Stopped(done) => {
-                this.leave(&mut news.events).await;
-                return done;
+            End::Stopped(stop) => {
+                if stop.leaves {
+                    this.leave(&mut news.events).await;
+                } else {
+                    this.engines.stop().await;
+                }
+                return stop;
             }
             End::OtherManager(connection) => {
                 tracing::warn!("the domain has another manager: beginning anew with it");
@@ -119,7 +123,7 @@ impl Loop {
     async fn run(
         &mut self,
         news: &mut News,
-        stopped: &mut mpsc::Receiver<oneshot::Sender<()>>,
+        stopped: &mut mpsc::Receiver<Stop>,
     ) -> End {
         loop {
             let deadline = self.deadline();
@@ -134,7 +138,7 @@ impl Loop {
                 }
                 Some(said) = news.engines_say.recv() => self.handle_engine(said),
                 () = sleep_until(deadline.into()) => self.handle_timeout(),
-                Some(done) = stopped.recv() => return End::Stopped(done),
+                Some(stop) = stopped.recv() => return End::Stopped(stop),
             }
         }
     }

@@ -91,10 +91,9 @@ impl Embedded {
 
     /// Ends manager and server, and what runs there.
     pub async fn shut_down(self) {
-        self.client.close().await;
-        self.server.stop().await;
-        // Nobody is connected any more, so that there is nobody to wait for.
-        drop(self.manager);
+        // All that is connected is here: who says goodbye says it to nobody.
+        self.server.stop_alone().await;
+        drop((self.client, self.manager));
     }
 }
 
