@@ -38,6 +38,11 @@ pub const UNFINISHED: u32 = 10;
 /// end of a job whose neighbours have seconds of work, and make small jobs no faster (`docs/scheduling.md`).
 pub const WORTH_LATENCY: u32 = 3;
 
+/// A root of which nothing is known, and that waits for a worker, is taken to hold so much work.
+///
+/// It is for longer than any way in the world repays, and not for as long as to hide the work of others beside it.
+pub(crate) const ROOT_WORK: Duration = Duration::from_secs(10);
+
 /// What was measured of one job's closures.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CostModel {

@@ -77,7 +77,12 @@ impl Child {
 
     /// Siblings may be sent to it.
     pub(super) fn has_surplus(&self) -> bool {
-        self.is_usable() && self.load.surplus > 0
+        !self.suspected && self.load.surplus > 0
+    }
+
+    /// What it has nobody there will do: it goes before what is only more than a domain's own share.
+    pub(super) fn is_stranded(&self) -> bool {
+        self.load.workers == 0 && self.load.surplus > 0
     }
 
     /// It may be asked for closures.
@@ -285,6 +290,10 @@ impl Manager {
         }
         let ahead = self.hungry_soon(employable, sum.surplus_work);
         sum.hungry = sum.hungry.max(ahead);
+        // What waits here is no work for those below.
+        let waiting = self.waiting_load();
+        sum.surplus = sum.surplus.saturating_add(waiting.surplus);
+        sum.surplus_work = sum.surplus_work.saturating_add(waiting.surplus_work);
         sum
     }
 

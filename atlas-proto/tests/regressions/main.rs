@@ -117,10 +117,14 @@ fn held(bounds: &[Bound], what: &str) -> usize {
 }
 
 fn steal(request: u64) -> Message {
+    steal_share(request, Share::WHOLE)
+}
+
+fn steal_share(request: u64, share: Share) -> Message {
     Message::RequestSteal {
         request: RequestId(request),
         terms: StealTerms {
-            share: Share::WHOLE,
+            share,
             idle: true,
             work_min: Duration::ZERO,
             work_min_per_kib: Duration::ZERO,
