@@ -5,8 +5,12 @@
 //! that finished. It is the maximum-likelihood mean of an exponential life with censoring (Epstein
 //! and Sobel, 1953). The small ones, which finish first, do not drag the estimate down. Of a kind of which none has
 //! finished, only a lower bound is known: it is expected to hold [`UNFINISHED`] times what was seen. The estimate that
-//! came with a borrowed closure counts as one more that finished. A kind never seen is expected to hold half of what
-//! the next shallower one of its task does.
+//! came with a borrowed closure counts as one more that finished.
+//!
+//! A kind never seen is expected to hold half of what the next shallower one of its task does; if there is none, half
+//! of the largest shallower kind of any task. What descends from that may be far less. But only what ran apart from
+//! its parent is seen at all, and where one worker runs a whole job nothing does until it moves: an estimate that is too
+//! high is mended by the first that comes back, one that is too low never.
 //!
 //! Moving costs the wire's time for each byte, which nobody else can use meanwhile: a closure must hold
 //! [`WORTH`] times that. Latency costs no processor: the workers that the closures go to are hungry, and others' work
@@ -83,10 +87,17 @@ impl CostModel {
         if let Some(seen) = self.kinds.get(&kind) {
             return seen.mean;
         }
-        let shallower = self.kinds.before(&kind);
-        shallower
-            .filter(|(known, _)| known.task == kind.task)
-            .map_or(Duration::ZERO, |(_, seen)| seen.mean / 2)
+        let of_task = self.kinds.before(&kind);
+        let shallower = match of_task.filter(|(known, _)| known.task == kind.task) {
+            Some((_, seen)) => Some(seen.mean),
+            None => self.largest_above(kind.depth),
+        };
+        shallower.map_or(Duration::ZERO, |mean| mean / 2)
+    }
+
+    fn largest_above(&self, depth: u32) -> Option<Duration> {
+        let above = self.kinds.iter().filter(|(known, _)| known.depth < depth);
+        above.map(|(_, seen)| seen.mean).max()
     }
 
     /// The work of the smallest kind of closure; none if nothing is known.
@@ -189,6 +200,30 @@ mod tests {
         let model = model(&[(2, S * 16, 1), (9, S, 0)]);
         assert_eq!(model.expected(kind(5)), S * 4);
         assert_eq!(model.expected(kind(1)), Duration::ZERO);
+    }
+
+    /// All that one worker runs, its parents run themselves: of its kinds nothing is seen but the root.
+    #[test]
+    fn a_task_never_seen_holds_half_of_the_largest_that_is_shallower() {
+        let mut model = model(&[(0, S * 2, 0), (1, S * 6, 2), (9, S * 1000, 0)]);
+        let other = ClosureKind {
+            task: TaskId(0),
+            depth: 3,
+        };
+        assert_eq!(model.expected(other), S * 10, "half of the root");
+        let at_the_root = ClosureKind { depth: 0, ..other };
+        assert_eq!(model.expected(at_the_root), Duration::ZERO);
+        // One that was lent is back.
+        model.learn(Measured {
+            kind: other,
+            work: S,
+            finished: 1,
+        });
+        let deeper = ClosureKind { depth: 4, ..other };
+        assert_eq!(
+            (model.expected(other), model.expected(deeper)),
+            (S / 2, S / 4)
+        );
     }
 
     #[test]

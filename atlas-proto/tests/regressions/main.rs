@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, ReadyRun};
+use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun};
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
 };
@@ -24,8 +24,8 @@ use atlas_proto::limits::{
 };
 use atlas_proto::manager::SubmitError;
 use atlas_proto::message::{
-    ChildInfo, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message, Packet,
-    ReturnReason, Share, StealTerms,
+    ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
+    Packet, ReturnReason, Share, StealTerms,
 };
 use atlas_proto::path::Path;
 use atlas_proto::policy::Policy;
