@@ -166,12 +166,17 @@ impl Manager {
         }
     }
 
-    /// The membership of a child is over: it left, died, or joined anew.
+    /// The membership of a child is over without a word of it: it died, or joined anew.
     pub(super) fn lose_child(&mut self, now: Time, node: NodeId) {
+        self.stats.peers_lost += u64::from(self.children.contains_key(&node));
+        self.part_from_child(now, node);
+    }
+
+    /// The membership of a child is over, whether it left or was lost.
+    pub(super) fn part_from_child(&mut self, now: Time, node: NodeId) {
         let Some(child) = self.children.remove(&node) else {
             return;
         };
-        self.stats.peers_lost += 1;
         self.sessions.close(node);
         self.results.forget(node);
         self.jobs.forget_link(node);

@@ -356,7 +356,7 @@ impl Manager {
                 self.handle_report_load(from, load);
                 self.answer_turn(now, from);
             }
-            Message::LeaveDomain if !from_parent => self.lose_child(now, from),
+            Message::LeaveDomain if !from_parent => self.part_from_child(now, from),
             Message::RequestSteal { request, terms } if from_parent => {
                 self.handle_request_steal(now, from, request, &terms);
             }

@@ -516,3 +516,18 @@ fn regression_what_nobody_in_its_domain_can_do_is_not_too_little_for_the_parent(
     let children: Vec<NodeId> = asked(&sent).into_iter().map(|(child, _)| child).collect();
     assert_eq!(children, [SECOND, FIRST]);
 }
+
+/// Each server that was stopped in order counted as one that had fallen silent.
+#[test]
+fn regression_a_child_that_leaves_is_not_lost() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    manager.server(SECOND, hungry(4));
+    manager.hear(FIRST, Message::LeaveDomain);
+    assert_eq!(manager.manager.children().count(), 1);
+    assert_eq!(manager.manager.stats().peers_lost, 0);
+    let nonce = 2;
+    let child = ChildInfo::Server { workers: 4 };
+    manager.hear(SECOND, Message::JoinDomain { nonce, child });
+    assert_eq!(manager.manager.stats().peers_lost, 1, "it has joined anew");
+}
