@@ -42,9 +42,9 @@ pub const UNFINISHED: u32 = 10;
 /// end of a job whose neighbours have seconds of work, and make small jobs no faster (`docs/scheduling.md`).
 pub const WORTH_LATENCY: u32 = 3;
 
-/// A root of which nothing is known, and that waits for a worker, is taken to hold so much work.
+/// A root that waits for a worker, and of which nothing is known, is taken to hold so much work.
 ///
-/// It is for longer than any way in the world repays, and not for as long as to hide the work of others beside it.
+/// Jobs of one closure each would otherwise take turns at the few workers of their domain, whoever else is idle. It is for longer than any way in the world repays, and not for as long as to hide the work of others beside it.
 pub(crate) const ROOT_WORK: Duration = Duration::from_secs(10);
 
 /// What was measured of one job's closures.
@@ -72,9 +72,11 @@ impl CostModel {
         }
     }
 
-    /// Learns what a lender expects.
+    /// Learns what a lender expects. Of a root nobody but its engine knows anything: what is told of it is [`ROOT_WORK`],
+    /// from which nothing follows for what will descend from it.
     pub(crate) fn hear(&mut self, closure: &Closure) {
         if closure.expected > Duration::ZERO
+            && closure.kind.depth > 0
             && let Some(seen) = self.seen(closure.kind)
         {
             seen.told = closure.expected;
@@ -82,8 +84,12 @@ impl CostModel {
         }
     }
 
-    /// The work expected in a closure and all that descends from it; zero if nothing is known.
+    /// The work expected in a closure and all that descends from it; zero if nothing is known, but for a root that nobody
+    /// has begun.
     pub(crate) fn expected(&self, kind: ClosureKind) -> Duration {
+        if kind.depth == 0 && self.kinds.len() == 0 {
+            return ROOT_WORK;
+        }
         if let Some(seen) = self.kinds.get(&kind) {
             return seen.mean;
         }
@@ -224,6 +230,19 @@ mod tests {
             (model.expected(other), model.expected(deeper)),
             (S / 2, S / 4)
         );
+    }
+
+    #[test]
+    fn a_root_that_nobody_has_begun_may_move_and_what_descends_from_it_not_yet() {
+        let mut fresh = CostModel::default();
+        fresh.hear(&Closure {
+            kind: kind(0),
+            args: bytes::Bytes::new(),
+            expected: fresh.expected(kind(0)),
+        });
+        assert_eq!(fresh.expected(kind(0)), ROOT_WORK);
+        assert_eq!(fresh.expected(kind(1)), Duration::ZERO);
+        assert_eq!(model(&[(1, S, 1)]).expected(kind(0)), Duration::ZERO);
     }
 
     #[test]
