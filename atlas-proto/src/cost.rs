@@ -5,8 +5,12 @@
 //! that finished. It is the maximum-likelihood mean of an exponential life with censoring (Epstein
 //! and Sobel, 1953). The small ones, which finish first, do not drag the estimate down. Of a kind of which none has
 //! finished, only a lower bound is known: it is expected to hold [`UNFINISHED`] times what was seen. The estimate that
-//! came with a borrowed closure counts as one more that finished. A kind never seen is expected to hold half of what
-//! the next shallower one of its task does.
+//! came with a borrowed closure counts as one more that finished.
+//!
+//! A kind never seen is expected to hold half of what the next shallower one of its task does; if there is none, half
+//! of the largest shallower kind of any task. What descends from that may be far less. But only what ran apart from
+//! its parent is seen at all, and where one worker runs a whole job nothing does until it moves: an estimate that is too
+//! high is mended by the first that comes back, one that is too low never.
 //!
 //! Moving costs the wire's time for each byte, which nobody else can use meanwhile: a closure must hold
 //! [`WORTH`] times that. Latency costs no processor: the workers that the closures go to are hungry, and others' work
@@ -38,6 +42,11 @@ pub const UNFINISHED: u32 = 10;
 /// end of a job whose neighbours have seconds of work, and make small jobs no faster (`docs/scheduling.md`).
 pub const WORTH_LATENCY: u32 = 3;
 
+/// A root that waits for a worker, and of which nothing is known, is taken to hold so much work.
+///
+/// Jobs of one closure each would otherwise take turns at the few workers of their domain, whoever else is idle. It is for longer than any way in the world repays, and not for as long as to hide the work of others beside it.
+pub(crate) const ROOT_WORK: Duration = Duration::from_secs(10);
+
 /// What was measured of one job's closures.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CostModel {
@@ -63,9 +72,11 @@ impl CostModel {
         }
     }
 
-    /// Learns what a lender expects.
+    /// Learns what a lender expects. Of a root nobody but its engine knows anything: what is told of it is [`ROOT_WORK`],
+    /// from which nothing follows for what will descend from it.
     pub(crate) fn hear(&mut self, closure: &Closure) {
         if closure.expected > Duration::ZERO
+            && closure.kind.depth > 0
             && let Some(seen) = self.seen(closure.kind)
         {
             seen.told = closure.expected;
@@ -73,15 +84,26 @@ impl CostModel {
         }
     }
 
-    /// The work expected in a closure and all that descends from it; zero if nothing is known.
+    /// The work expected in a closure and all that descends from it; zero if nothing is known, but for a root that nobody
+    /// has begun.
     pub(crate) fn expected(&self, kind: ClosureKind) -> Duration {
+        if kind.depth == 0 && self.kinds.len() == 0 {
+            return ROOT_WORK;
+        }
         if let Some(seen) = self.kinds.get(&kind) {
             return seen.mean;
         }
-        let shallower = self.kinds.before(&kind);
-        shallower
-            .filter(|(known, _)| known.task == kind.task)
-            .map_or(Duration::ZERO, |(_, seen)| seen.mean / 2)
+        let of_task = self.kinds.before(&kind);
+        let shallower = match of_task.filter(|(known, _)| known.task == kind.task) {
+            Some((_, seen)) => Some(seen.mean),
+            None => self.largest_above(kind.depth),
+        };
+        shallower.map_or(Duration::ZERO, |mean| mean / 2)
+    }
+
+    fn largest_above(&self, depth: u32) -> Option<Duration> {
+        let above = self.kinds.iter().filter(|(known, _)| known.depth < depth);
+        above.map(|(_, seen)| seen.mean).max()
     }
 
     /// The work of the smallest kind of closure; none if nothing is known.
@@ -184,6 +206,43 @@ mod tests {
         let model = model(&[(2, S * 16, 1), (9, S, 0)]);
         assert_eq!(model.expected(kind(5)), S * 4);
         assert_eq!(model.expected(kind(1)), Duration::ZERO);
+    }
+
+    /// All that one worker runs, its parents run themselves: of its kinds nothing is seen but the root.
+    #[test]
+    fn a_task_never_seen_holds_half_of_the_largest_that_is_shallower() {
+        let mut model = model(&[(0, S * 2, 0), (1, S * 6, 2), (9, S * 1000, 0)]);
+        let other = ClosureKind {
+            task: TaskId(0),
+            depth: 3,
+        };
+        assert_eq!(model.expected(other), S * 10, "half of the root");
+        let at_the_root = ClosureKind { depth: 0, ..other };
+        assert_eq!(model.expected(at_the_root), Duration::ZERO);
+        // One that was lent is back.
+        model.learn(Measured {
+            kind: other,
+            work: S,
+            finished: 1,
+        });
+        let deeper = ClosureKind { depth: 4, ..other };
+        assert_eq!(
+            (model.expected(other), model.expected(deeper)),
+            (S / 2, S / 4)
+        );
+    }
+
+    #[test]
+    fn a_root_that_nobody_has_begun_may_move_and_what_descends_from_it_not_yet() {
+        let mut fresh = CostModel::default();
+        fresh.hear(&Closure {
+            kind: kind(0),
+            args: bytes::Bytes::new(),
+            expected: fresh.expected(kind(0)),
+        });
+        assert_eq!(fresh.expected(kind(0)), ROOT_WORK);
+        assert_eq!(fresh.expected(kind(1)), Duration::ZERO);
+        assert_eq!(model(&[(1, S, 1)]).expected(kind(0)), Duration::ZERO);
     }
 
     #[test]

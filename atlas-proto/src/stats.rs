@@ -17,6 +17,7 @@ pub struct Stats {
     pub closures_requeued: u64,
     /// Closures that an engine offered and that are too large to leave their machine.
     pub closures_too_large: u64,
-    /// Memberships or sessions that ended without a word.
+    /// Memberships or sessions that ended without a word. A server is not told whether a sibling left or was lost: there
+    /// both count.
     pub peers_lost: u64,
 }

@@ -309,6 +309,92 @@ fn a_domains_work_stays_where_its_outflow_keeps_it() {
 }
 
 /// Losing any first copy of a message only delays.
+/// A root that no server of its own domain can take would wait for ever; nothing is known of its work.
+#[test]
+fn a_domain_without_servers_has_its_jobs_done_by_its_cousin() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let bio = stage.manager("bio.example.edu", Some(top));
+    let idle = stage.server(bio, 1);
+    stage.run_for(SOON);
+    let job = stage.submit(cs);
+    stage.run_until("the cousin running the root", |s| s.given(idle) == 1);
+    for (from, to) in [(cs, top), (top, bio), (bio, idle)] {
+        assert_eq!(stage.count(from, to, is_grant), 1, "{from} lends to {to}");
+    }
+    stage.finish(idle, 7);
+    stage.run_until("the job's end", |s| !s.finished.is_empty());
+    let (ended, finished) = &stage.finished[0];
+    assert_eq!(
+        (*ended, finished.outcome.bytes()[..].to_vec()),
+        (job, vec![7])
+    );
+}
+
+#[test]
+fn a_root_that_waits_is_found_by_who_becomes_hungry_later_and_further_away() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let lab = stage.manager("lab.cs.example.edu", Some(cs));
+    let bio = stage.manager("bio.example.edu", Some(top));
+    stage.submit(lab);
+    stage.run_for(LONG);
+    let idle = stage.server(bio, 1);
+    stage.run_until("the late one running the root", |s| s.given(idle) == 1);
+}
+
+#[test]
+fn a_root_goes_down_to_a_sub_domain_that_has_the_servers() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let lab = stage.manager("lab.cs.example.edu", Some(cs));
+    stage.submit(cs);
+    stage.run_for(SOON);
+    let below = stage.server(lab, 1);
+    stage.run_until("the sub-domain running the root", |s| s.given(below) == 1);
+}
+
+#[test]
+fn a_root_stays_in_a_domain_whose_outflow_keeps_it() {
+    let kept = Policy::new(patterns(&["*"]), Vec::new()).unwrap();
+    let elsewhere = Policy::new(patterns(&["*"]), patterns(&["chem.example.edu"])).unwrap();
+    for outflow in [kept, elsewhere] {
+        let mut stage = Stage::new();
+        let top = stage.manager("example.edu", None);
+        let cs = stage.manager_with("cs.example.edu", Some(top), outflow);
+        let bio = stage.manager("bio.example.edu", Some(top));
+        let idle = stage.server(bio, 1);
+        stage.submit(cs);
+        stage.run_for(LONG);
+        assert_eq!(stage.given(idle), 0);
+        assert_eq!(stage.count(cs, top, is_grant), 0);
+        let own = stage.server(cs, 1);
+        stage.run_until("its own server running the root", |s| s.given(own) == 1);
+    }
+}
+
+#[test]
+fn a_root_does_not_go_where_the_inflow_refuses_it() {
+    let closed = Policy::new(Vec::new(), patterns(&["*"])).unwrap();
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let bio = stage.manager_with("bio.example.edu", Some(top), closed);
+    let refusing = stage.server(bio, 1);
+    stage.submit(cs);
+    stage.run_for(LONG);
+    assert_eq!(stage.given(refusing), 0);
+    assert_eq!(stage.count(cs, top, is_grant), 0);
+    let chem = stage.manager("chem.example.edu", Some(top));
+    let willing = stage.server(chem, 1);
+    stage.run_until("the willing one running the root", |s| {
+        s.given(willing) == 1
+    });
+}
+
 #[test]
 fn a_lost_grant_is_sent_again() {
     let (mut stage, _, busy, idle) = two_servers();

@@ -121,7 +121,6 @@ fn servers_of_another_domain_take_what_exceeds_a_domains_own() {
 }
 
 #[test]
-#[ignore = "a root that no server of its own domain takes stays at its manager"]
 fn a_domain_without_servers_has_its_jobs_done_by_others() {
     let tree = Tree::new(0, 2);
     let shell = tree.cluster.login(&tree.cs);
@@ -130,7 +129,6 @@ fn a_domain_without_servers_has_its_jobs_done_by_others() {
 }
 
 #[test]
-#[ignore = "what was never stolen was never measured, and what was never measured stays in its domain"]
 fn a_domain_with_one_worker_shares_its_work() {
     let tree = Tree::new(1, 2);
     let shell = tree.cluster.login(&tree.cs);

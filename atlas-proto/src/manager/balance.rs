@@ -1,10 +1,12 @@
 //! Who gets work from whom, decided anew after every input.
 //!
 //! 1. Closures that are at the manager itself (roots of jobs, and what is crossing it) go to hungry children, in
-//!    proportion to their hunger; if none is hungry, on to the poorest, or back to where they came from.
+//!    proportion to their hunger; if none is hungry, on to the poorest, or back to where they came from. A root that no
+//!    child may run waits here, for a child or for the parent to come for it.
 //! 2. A hungry server is told of siblings with surplus, once for each piece of news, and steals from them directly.
 //! 3. For a hungry sub-domain, and for a hungry server if only a sub-domain has surplus, the manager asks the child
-//!    whose surplus promises most, if that repays the way. One such steal is outstanding for each hungry child.
+//!    whose surplus promises most, if that repays the way; before all others one that has no worker of its own for
+//!    what it has. One such steal is outstanding for each hungry child.
 //! 4. What then is still hungry is told to the parent in the next report (a lifeline: Saraswat et al.,
 //!    2011): nobody asks again; surplus is pushed to whoever is registered as soon as it appears.
 
@@ -97,7 +99,7 @@ impl Manager {
             match candidates.min_by_key(|(_, place)| place.wealth()) {
                 Some((_, place)) => place.take(id, entry.closure.expected),
                 None if lender.is_some() => undone.push(id),
-                // A root waits for a server.
+                // A root waits.
                 None => {}
             }
         }
@@ -179,7 +181,7 @@ impl Manager {
             bytes_per_s: u64::MAX,
         };
         let to_thief = self.sessions.path(thief).then(reach);
-        let mut best: Option<(Duration, NodeId, StealTerms)> = None;
+        let mut best: Option<((bool, Duration), NodeId, StealTerms)> = None;
         for (&victim, other) in &self.children {
             let direct = other.is_server() && child.is_server();
             let refused = child
@@ -191,13 +193,21 @@ impl Manager {
             }
             let way = self.sessions.path(victim).then(to_thief);
             let Load {
+                surplus,
                 surplus_work: work,
                 workers,
                 ..
             } = other.load;
             let fed = worth_feeding(way, work, workers, child.load.hungry);
-            let share = Share::of(fed, workers);
-            let gain = share.of_work(work);
+            // Where nobody works, each closure waits for a worker.
+            let stranded = other.is_stranded();
+            let rest = if stranded {
+                surplus.saturating_sub(fed)
+            } else {
+                workers
+            };
+            let share = Share::of(fed, rest);
+            let gain = (stranded, share.of_work(work));
             if fed > 0 && best.as_ref().is_none_or(|(most, ..)| gain > *most) {
                 let terms = StealTerms {
                     share,

@@ -77,7 +77,12 @@ impl Child {
 
     /// Siblings may be sent to it.
     pub(super) fn has_surplus(&self) -> bool {
-        self.is_usable() && self.load.surplus > 0
+        !self.suspected && self.load.surplus > 0
+    }
+
+    /// What it has nobody there will do: it goes before what is only more than a domain's own share.
+    pub(super) fn is_stranded(&self) -> bool {
+        self.load.workers == 0 && self.load.surplus > 0
     }
 
     /// It may be asked for closures.
@@ -161,12 +166,17 @@ impl Manager {
         }
     }
 
-    /// The membership of a child is over: it left, died, or joined anew.
+    /// The membership of a child is over without a word of it: it died, or joined anew.
     pub(super) fn lose_child(&mut self, now: Time, node: NodeId) {
+        self.stats.peers_lost += u64::from(self.children.contains_key(&node));
+        self.part_from_child(now, node);
+    }
+
+    /// The membership of a child is over, whether it left or was lost.
+    pub(super) fn part_from_child(&mut self, now: Time, node: NodeId) {
         let Some(child) = self.children.remove(&node) else {
             return;
         };
-        self.stats.peers_lost += 1;
         self.sessions.close(node);
         self.results.forget(node);
         self.jobs.forget_link(node);
@@ -285,6 +295,10 @@ impl Manager {
         }
         let ahead = self.hungry_soon(employable, sum.surplus_work);
         sum.hungry = sum.hungry.max(ahead);
+        // What waits here is no work for those below.
+        let waiting = self.waiting_load();
+        sum.surplus = sum.surplus.saturating_add(waiting.surplus);
+        sum.surplus_work = sum.surplus_work.saturating_add(waiting.surplus_work);
         sum
     }
 

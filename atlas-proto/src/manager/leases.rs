@@ -9,7 +9,7 @@ use super::Manager;
 
 use crate::ids::{JobAlias, LeaseId, NodeId, RequestId};
 use crate::ledger::{EntryId, LeasesByPeer, Source, State};
-use crate::message::{JobHeader, LeaseResult, LeasedClosure, Message, ReturnReason};
+use crate::message::{JobHeader, LeaseResult, LeasedClosure, Load, Message, ReturnReason};
 use crate::time::Time;
 
 impl Manager {
@@ -159,8 +159,10 @@ impl Manager {
             | ReturnReason::EngineFailed => {
                 if let Some(child) = self.children.get_mut(&borrower) {
                     // Until it reports again, it is asked for nothing and given nothing.
-                    child.load.hungry = 0;
-                    child.load.workers = 0;
+                    child.load = Load {
+                        version: child.load.version,
+                        ..Load::default()
+                    };
                 }
             }
         }

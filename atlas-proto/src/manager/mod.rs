@@ -5,14 +5,15 @@
 //! call [`Manager::handle_timeout`] when it is due. Time never goes back.
 //!
 //! What it decides: who is a child (`children`), who gets work from whom (`balance`, `steals`), what becomes of leases
-//! that cross it (`leases`), under which alias a job is known where (`jobs`). It must never know what is in a
-//! closure, and nothing of its children's children but the sums that they report.
+//! that cross it (`leases`), of jobs that nobody here can run (`waiting`), under which alias a job is known where
+//! (`jobs`). It must never know what is in a closure, and nothing of its children's children but the sums that they report.
 
 mod balance;
 mod children;
 mod jobs;
 mod leases;
 mod steals;
+mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -187,7 +188,7 @@ impl Manager {
         self.settle(now);
     }
 
-    /// Takes a job in: its root closure goes to a server of this domain, or waits for one.
+    /// Takes a job in: its root closure goes to a server of this domain, or of another if this one has none that may run it.
     ///
     /// # Errors
     ///
@@ -355,7 +356,7 @@ impl Manager {
                 self.handle_report_load(from, load);
                 self.answer_turn(now, from);
             }
-            Message::LeaveDomain if !from_parent => self.lose_child(now, from),
+            Message::LeaveDomain if !from_parent => self.part_from_child(now, from),
             Message::RequestSteal { request, terms } if from_parent => {
                 self.handle_request_steal(now, from, request, &terms);
             }

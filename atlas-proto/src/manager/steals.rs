@@ -4,7 +4,8 @@
 //! A steal that is passed on is for a share of what all children have. It is asked of the richest of them, of each
 //! the same part of its own surplus: as much as makes up for those who are not asked, but no more than half beyond
 //! the share itself, since the siblings of who is left with nothing would steal next. The work that makes the move
-//! worth while is divided among them. What they give is gathered on its way up: a steal that was passed
+//! worth while is divided among them. Before that come roots that wait at this manager itself, and children that have
+//! no worker for what they have. What they give is gathered on its way up: a steal that was passed
 //! on at each of several levels is answered by one grant rather than by one for each server that gave something.
 
 use std::collections::BTreeSet;
@@ -58,6 +59,13 @@ impl Manager {
         request: RequestId,
         terms: &StealTerms,
     ) {
+        let to = terms.destination.as_ref();
+        if !to.is_none_or(|to| self.config.policy.allows_outflow(&to.domain)) {
+            return self.end_steal(now, parent, request, EndStealReason::Policy);
+        }
+        if self.give_waiting(now, parent, request, terms) {
+            return;
+        }
         let victims = match self.victims_for(terms) {
             Ok(victims) => victims,
             Err(reason) => return self.end_steal(now, parent, request, reason),
@@ -248,7 +256,7 @@ impl Manager {
     }
 
     /// Sends what was gathered; says whether that ended the steal.
-    fn relay(
+    pub(super) fn relay(
         &mut self,
         now: Time,
         parent: NodeId,
@@ -291,16 +299,11 @@ impl Manager {
 
     /// The children to ask, each with its part of the terms.
     fn victims_for(&self, terms: &StealTerms) -> Result<Vec<(NodeId, StealTerms)>, EndStealReason> {
-        if let Some(to) = &terms.destination
-            && !self.config.policy.allows_outflow(&to.domain)
-        {
-            return Err(EndStealReason::Policy);
-        }
         let rich = self.children.iter().filter(|(_, child)| child.is_rich());
         let mut rich: Vec<_> = rich
-            .map(|(&node, child)| (node, child.load.surplus_work))
+            .map(|(&node, child)| (node, child.is_stranded(), child.load.surplus_work))
             .collect();
-        let works = rich.iter().map(|(_, work)| *work);
+        let works = rich.iter().map(|(_, _, work)| *work);
         let total = works.fold(Duration::ZERO, Duration::saturating_add);
         if rich.is_empty() || total.is_zero() {
             return Err(EndStealReason::NoSurplus);
@@ -310,9 +313,9 @@ impl Manager {
             return Err(EndStealReason::NotWorthMoving);
         }
         let least = total / u32::try_from(rich.len()).unwrap_or(u32::MAX) / SMALL_PART;
-        rich.sort_by_key(|(_, work)| std::cmp::Reverse(*work));
+        rich.sort_by_key(|(_, stranded, work)| std::cmp::Reverse((*stranded, *work)));
         rich.truncate(VICTIMS_MAX);
-        let works = rich.iter().map(|(_, work)| *work);
+        let works = rich.iter().map(|(_, _, work)| *work);
         let asked = works.fold(Duration::ZERO, Duration::saturating_add);
         let part = Share::of_whole(terms.share.of_work(total), asked);
         let share = part.min(Share::HALF).max(terms.share);
@@ -327,8 +330,9 @@ impl Manager {
         };
         let worthy = rich
             .into_iter()
-            .filter(|(_, work)| *work >= least && !work.is_zero());
-        Ok(worthy.map(|(node, work)| (node, terms_for(work))).collect())
+            .filter(|(_, stranded, work)| (*stranded || *work >= least) && !work.is_zero());
+        let worthy = worthy.map(|(node, _, work)| (node, terms_for(work)));
+        Ok(worthy.collect())
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, ReadyRun};
+use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun};
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
 };
@@ -24,8 +24,8 @@ use atlas_proto::limits::{
 };
 use atlas_proto::manager::SubmitError;
 use atlas_proto::message::{
-    ChildInfo, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message, Packet,
-    ReturnReason, Share, StealTerms,
+    ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
+    Packet, ReturnReason, Share, StealTerms,
 };
 use atlas_proto::path::Path;
 use atlas_proto::policy::Policy;
@@ -117,10 +117,14 @@ fn held(bounds: &[Bound], what: &str) -> usize {
 }
 
 fn steal(request: u64) -> Message {
+    steal_share(request, Share::WHOLE)
+}
+
+fn steal_share(request: u64, share: Share) -> Message {
     Message::RequestSteal {
         request: RequestId(request),
         terms: StealTerms {
-            share: Share::WHOLE,
+            share,
             idle: true,
             work_min: Duration::ZERO,
             work_min_per_kib: Duration::ZERO,

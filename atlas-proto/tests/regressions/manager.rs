@@ -2,6 +2,8 @@
 
 use super::*;
 
+const THIRD: NodeId = NodeId(5);
+
 /// A manager below [`ABOVE`], with children.
 struct TheManager {
     manager: Manager,
@@ -66,6 +68,15 @@ impl TheManager {
         let asked: Vec<_> = sent.into_iter().filter_map(questions).collect();
         assert_eq!(asked.len(), 2, "both are asked");
         asked
+    }
+
+    /// Jobs are submitted here.
+    fn submit(&mut self, jobs: usize) {
+        for _ in 0..jobs {
+            let spec = (*spec()).clone();
+            self.manager.submit(NOW, spec, closure(9)).unwrap();
+        }
+        self.sent();
     }
 
     fn epoch_of(&self, node: NodeId) -> Epoch {
@@ -388,4 +399,135 @@ fn regression_a_lost_report_of_a_domain_is_made_good_while_results_flow() {
     let repeated = reports.iter().filter(|load| load.surplus == 40);
     let turns = (STEP * STEPS).as_secs() / (2 * KEEP_ALIVE).as_secs();
     assert!(repeated.count() as u64 >= turns, "{reports:?}");
+}
+
+/// A root that its domain has no server for was in no report, and no steal found it.
+#[test]
+fn regression_roots_that_no_child_takes_are_surplus() {
+    let mut manager = TheManager::new();
+    manager.submit(3);
+    let load = manager.manager.load();
+    assert_eq!((load.workers, load.surplus), (0, 3));
+    assert!(load.surplus_work > Duration::ZERO);
+    let sent = manager.hear(ABOVE, steal_share(5, Share::of(1, 2)));
+    let (to, given, left) = match &sent[..] {
+        [(to, Message::GrantClosures { load, closures, .. })] => {
+            (*to, closures.len(), load.surplus)
+        }
+        other => panic!("one grant ends the steal: {other:?}"),
+    };
+    assert_eq!((to, given, left), (ABOVE, 1, 2));
+    manager.server(FIRST, hungry(4));
+    assert_eq!(manager.manager.load().surplus, 0, "the others have a place");
+}
+
+#[test]
+fn regression_roots_of_several_jobs_go_in_grants_of_which_the_last_ends_the_steal() {
+    let mut manager = TheManager::new();
+    manager.submit(3);
+    let sent = manager.hear(ABOVE, steal(5));
+    let more = sent.iter().map(|(_, message)| match message {
+        Message::GrantClosures { more, request, .. } => (*more, *request),
+        other => panic!("{other:?}"),
+    });
+    let request = Some(RequestId(5));
+    let expected = [(true, request), (true, request), (false, request)];
+    assert_eq!(more.collect::<Vec<_>>(), expected);
+    assert_eq!(manager.manager.load().surplus, 0);
+}
+
+#[test]
+fn regression_a_root_that_came_back_undone_waits_again() {
+    let mut manager = TheManager::new();
+    manager.submit(1);
+    let sent = manager.hear(ABOVE, steal(5));
+    let leases = match &sent[..] {
+        [(_, Message::GrantClosures { closures, .. })] => vec![closures[0].lease],
+        other => panic!("{other:?}"),
+    };
+    let reason = ReturnReason::NoRoom;
+    manager.hear(ABOVE, Message::ReturnClosures { leases, reason });
+    assert_eq!(manager.manager.load().surplus, 1);
+    assert_eq!(grants(&manager.hear(ABOVE, steal(6))), 1);
+}
+
+/// What the parent has just lent is not in the queue for the parent to steal.
+#[test]
+fn regression_only_roots_wait() {
+    let mut manager = TheManager::new();
+    let epoch = manager.epoch_of(ABOVE);
+    // Both are heard before anything is done about either.
+    for (seq, message) in [(2, steal(5)), (1, grant(JOB, &[1], 9))] {
+        let packet = Packet {
+            from: epoch,
+            to: epoch,
+            seq,
+            ack: 0,
+            message,
+        };
+        manager.manager.handle_packet(NOW, ABOVE, packet);
+    }
+    let sent = manager.sent();
+    let refused = (ABOVE, RequestId(5), EndStealReason::NoSurplus);
+    assert_eq!((ends(&sent), returns(&sent)), (vec![refused], 1));
+}
+
+/// A hungry child beside one with much work, and one that has no worker for the little that it has.
+fn with_stranded_and_rich() -> (TheManager, Vec<(NodeId, Message)>) {
+    let mut manager = TheManager::new();
+    manager.sub_domain(FIRST, "lab.cs.example.edu", rich(1));
+    let stranded = Load {
+        workers: 0,
+        surplus: 10,
+        surplus_work: Duration::from_secs(100),
+        ..rich(1)
+    };
+    manager.sub_domain(SECOND, "sys.cs.example.edu", stranded);
+    let child = ChildInfo::Manager {
+        domain: "net.cs.example.edu".parse().unwrap(),
+        inflow: Policy::default().inflow().to_vec(),
+    };
+    manager.hear(THIRD, Message::JoinDomain { nonce: 1, child });
+    let sent = manager.hear(THIRD, Message::ReportLoad(hungry(4)));
+    (manager, sent)
+}
+
+fn asked(sent: &[(NodeId, Message)]) -> Vec<(NodeId, Share)> {
+    let question = |(to, message): &(NodeId, Message)| match message {
+        Message::RequestSteal { terms, .. } => Some((*to, terms.share)),
+        _ => None,
+    };
+    sent.iter().filter_map(question).collect()
+}
+
+#[test]
+fn regression_what_nobody_in_its_domain_can_do_is_fetched_first_one_for_each_worker() {
+    let (_, sent) = with_stranded_and_rich();
+    let [(child, share)] = asked(&sent)[..] else {
+        panic!("one steal: {sent:?}");
+    };
+    assert_eq!((child, share.of_count(10)), (SECOND, 4));
+}
+
+#[test]
+fn regression_what_nobody_in_its_domain_can_do_is_not_too_little_for_the_parent() {
+    let (mut manager, _) = with_stranded_and_rich();
+    let sent = manager.hear(ABOVE, steal(5));
+    let children: Vec<NodeId> = asked(&sent).into_iter().map(|(child, _)| child).collect();
+    assert_eq!(children, [SECOND, FIRST]);
+}
+
+/// Each server that was stopped in order counted as one that had fallen silent.
+#[test]
+fn regression_a_child_that_leaves_is_not_lost() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    manager.server(SECOND, hungry(4));
+    manager.hear(FIRST, Message::LeaveDomain);
+    assert_eq!(manager.manager.children().count(), 1);
+    assert_eq!(manager.manager.stats().peers_lost, 0);
+    let nonce = 2;
+    let child = ChildInfo::Server { workers: 4 };
+    manager.hear(SECOND, Message::JoinDomain { nonce, child });
+    assert_eq!(manager.manager.stats().peers_lost, 1, "it has joined anew");
 }

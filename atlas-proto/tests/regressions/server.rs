@@ -438,3 +438,87 @@ fn crashed(hopeless: bool) -> EngineEvent {
 }
 
 const DIED: &str = "the program was killed";
+
+/// With one worker a parent runs its children itself, and nothing is measured but what the worker was given: of tasks that never
+/// ran apart nothing was expected, and all stayed.
+#[test]
+fn regression_what_was_never_seen_apart_from_its_parent_leaves_its_domain() {
+    let mut server = TheServer::new();
+    let mut given = grant(JOB, &[1], 9);
+    if let Message::GrantClosures { closures, .. } = &mut given {
+        closures[0].closure.expected = Duration::ZERO;
+    }
+    server.hear(ABOVE, given);
+    server.commands();
+    let child = ClosureKind {
+        task: TaskId(2),
+        depth: kind().depth + 1,
+    };
+    let ready = ReadyRun {
+        kind: child,
+        closures: 6,
+    };
+    server.load(EngineLoad {
+        idle: 0,
+        stopped: 0,
+        ready: 6,
+        oldest: vec![ready],
+    });
+    let steal = |server: &mut TheServer, request| {
+        let (request, terms) = (RequestId(request), from_afar());
+        let sent = server.hear(ABOVE, Message::RequestSteal { request, terms });
+        let lends = |command: &EngineCommand| matches!(command, EngineCommand::Lend { .. });
+        let lent = server.commands().iter().any(lends);
+        (lent, ends(&sent).len())
+    };
+    assert_eq!(steal(&mut server, 1), (false, 1), "nothing is known yet");
+    let sample = Measured {
+        kind: kind(),
+        work: Duration::from_millis(200),
+        finished: 0,
+    };
+    let samples = vec![sample];
+    server.engine(NOW, EngineEvent::Measured { job: JOB, samples });
+    assert!(server.server.load().surplus_work > Duration::from_secs(1));
+    assert_eq!(steal(&mut server, 2), (true, 0));
+}
+
+/// Jobs took turns at the workers of their domain while others were idle: of what nobody has begun nothing was known.
+#[test]
+fn regression_a_root_for_which_there_is_no_worker_leaves_its_domain() {
+    let mut server = TheServer::new();
+    let root = ClosureKind { depth: 0, ..kind() };
+    for job in 1..=5 {
+        let mut given = grant(JobAlias(job), &[job], 9);
+        if let Message::GrantClosures { closures, .. } = &mut given {
+            let closure = &mut closures[0].closure;
+            (closure.kind, closure.expected) = (root, Duration::ZERO);
+        }
+        server.hear(ABOVE, given);
+    }
+    let load = server.server.load();
+    assert_eq!(
+        (load.hungry, load.surplus),
+        (0, 1),
+        "four workers, five jobs"
+    );
+    assert!(load.surplus_work > from_afar().work_min);
+    let (request, terms) = (RequestId(1), from_afar());
+    let sent = server.hear(ABOVE, Message::RequestSteal { request, terms });
+    // It came from there: it goes back rather than being lent.
+    assert_eq!((returns(&sent), server.server.load().surplus), (1, 0));
+}
+
+/// The terms of a steal for a domain that is far away.
+fn from_afar() -> StealTerms {
+    StealTerms {
+        share: Share::HALF,
+        idle: true,
+        work_min: Duration::from_millis(100),
+        work_min_per_kib: Duration::from_millis(8),
+        destination: Some(Destination {
+            domain: "bio.example.edu".parse().unwrap(),
+            inflow: Policy::default().inflow().to_vec(),
+        }),
+    }
+}

@@ -122,8 +122,8 @@ fn hold_all(count: u32, party: u32, folder: &str) {
     println!("sum {sum}, {} processes", processes.len());
 }
 
-/// Work leaves its domain if much of it is expected there, and nothing is expected of what sleeps or has never run as another
-/// worker's: so this works, until another process has taken part.
+/// Work leaves its domain if much of it is expected there, and nothing is seen of what sleeps before it ends: so this works, until
+/// another process has taken part.
 fn show_work() {
     let idle = || spawn!(hold(0, 0, String::new()));
     let run_apart = || {
