@@ -5,9 +5,9 @@
 //! less surplus than before is told later than that there is any, or that somebody is hungry.
 //!
 //! How often is a bucket of tokens: a few reports may follow each other closely, as when a task leaves and its server
-//! runs dry; in the long run there are some a second. What the manager does because of a report fills the bucket: so tasks
-//! that leave and come back one after the other do not wait, and a manager hears often only from those that it feeds or sends
-//! thieves to as often.
+//! runs dry; in the long run there are some a second. Closures that move fill the bucket: so tasks that leave and come
+//! back one after the other do not wait, and a manager hears often only from those between whom as much work moves. (A
+//! hint alone does not fill it: from a steal that is refused nothing follows but the next hint.)
 //!
 //! A report may be lost, and whatever else is sent meanwhile does not say what was in it. So the load is told anew
 //! when nothing was told of it for [`SPEAK_EVERY`], changed or not. On an idle link that is the keep-alive.
@@ -69,7 +69,6 @@ impl Reporter {
     pub(crate) fn note_fed(&mut self, closures: usize) {
         let closures = u32::try_from(closures).unwrap_or(u32::MAX);
         self.told.hungry = self.told.hungry.saturating_sub(closures);
-        self.full_at = Time::ZERO;
     }
 
     /// Whether [`Reporter::update`] would look at the work in the surplus; if not, it need not be computed, and
@@ -94,6 +93,10 @@ impl Reporter {
     /// The manager has sent a sibling here, and takes this child for one closure poorer.
     pub(crate) fn note_visited(&mut self) {
         self.told.surplus = self.told.surplus.saturating_sub(1);
+    }
+
+    /// Closures have moved, and with them the load.
+    pub(crate) fn note_moved(&mut self) {
         self.full_at = Time::ZERO;
     }
 
@@ -139,7 +142,7 @@ fn differs(told: u128, now: u128) -> bool {
     (told == 0) != (now == 0) || now > told * 2 || now * 2 < told
 }
 
-/// A local manager hears of one server 50 times a second, if nothing comes of it.
+/// A local manager hears of one server 50 times a second, if nothing moves.
 const GAP: Duration = Duration::from_millis(20);
 /// So many reports may follow each other closely.
 const BURST_MAX: u32 = 4;
@@ -198,9 +201,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_manager_makes_use_of_is_followed_by_the_next_at_once() {
-        let reports = reports_in_a_second(Reporter::note_visited);
+    fn reports_after_which_closures_move_are_followed_by_the_next_at_once() {
+        let reports = reports_in_a_second(Reporter::note_moved);
         assert!(reports > 900, "{reports}");
+    }
+
+    #[test]
+    fn regression_visits_in_vain_are_not_followed_by_the_next_at_once() {
+        let reports = reports_in_a_second(|reporter| {
+            reporter.note_visited();
+            reporter.note_fed(usize::MAX);
+        });
+        assert!(reports <= 54, "{reports}");
     }
 
     #[test]

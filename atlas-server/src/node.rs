@@ -153,11 +153,7 @@ impl Drop for ServerNode {
     }
 }
 
-async fn serve(
-    options: ServerOptions,
-    endpoint: Arc<Endpoint>,
-    mut stopped: mpsc::Receiver<Stop>,
-) {
+async fn serve(options: ServerOptions, endpoint: Arc<Endpoint>, mut stopped: mpsc::Receiver<Stop>) {
     let (tell, events) = mpsc::channel(EVENTS_MAX);
     let (said, engines_say) = mpsc::channel(EVENTS_MAX);
     let (manager_is, manager) = watch::channel(None);

@@ -120,11 +120,7 @@ impl Loop {
         }
     }
 
-    async fn run(
-        &mut self,
-        news: &mut News,
-        stopped: &mut mpsc::Receiver<Stop>,
-    ) -> End {
+    async fn run(&mut self, news: &mut News, stopped: &mut mpsc::Receiver<Stop>) -> End {
         loop {
             let deadline = self.deadline();
             tokio::select! {

@@ -377,6 +377,9 @@ impl Manager {
             } => {
                 if from_parent {
                     self.reporter.note_fed(closures.len());
+                    if !closures.is_empty() {
+                        self.reporter.note_moved();
+                    }
                 } else {
                     self.handle_report_load(from, load);
                 }

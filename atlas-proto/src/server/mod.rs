@@ -354,6 +354,9 @@ impl Server {
                 if from_manager {
                     self.reporter.note_fed(closures.len());
                 }
+                if !closures.is_empty() {
+                    self.reporter.note_moved();
+                }
                 self.handle_grant(now, from, job, closures);
             }
             Message::ReturnClosures { leases, .. } => self.handle_return_closures(from, &leases),

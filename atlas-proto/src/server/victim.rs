@@ -296,6 +296,7 @@ impl Server {
                 closures,
             };
             self.sessions.send(now, thief, grant);
+            self.reporter.note_moved();
         }
     }
 
