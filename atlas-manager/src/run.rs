@@ -228,6 +228,7 @@ impl Loop {
             },
             args: Bytes::from(record.root.clone()),
             expected: Duration::ZERO,
+            shared: Vec::new(),
         };
         self.machine.submit(self.clock.now(), spec, root)
     }

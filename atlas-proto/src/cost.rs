@@ -194,6 +194,7 @@ mod tests {
             kind: kind(4),
             args,
             expected: S * 30,
+            shared: Vec::new(),
         });
         assert_eq!(model.expected(kind(4)), S * 30);
         model.learn(Measured {

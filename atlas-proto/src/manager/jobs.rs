@@ -65,8 +65,8 @@ impl SubmitError {
         if bytes > ENGINE_OPTIONS_BYTES_MAX {
             return Err(Self::OptionsTooLarge { bytes });
         }
-        let bytes = root.args.len();
-        if bytes > CLOSURE_BYTES_MAX {
+        let bytes = root.size();
+        if !root.is_within_limits() {
             return Err(Self::ArgumentsTooLarge { bytes });
         }
         Ok(())

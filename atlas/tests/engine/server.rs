@@ -378,6 +378,7 @@ pub(crate) fn closure(path: &str, args: &impl Serialize) -> Closure {
         },
         args: postcard::to_stdvec(args).unwrap().into(),
         expected: Duration::ZERO,
+        shared: Vec::new(),
     }
 }
 
