@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use atlas_core::{AcceptError, Host, Lease, LentClosure, Outcome, ReturnError, Runtime, Ticket};
 use atlas_engine::limits::{LENT_BYTES_MAX, LENT_CLOSURES_MAX, SAMPLES_MAX};
 use atlas_engine::{
-    Closure, Finished, FromEngine, Lent, ReadError, RequestId, ToEngine, WriteError, frame,
+    Closure, Finished, FromEngine, Lent, ReadError, RequestId, SharedName, ToEngine, WriteError,
+    frame,
 };
 
 use super::load::LoadReport;
 use super::{EngineError, chain, words};
+use crate::shared;
 
 /// All that the pump acts on.
 pub(super) enum News {
@@ -225,19 +227,26 @@ impl Pump {
         let mut closures = Vec::new();
         let mut bytes_left = LENT_BYTES_MAX;
         while closures.len() < closures_max.min(LENT_CLOSURES_MAX) {
-            let mut lent = self.runtime.lend(1);
+            // What was collected for closures that stay is named with this one, which harms nobody.
+            let (mut lent, shared) = shared::leaving(|| self.runtime.lend(1));
             for kept in &lent.kept {
                 eprintln!("atlas: {}", chain(kept));
             }
             let Some(one) = lent.closures.pop() else {
                 break;
             };
-            let Some(left) = bytes_left.checked_sub(one.closure.args.len()) else {
-                self.runtime.reclaim(one.lease);
+            let lease = one.lease;
+            let one = to_wire(one, shared);
+            let Some(left) = bytes_left.checked_sub(one.closure.size()) else {
+                self.runtime.reclaim(lease);
                 break;
             };
             bytes_left = left;
-            closures.push(to_wire(one));
+            closures.push(one);
+        }
+        // Before the closures that name them.
+        for name in shared::take_new() {
+            self.tell(&FromEngine::Share { name })?;
         }
         self.tell(&FromEngine::Lent { request, closures })
     }
@@ -289,13 +298,14 @@ impl Pump {
     }
 }
 
-fn to_wire(lent: LentClosure) -> Lent {
+fn to_wire(lent: LentClosure, shared: Vec<SharedName>) -> Lent {
     Lent {
         lease: atlas_engine::Lease(lent.lease.0),
         closure: Closure {
             kind: words::kind(lent.closure.task, lent.depth),
             args: lent.closure.args.into(),
             expected: Duration::ZERO,
+            shared,
         },
     }
 }
