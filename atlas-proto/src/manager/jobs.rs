@@ -291,6 +291,12 @@ impl Manager {
         Some((job, self.jobs.origin(job)?))
     }
 
+    /// The job has not ended, as far as is known here.
+    #[must_use]
+    pub fn has_job(&self, job: JobAlias) -> bool {
+        self.jobs.spec(job).is_some()
+    }
+
     /// This domain's alias for what a neighbour calls `alias`. Servers use it themselves.
     pub(super) fn resolve_job(&self, peer: NodeId, alias: JobAlias) -> Option<JobAlias> {
         if self.is_server(peer) {

@@ -13,12 +13,14 @@ use atlas_proto::engine::{EngineCommand, EngineEvent};
 use atlas_proto::job::{Finished, JobSpec, Outcome};
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
+use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::fetch::Fetch;
 use super::process::{self, Folder, Process};
 use super::root::Root;
+use super::sharing::{Admitted, Sharing};
 use super::{Gauge, Surroundings, Teller};
 
 /// An engine, and its way to the node.
@@ -108,66 +110,79 @@ impl Engine {
             folder,
         } = process;
         let mut root: Option<Root> = None;
+        let mut sharing = Sharing::new(&self.surroundings, &self.teller, folder.shared());
         let broken = loop {
             // A frame is read to its end once it has begun: `next` is polled in one place, and not dropped half-way.
             let said = reader.next();
             tokio::pin!(said);
             let said = loop {
-                tokio::select! {
+                let order = tokio::select! {
                     said = &mut said => break said,
-                    Some(order) = self.orders.recv() => {
-                        if let EngineCommand::Accept { ticket, closure, .. } = &order
-                            && closure.kind.task == ROOT_TASK
-                        {
-                            root = Some(Root::begin(&self.surroundings, &self.teller, folder, *ticket));
-                        }
-                        if let Some(bytes) = order.to_engine().and_then(|order| frame::encode(&order).ok())
-                            && writer.write_all(&bytes).await.is_err()
-                        {
-                            // Why will be known when its words end.
-                        }
-                    }
+                    Some(order) = self.orders.recv() => hold_back(order, &mut sharing),
+                    admitted = sharing.next() => self.judge(admitted).await,
+                };
+                let Some(order) = order else {
+                    continue;
+                };
+                if let EngineCommand::Accept {
+                    ticket, closure, ..
+                } = &order
+                    && closure.kind.task == ROOT_TASK
+                {
+                    root = Some(Root::begin(
+                        &self.surroundings,
+                        &self.teller,
+                        folder,
+                        *ticket,
+                    ));
+                }
+                if let Some(bytes) = order
+                    .to_engine()
+                    .and_then(|order| frame::encode(&order).ok())
+                    && writer.write_all(&bytes).await.is_err()
+                {
+                    // Why will be known when its words end.
                 }
             };
             match said {
+                Ok(Some(FromEngine::Share { name })) => sharing.take_from_engine(name),
                 Ok(Some(said)) => self.pass_on(said, &mut root).await,
                 Ok(None) | Err(ReadError::Io(_)) => break None,
                 Err(error) => break Some(error),
             }
         };
-        if let Some(error) = broken {
-            return End {
+        drop(sharing);
+        match broken {
+            Some(error) => End {
                 message: format!(
                     "{} says what makes no sense: {}",
                     options.name,
                     chain(&error)
                 ),
                 hopeless: true,
-            };
+            },
+            None => end_of(child, folder, options, root).await,
         }
-        let status = timeout(EXIT_TIMEOUT, child.wait()).await;
-        let Ok(Ok(status)) = status else {
-            return End {
-                message: format!("{} has closed its socket to the server", options.name),
-                hopeless: false,
-            };
-        };
-        // A program may end by itself while `main` runs.
-        if let (Some(code), Some(root)) = (status.code(), root.take()) {
-            let code = u8::try_from(code).unwrap_or(u8::MAX);
-            let outcome = Outcome::Value(Bytes::from(vec![code]));
-            let work = Duration::ZERO;
-            root.finish(Finished { outcome, work }).await;
-        }
-        let words = folder.last_words();
-        let said = if words.is_empty() {
-            String::new()
-        } else {
-            format!(". It said last: {words}")
-        };
-        End {
-            message: format!("{} {}{said}", options.name, process::describe(status)),
-            hopeless: false,
+    }
+
+    /// What becomes of a closure that has waited for its shared values: the engine's, or its lender's.
+    async fn judge(&self, admitted: Admitted) -> Option<EngineCommand> {
+        let job = self.teller.job;
+        match admitted {
+            Admitted::Accept(ticket, closure) => Some(EngineCommand::Accept {
+                job,
+                ticket,
+                closure,
+            }),
+            Admitted::Refuse(ticket, finished) => {
+                let event = EngineEvent::Finished {
+                    job,
+                    ticket,
+                    finished,
+                };
+                self.teller.tell(event).await;
+                None
+            }
         }
     }
 
@@ -185,6 +200,62 @@ impl Engine {
         if let Some(event) = EngineEvent::from_engine(self.teller.job, said) {
             self.teller.tell(event).await;
         }
+    }
+}
+
+/// What the engine is told now: not of closures that wait for their shared values.
+fn hold_back(order: EngineCommand, sharing: &mut Sharing) -> Option<EngineCommand> {
+    if let EngineCommand::Abort { ticket, .. } = &order
+        && sharing.abort(*ticket)
+    {
+        return None;
+    }
+    let EngineCommand::Accept {
+        job,
+        ticket,
+        closure,
+    } = order
+    else {
+        return Some(order);
+    };
+    let closure = sharing.admit(ticket, closure)?;
+    Some(EngineCommand::Accept {
+        job,
+        ticket,
+        closure,
+    })
+}
+
+/// Waits for a process that has closed its socket, and says how it ended.
+async fn end_of(
+    child: &mut Child,
+    folder: &Folder,
+    options: &NativeOptions,
+    root: Option<Root>,
+) -> End {
+    let status = timeout(EXIT_TIMEOUT, child.wait()).await;
+    let Ok(Ok(status)) = status else {
+        return End {
+            message: format!("{} has closed its socket to the server", options.name),
+            hopeless: false,
+        };
+    };
+    // A program may end by itself while `main` runs.
+    if let (Some(code), Some(root)) = (status.code(), root) {
+        let code = u8::try_from(code).unwrap_or(u8::MAX);
+        let outcome = Outcome::Value(Bytes::from(vec![code]));
+        let work = Duration::ZERO;
+        root.finish(Finished { outcome, work }).await;
+    }
+    let words = folder.last_words();
+    let said = if words.is_empty() {
+        String::new()
+    } else {
+        format!(". It said last: {words}")
+    };
+    End {
+        message: format!("{} {}{said}", options.name, process::describe(status)),
+        hopeless: false,
     }
 }
 
