@@ -118,8 +118,8 @@ impl Engine {
             let said = loop {
                 let order = tokio::select! {
                     said = &mut said => break said,
-                    Some(order) = self.orders.recv() => hold_back(order, &mut sharing),
-                    admitted = sharing.next() => self.judge(admitted).await,
+                    Some(order) = self.orders.recv() => self.hold_back(order, &mut sharing).await,
+                    admitted = sharing.next() => self.judge(admitted, &sharing).await,
                 };
                 let Some(order) = order else {
                     continue;
@@ -146,6 +146,10 @@ impl Engine {
             };
             match said {
                 Ok(Some(FromEngine::Share { name })) => sharing.take_from_engine(name),
+                Ok(Some(FromEngine::Load(load))) => {
+                    sharing.note_load(load);
+                    self.tell_load(&sharing).await;
+                }
                 Ok(Some(said)) => self.pass_on(said, &mut root).await,
                 Ok(None) | Err(ReadError::Io(_)) => break None,
                 Err(error) => break Some(error),
@@ -165,8 +169,36 @@ impl Engine {
         }
     }
 
+    /// What the engine is told now: not of closures that wait for their shared values.
+    async fn hold_back(
+        &self,
+        order: EngineCommand,
+        sharing: &mut Sharing,
+    ) -> Option<EngineCommand> {
+        if let EngineCommand::Abort { ticket, .. } = &order
+            && sharing.abort(*ticket)
+        {
+            self.tell_load(sharing).await;
+            return None;
+        }
+        let EngineCommand::Accept {
+            job,
+            ticket,
+            closure,
+        } = order
+        else {
+            return Some(order);
+        };
+        let closure = sharing.admit(ticket, closure)?;
+        Some(EngineCommand::Accept {
+            job,
+            ticket,
+            closure,
+        })
+    }
+
     /// What becomes of a closure that has waited for its shared values: the engine's, or its lender's.
-    async fn judge(&self, admitted: Admitted) -> Option<EngineCommand> {
+    async fn judge(&self, admitted: Admitted, sharing: &Sharing) -> Option<EngineCommand> {
         let job = self.teller.job;
         match admitted {
             Admitted::Accept(ticket, closure) => Some(EngineCommand::Accept {
@@ -181,9 +213,15 @@ impl Engine {
                     finished,
                 };
                 self.teller.tell(event).await;
+                self.tell_load(sharing).await;
                 None
             }
         }
+    }
+
+    async fn tell_load(&self, sharing: &Sharing) {
+        let (job, load) = (self.teller.job, sharing.load());
+        self.teller.tell(EngineEvent::Load { job, load }).await;
     }
 
     async fn pass_on(&self, said: FromEngine, root: &mut Option<Root>) {
@@ -201,29 +239,6 @@ impl Engine {
             self.teller.tell(event).await;
         }
     }
-}
-
-/// What the engine is told now: not of closures that wait for their shared values.
-fn hold_back(order: EngineCommand, sharing: &mut Sharing) -> Option<EngineCommand> {
-    if let EngineCommand::Abort { ticket, .. } = &order
-        && sharing.abort(*ticket)
-    {
-        return None;
-    }
-    let EngineCommand::Accept {
-        job,
-        ticket,
-        closure,
-    } = order
-    else {
-        return Some(order);
-    };
-    let closure = sharing.admit(ticket, closure)?;
-    Some(EngineCommand::Accept {
-        job,
-        ticket,
-        closure,
-    })
 }
 
 /// Waits for a process that has closed its socket, and says how it ended.

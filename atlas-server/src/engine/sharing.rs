@@ -9,6 +9,9 @@
 //! A closure waits alone: those without shared values pass it, and so do those whose values are there. One that is not wanted any
 //! more waits no longer, and never comes to the engine.
 //!
+//! The machine counts a worker for each closure that it has given to the engine. So of the idle workers that the engine tells of
+//! those are taken off that closures wait for, and the machine is told again when one of these does not come.
+//!
 //! Nobody's word is taken for a value: it has the name that its content gives it.
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atlas_engine::{Failure, SharedName};
+use atlas_engine::{Failure, Load, SharedName};
 use atlas_fs::daemon::chain;
 use atlas_fs::{AddAs, AddError, BlobName, exchange};
 use atlas_proto::control::NodeAnswer;
@@ -39,6 +42,8 @@ pub(super) struct Sharing {
     job: JobAlias,
     life: Life,
     folder: PathBuf,
+    /// What the engine has told last.
+    told: Load,
     /// Those whose files lie in the engine's folder.
     here: HashSet<SharedName>,
     /// Closures whose values do not.
@@ -88,6 +93,7 @@ impl Sharing {
             job: teller.job,
             life: teller.life,
             folder,
+            told: Load::default(),
             here: HashSet::new(),
             waiting: HashMap::new(),
             arrivals: JoinSet::new(),
@@ -135,6 +141,20 @@ impl Sharing {
     pub(super) fn abort(&mut self, ticket: Ticket) -> bool {
         let waits = self.waiting.remove(&ticket);
         waits.inspect(AbortHandle::abort).is_some()
+    }
+
+    /// The engine has told its load.
+    pub(super) fn note_load(&mut self, told: Load) {
+        self.told = told;
+    }
+
+    /// The engine's load as it is when it has what waits.
+    pub(super) fn load(&self) -> Load {
+        let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        Load {
+            idle: self.told.idle.saturating_sub(waiting),
+            ..self.told.clone()
+        }
     }
 
     /// The next one that waits no longer. May be dropped at any time.
@@ -230,3 +250,199 @@ async fn add(surroundings: &Surroundings, name: BlobName, file: PathBuf) -> Resu
 }
 
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use atlas_fs::{Store, Turns};
+    use atlas_net::Connection;
+    use atlas_proto::ids::TaskId;
+    use atlas_proto::job::ClosureKind;
+    use tokio::sync::{mpsc, watch};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A server whose manager is away.
+    struct Stage {
+        sharing: Sharing,
+        surroundings: Arc<Surroundings>,
+        folder: tempfile::TempDir,
+        _manager: watch::Sender<Option<Connection>>,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let (manager_is, manager) = watch::channel(None);
+            let (said, _) = mpsc::channel(1);
+            let surroundings = Arc::new(Surroundings {
+                folder: folder.path().into(),
+                store: Store::open(folder.path().join("blobs")).unwrap(),
+                blobs_bytes_max: 0,
+                turns: Turns::default(),
+                shared: SharedBlobs::default(),
+                workers_max: 1,
+                nice: None,
+                inherit_environment: false,
+                manager,
+                said: said.clone(),
+            });
+            let shared = folder.path().join("shared");
+            fs::create_dir(&shared).unwrap();
+            let (job, life) = (JobAlias(7), Life(1));
+            let teller = Teller { job, life, said };
+            Self {
+                sharing: Sharing::new(&surroundings, &teller, shared),
+                surroundings,
+                folder,
+                _manager: manager_is,
+            }
+        }
+
+        fn file(&self, name: SharedName) -> PathBuf {
+            self.folder.path().join("shared").join(name.to_string())
+        }
+
+        async fn soon(&mut self) -> Option<Admitted> {
+            timeout(SOON, self.sharing.next()).await.ok()
+        }
+    }
+
+    fn name(content: &[u8]) -> SharedName {
+        SharedName(BlobName::of(content).0)
+    }
+
+    fn closure(shared: &[SharedName]) -> Closure {
+        Closure {
+            kind: ClosureKind {
+                task: TaskId(1),
+                depth: 0,
+            },
+            args: Vec::new().into(),
+            expected: Duration::ZERO,
+            shared: shared.to_vec(),
+        }
+    }
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn closures_wait_for_their_own_values_alone() {
+        let mut stage = Stage::new();
+        let (here, away) = (name(b"here"), name(b"away"));
+        stage.surroundings.store.add_bytes(b"here").unwrap();
+        let admit = |stage: &mut Stage, ticket, shared: &[SharedName]| {
+            stage.sharing.admit(Ticket(ticket), closure(shared))
+        };
+        assert_eq!(admit(&mut stage, 1, &[away, here]), None);
+        assert_eq!(admit(&mut stage, 2, &[]), Some(closure(&[])));
+        // Two that wait for one value.
+        assert_eq!(admit(&mut stage, 3, &[here]), None);
+        assert_eq!(admit(&mut stage, 4, &[here]), None);
+        let mut accepted = Vec::new();
+        for _ in 0..2 {
+            match stage.sharing.next().await {
+                Admitted::Accept(ticket, _) => accepted.push(ticket.0),
+                refused @ Admitted::Refuse(..) => panic!("{refused:?}"),
+            }
+        }
+        accepted.sort_unstable();
+        assert_eq!(accepted, [3, 4]);
+        assert_eq!(fs::read(stage.file(here)).unwrap(), b"here");
+        assert_eq!(admit(&mut stage, 5, &[here]), Some(closure(&[here])));
+        assert!(stage.soon().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn aborted_closure_waits_no_longer_and_does_not_come() {
+        let mut stage = Stage::new();
+        let value = name(b"value");
+        let idle = Load {
+            idle: 2,
+            ..Load::default()
+        };
+        stage.sharing.note_load(idle.clone());
+        assert_eq!(stage.sharing.admit(Ticket(1), closure(&[value])), None);
+        assert_eq!(stage.sharing.load().idle, 1, "one is spoken for");
+        assert!(stage.sharing.abort(Ticket(1)));
+        assert_eq!(stage.sharing.load(), idle);
+        assert!(!stage.sharing.abort(Ticket(1)));
+        // Also if its values have come already.
+        stage.surroundings.store.add_bytes(b"value").unwrap();
+        assert_eq!(stage.sharing.admit(Ticket(2), closure(&[value])), None);
+        while !stage.file(value).exists() {
+            tokio::task::yield_now().await;
+        }
+        assert!(stage.sharing.abort(Ticket(2)));
+        assert!(stage.soon().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn closure_whose_value_is_damaged_is_refused() {
+        let mut stage = Stage::new();
+        let value = name(b"value");
+        stage.surroundings.store.add_bytes(b"value").unwrap();
+        let packed = stage.surroundings.store.folder();
+        let packed = packed.join(format!("{value}.packed"));
+        let mut bytes = fs::read(&packed).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        let metadata = fs::metadata(&packed).unwrap();
+        fs::remove_file(&packed).unwrap();
+        fs::write(&packed, bytes).unwrap();
+        let file = fs::File::open(&packed).unwrap();
+        let times = fs::FileTimes::new().set_modified(metadata.modified().unwrap());
+        file.set_times(times).unwrap();
+        file.set_permissions(metadata.permissions()).unwrap();
+
+        assert_eq!(stage.sharing.admit(Ticket(1), closure(&[value])), None);
+        let Admitted::Refuse(Ticket(1), finished) = stage.sharing.next().await else {
+            panic!("it is no value");
+        };
+        let failure = Failure::from_bytes(finished.outcome.bytes());
+        assert!(matches!(failure, Failure::Refused { .. }), "{failure:?}");
+        assert!(!stage.file(value).exists());
+    }
+
+    #[tokio::test]
+    async fn what_an_engine_shares_is_taken_for_what_it_is() {
+        let mut stage = Stage::new();
+        let (value, false_name) = (name(b"value"), name(b"another"));
+        fs::write(stage.file(value), b"value").unwrap();
+        fs::write(stage.file(false_name), b"no value").unwrap();
+        let surroundings = stage.surroundings.clone();
+        let taken = |name: SharedName, file| add(&surroundings, BlobName(name.0), file);
+        assert!(taken(value, stage.file(value)).await.unwrap());
+        let refused = taken(false_name, stage.file(false_name)).await;
+        assert!(!refused.unwrap());
+        assert!(
+            taken(name(b"none"), stage.file(name(b"none")))
+                .await
+                .is_err()
+        );
+        let has = |name: SharedName| surroundings.store.has(BlobName(name.0));
+        assert_eq!([value, false_name].map(has), [true, false]);
+        // Its own closures find it where it is.
+        stage.sharing.take_from_engine(value);
+        assert!(stage.sharing.admit(Ticket(1), closure(&[value])).is_some());
+    }
+
+    #[tokio::test]
+    async fn values_are_kept_as_long_as_their_engine_lives() {
+        let mut stage = Stage::new();
+        let [made, needed] = [name(b"made"), name(b"needed")];
+        stage.sharing.take_from_engine(made);
+        stage.sharing.admit(Ticket(1), closure(&[needed]));
+        let kept = |stage: &Stage| stage.surroundings.shared.all();
+        let both = [made, needed].map(|name| BlobName(name.0));
+        assert_eq!(kept(&stage), both.into());
+        let Stage {
+            sharing,
+            surroundings,
+            ..
+        } = stage;
+        drop(sharing);
+        assert!(surroundings.shared.all().is_empty());
+    }
+}

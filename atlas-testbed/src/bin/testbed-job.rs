@@ -41,6 +41,10 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["meet", count, folder] => {
             hold_all(count.parse()?, count.parse()?, folder, &nothing());
         }
+        ["share", bytes, count, folder] => {
+            let data = atlas::share(data(bytes.parse()?));
+            hold_all(count.parse()?, 0, folder, &data);
+        }
         ["share-afar", count, bytes, folder] => {
             show_work();
             let party = count.parse()?;

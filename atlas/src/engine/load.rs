@@ -38,6 +38,12 @@ impl LoadReport {
         self.news = true;
     }
 
+    /// A closure came: the server counts a worker for it already, so it is told even if the closure is done at the next look.
+    pub(super) fn note_accepted(&mut self) {
+        self.told = None;
+        self.news = true;
+    }
+
     /// How long until the next look; none if it needs news. An engine without a worker is silent once it has said so.
     pub(super) fn next_look(&self, busy: bool) -> Option<Duration> {
         let interval = match (self.news, busy || !self.settled) {

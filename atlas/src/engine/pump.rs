@@ -208,6 +208,7 @@ impl Pump {
         match self.runtime.accept_at(ticket, &portable, depth) {
             Ok(()) => {
                 self.accepted.insert(ticket);
+                self.load.note_accepted();
                 Ok(())
             }
             Err(AcceptError::TicketInUse(_)) => Err(EngineError::Order {
