@@ -33,6 +33,10 @@ const TESTS: &[(&str, fn())] = &[
         "aborted_closure_leaves_its_worker",
         aborted_closure_leaves_its_worker,
     ),
+    (
+        "regression_load_is_told_after_a_closure_that_nobody_saw_run",
+        regression_load_is_told_after_a_closure_that_nobody_saw_run,
+    ),
     ("failures_are_told", failures_are_told),
     (
         "killed_engine_changes_no_result",
@@ -204,6 +208,20 @@ fn aborted_closure_leaves_its_worker() {
         .engine(0)
         .say(&accept("engine::programs::fib", &(10_u64,)));
     assert_eq!(value(&server.finish(FIRST)), 55);
+}
+
+fn regression_load_is_told_after_a_closure_that_nobody_saw_run() {
+    let mut server = Server::new(1, &[]);
+    server.carry_until(|server| server.load(0).idle == 1);
+    for _ in 0..20 {
+        let told = server.loads_told;
+        server
+            .engine(0)
+            .say(&accept("engine::programs::fib", &(1_u64,)));
+        assert_eq!(value(&server.finish(FIRST)), 1);
+        // The server counts no idle worker until it is told of one.
+        server.carry_until(|server| server.loads_told > told && server.load(0).idle == 1);
+    }
 }
 
 fn failures_are_told() {

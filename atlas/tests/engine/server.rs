@@ -162,6 +162,8 @@ pub(crate) struct Server {
     engines: Vec<Option<Engine>>,
     told: Receiver<(usize, Option<FromEngine>)>,
     loads: Vec<Load>,
+    /// How often they were told.
+    pub(crate) loads_told: u64,
     /// Closures under way: who runs them, who lent them.
     carried: BTreeMap<Ticket, Carried>,
     /// A question for each engine that is to be fed: its number.
@@ -204,6 +206,7 @@ impl Server {
         assert!(programs.windows(2).all(|pair| pair[0] == pair[1]));
         Self {
             loads: vec![Load::default(); engines.len()],
+            loads_told: 0,
             engines,
             told,
             carried: BTreeMap::new(),
@@ -277,7 +280,10 @@ impl Server {
 
     fn hear_of(&mut self, from: usize, event: FromEngine) -> Option<(Ticket, Finished)> {
         match event {
-            FromEngine::Load(load) => self.loads[from] = load,
+            FromEngine::Load(load) => {
+                self.loads_told += 1;
+                self.loads[from] = load;
+            }
             FromEngine::Lent { request, closures } => self.pass_on(from, request, closures),
             FromEngine::Finished { ticket, finished } => {
                 let Some(carried) = self.carried.remove(&ticket) else {
