@@ -1,5 +1,9 @@
 //! The names of what a server and an engine speak of, one type each, so that no two numbers can be confused.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 /// A number that names something.
 #[doc(hidden)]
 #[macro_export]
@@ -43,6 +47,28 @@ id! {
 id! {
     /// The server's name for a question.
     RequestId
+}
+
+/// The name of a shared value: the BLAKE3 hash of its encoding. In text it is the hash in hexadecimal digits, which is the name of
+/// the value's file, too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SharedName(pub [u8; Self::BYTES]);
+
+impl SharedName {
+    /// How many bytes it has.
+    pub const BYTES: usize = 32;
+}
+
+impl fmt::Display for SharedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SharedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedName({self})")
+    }
 }
 
 /// The task of a job's root closure: the stable hash of the path `main`, which no task of a program has, since

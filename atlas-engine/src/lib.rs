@@ -10,13 +10,19 @@
 //!         ◀─────────────────────────── Hello {program}
 //!   SetWorkers, Accept, Abort, Lend,  ─────────▶
 //!   ReturnResult, Reclaim
-//!         ◀──────────  Load, Lent, Finished, Unwanted, Measured
+//!         ◀──────────  Load, Lent, Finished, Unwanted, Measured, Share
 //!   Stop, or the end of the socket ────────────▶ (ends)
 //! ```
 //!
 //! The messages are the commands and events that the server's machine knows, without the job. Closures, results and names
 //! pass through that machine as they are here, and closures and results go on to other machines so: their bytes are
 //! part of that protocol, too. Every message but `Hello` and [`ToEngine::Lend`] is without an answer.
+//!
+//! **Shared values.** A large value that many closures need does not travel in them: they name it ([`Closure::shared`]). With
+//! [`SHARED_VARIABLE`] set, an engine writes such a value into the folder that it names, under the value's own
+//! [name](SharedName), tells the server ([`FromEngine::Share`]), and lends closures that name it after that. The server puts a file
+//! for each value that a closure names into the same folder before it gives the closure to the engine. Neither believes the other:
+//! a file's content is what its name says, or nothing.
 //!
 //! **The root.** The job's root closure is of the reserved task [`ROOT_TASK`]. Its arguments are the program's command
 //! line ([`CommandLine`]), its result is the exit code, one byte. The engine runs the body of `main` for it.
@@ -34,7 +40,7 @@ pub mod message;
 
 pub use failure::Failure;
 pub use frame::{DecodeError, EncodeError, ReadError, WIRE_VERSION, WriteError};
-pub use ids::{Lease, ROOT_TASK, RequestId, TaskId, Ticket};
+pub use ids::{Lease, ROOT_TASK, RequestId, SharedName, TaskId, Ticket};
 pub use message::{
     Closure, ClosureKind, CommandLine, Finished, FromEngine, Lent, Load, Measured, Outcome,
     Program, ReadyRun, ToEngine,
@@ -42,3 +48,7 @@ pub use message::{
 
 /// The environment variable that makes a program an engine: the absolute path of the server's socket.
 pub const SOCKET_VARIABLE: &str = "ATLAS_ENGINE_SOCKET";
+
+/// The environment variable with the absolute path of the folder of shared values. Without it an engine sends all values in its
+/// closures.
+pub const SHARED_VARIABLE: &str = "ATLAS_ENGINE_SHARED";

@@ -2,15 +2,22 @@
 //!
 //! Where a server passes a field on to other machines, the bound is the one that holds between those.
 
+use crate::SharedName;
+
 /// The body of a frame: a grant's closures, or the largest closure, with room for the numbers.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Arguments of one closure, its result or its panic, wherever they go: what fits into one packet with all else. Half of a picture
 /// of 640 by 360 pixels fits; work whose result does not is done again by its lender.
 pub const CLOSURE_BYTES_MAX: usize = 3 << 20;
+/// Shared values that one closure names: with their names, closures of small arguments stay small. A value beyond them travels in
+/// the arguments.
+pub const SHARED_NAMES_MAX: usize = 64;
+/// What one closure takes at most: its arguments, and the names of shared values.
+pub const CLOSURE_SIZE_MAX: usize = CLOSURE_BYTES_MAX + SHARED_NAMES_MAX * SharedName::BYTES;
 /// Closures in one answer to a request, as in one grant between machines.
 pub const LENT_CLOSURES_MAX: usize = 4096;
-/// The arguments in one answer: with the numbers they fit into a frame, and the largest closure fits in.
-pub const LENT_BYTES_MAX: usize = 3 << 20;
+/// The closures' sizes in one answer: with the numbers they fit into a frame, and the largest closure fits in.
+pub const LENT_BYTES_MAX: usize = CLOSURE_SIZE_MAX;
 /// Runs of ready closures in one report: the oldest few decide what leaves.
 pub const READY_RUNS_MAX: usize = 8;
 /// Kinds in one report of what was measured; an engine with more sends several.

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::{ByteString, List};
-use crate::ids::{Lease, RequestId, TaskId, Ticket};
-use crate::limits::{CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, SAMPLES_MAX};
+use crate::ids::{Lease, RequestId, SharedName, TaskId, Ticket};
+use crate::limits::{
+    CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, SAMPLES_MAX, SHARED_NAMES_MAX,
+};
 
 /// What a server wants of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,11 @@ pub enum FromEngine {
         #[serde(with = "List::<SAMPLES_MAX>")]
         samples: Vec<Measured>,
     },
+    /// There is a file with a shared value now. Closures that name it are lent after this.
+    Share {
+        /// Which.
+        name: SharedName,
+    },
 }
 
 /// What an engine is a process of. Closures pass only between engines whose programs are equal.
@@ -123,6 +130,24 @@ pub struct Closure {
     pub args: Bytes,
     /// The work that its lender expects in it and all that descends from it; zero if unknown, as it is to an engine.
     pub expected: Duration,
+    /// The shared values that an engine must have to decode the arguments, those that are named within such values included.
+    #[serde(with = "List::<SHARED_NAMES_MAX>")]
+    pub shared: Vec<SharedName>,
+}
+
+impl Closure {
+    /// The bytes that are held and moved for it, but for some numbers: arguments and names. Shared values are not among them: they
+    /// are moved once, and not for this closure alone.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.args.len() + self.shared.len() * SharedName::BYTES
+    }
+
+    /// It can be sent.
+    #[must_use]
+    pub fn is_within_limits(&self) -> bool {
+        self.args.len() <= CLOSURE_BYTES_MAX && self.shared.len() <= SHARED_NAMES_MAX
+    }
 }
 
 /// A closure that may leave, under the name by which its result comes back.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use atlas_engine::frame::{decode, encode, read, write};
 use atlas_engine::limits::{
-    CLOSURE_BYTES_MAX, FRAME_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, SAMPLES_MAX,
+    CLOSURE_BYTES_MAX, FRAME_BYTES_MAX, LENT_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX,
+    SAMPLES_MAX, SHARED_NAMES_MAX,
 };
 use atlas_engine::{
     Closure, ClosureKind, CommandLine, DecodeError, EncodeError, Finished, FromEngine, Lease, Lent,
-    Load, Measured, Outcome, Program, ReadError, ReadyRun, RequestId, TaskId, Ticket, ToEngine,
-    WIRE_VERSION,
+    Load, Measured, Outcome, Program, ReadError, ReadyRun, RequestId, SharedName, TaskId, Ticket,
+    ToEngine, WIRE_VERSION,
 };
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -32,6 +33,14 @@ fn closure() -> Closure {
         kind: kind(),
         args: Bytes::from_static(b"args"),
         expected: Duration::new(1, 2),
+        shared: Vec::new(),
+    }
+}
+
+fn closure_with(shared: usize) -> Closure {
+    Closure {
+        shared: vec![SharedName([0xab; 32]); shared],
+        ..closure()
     }
 }
 
@@ -98,6 +107,16 @@ fn events() -> Vec<FromEngine> {
                 kind: kind(),
                 work: Duration::new(8, 9),
                 finished: 10,
+            }],
+        },
+        FromEngine::Share {
+            name: SharedName([12; 32]),
+        },
+        FromEngine::Lent {
+            request: RequestId(13),
+            closures: vec![Lent {
+                lease: Lease(14),
+                closure: closure_with(2),
             }],
         },
     ]
@@ -195,6 +214,10 @@ fn limits_hold_in_both_directions() {
     let large = Outcome::Value(vec![0; CLOSURE_BYTES_MAX + 1].into());
     let over = [
         lent(vec![one; LENT_CLOSURES_MAX + 1]),
+        lent(vec![Lent {
+            lease: Lease(1),
+            closure: closure_with(SHARED_NAMES_MAX + 1),
+        }]),
         FromEngine::Load(Load {
             oldest: vec![run; READY_RUNS_MAX + 1],
             ..Load::default()
@@ -221,6 +244,40 @@ fn limits_hold_in_both_directions() {
     ));
 }
 
+#[test]
+fn naming_no_shared_value_takes_a_byte() {
+    let bytes = |shared| postcard::to_stdvec(&closure_with(shared)).unwrap().len();
+    assert_eq!(bytes(1) - bytes(0), SharedName::BYTES);
+    let args = closure().args.len();
+    assert_eq!(
+        [0, 2].map(|shared| closure_with(shared).size()),
+        [args, args + 64]
+    );
+    assert_eq!(postcard::to_stdvec(&closure()).unwrap().last(), Some(&0));
+}
+
+#[test]
+fn the_largest_closure_fits_into_an_answer() {
+    let mut closure = closure_with(SHARED_NAMES_MAX);
+    closure.args = vec![0; CLOSURE_BYTES_MAX].into();
+    assert!(closure.is_within_limits());
+    assert!(closure.size() <= LENT_BYTES_MAX);
+    let lease = Lease(u64::MAX);
+    let lent = FromEngine::Lent {
+        request: RequestId(u64::MAX),
+        closures: vec![Lent { lease, closure }],
+    };
+    encode(&lent).unwrap();
+}
+
+#[test]
+fn a_shared_value_is_named_in_hexadecimal_digits() {
+    let name = SharedName(std::array::from_fn(|at| u8::try_from(at).unwrap()));
+    let text = name.to_string();
+    assert_eq!(text.len(), 64);
+    assert!(text.starts_with("000102030405060708090a0b"), "{text}");
+}
+
 fn any_kind() -> impl Strategy<Value = ClosureKind> {
     (any::<u64>(), any::<u32>()).prop_map(|(task, depth)| ClosureKind {
         task: TaskId(task),
@@ -233,11 +290,15 @@ fn any_bytes() -> impl Strategy<Value = Bytes> {
 }
 
 fn any_closure() -> impl Strategy<Value = Closure> {
-    (any_kind(), any_bytes(), any::<Duration>()).prop_map(|(kind, args, expected)| Closure {
-        kind,
-        args,
-        expected,
-    })
+    let shared = vec(any::<[u8; 32]>().prop_map(SharedName), 0..3);
+    (any_kind(), any_bytes(), any::<Duration>(), shared).prop_map(
+        |(kind, args, expected, shared)| Closure {
+            kind,
+            args,
+            expected,
+            shared,
+        },
+    )
 }
 
 fn any_finished() -> impl Strategy<Value = Finished> {
@@ -304,6 +365,9 @@ fn any_event() -> impl Strategy<Value = FromEngine> {
             lease: Lease(lease)
         }),
         vec(sample, 0..9).prop_map(|samples| FromEngine::Measured { samples }),
+        any::<[u8; 32]>().prop_map(|name| FromEngine::Share {
+            name: SharedName(name)
+        }),
     ]
 }
 

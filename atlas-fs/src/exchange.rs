@@ -1,8 +1,11 @@
 //! Blobs between two nodes that are connected: who lacks one opens a stream for it, and who has it sends it packed.
 //!
 //! The opener says nothing but which blob it wants. Who is asked resets the stream if it does not have it.
+//!
+//! A shared value of a job is a blob that comes to be while the job runs: who has it says so ([`announce`]), and is asked for it.
 
 use atlas_net::{Connection, Stream, StreamError, StreamKind};
+use atlas_proto::control::{FRAME_BYTES_MAX, NODE_TOPIC, NodeAnswer, NodeRequest};
 use atlas_proto::ids::JobAlias;
 
 use crate::name::BlobName;
@@ -46,7 +49,7 @@ impl Store {
     }
 }
 
-/// Fetches a blob of a job from the other side of a connection, and keeps it packed.
+/// Fetches a blob of a job from the other side of a connection, and keeps it packed. Gives the length of its content.
 ///
 /// # Errors
 ///
@@ -56,12 +59,10 @@ pub async fn fetch_packed(
     from: &Connection,
     name: BlobName,
     job: JobAlias,
-) -> Result<(), FetchBlobError> {
+) -> Result<u64, FetchBlobError> {
     let mut stream = open(from, name, job).await?;
-    store
-        .receive_packed(name, &mut stream.recv, BLOB_BYTES_MAX)
-        .await?;
-    Ok(())
+    let received = store.receive_packed(name, &mut stream.recv, BLOB_BYTES_MAX);
+    Ok(received.await?)
 }
 
 /// As [`fetch_packed`], and keeps it as a file to be used.
@@ -96,6 +97,25 @@ pub async fn answer(store: Store, name: BlobName, mut stream: Stream) {
             let _ = stream.send.reset(0_u32.into());
         }
     }
+}
+
+/// Tells a manager that there is a shared value of a job here, and waits until it has fetched that.
+///
+/// # Errors
+///
+/// The connection is over before it says so.
+pub async fn announce(
+    to: &Connection,
+    job: JobAlias,
+    name: BlobName,
+) -> Result<NodeAnswer, StreamError> {
+    let kind = StreamKind::Request { topic: NODE_TOPIC };
+    let mut stream = to.open_stream(kind).await?;
+    let name = name.0;
+    stream.send_frame(&NodeRequest::Share { job, name }).await?;
+    stream.finish()?;
+    let answer = stream.recv_frame(FRAME_BYTES_MAX).await?;
+    answer.ok_or(StreamError::BrokenOff)
 }
 
 async fn open(from: &Connection, name: BlobName, job: JobAlias) -> Result<Stream, FetchBlobError> {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use atlas_fs::BlobName;
 use atlas_net::Connection;
 use atlas_proto::control::{
     Accepted, DomainStatus, Files, JobId, JobProgress, JobStatus, Refusal, ServerStatus, Submission,
@@ -27,6 +28,8 @@ pub(crate) enum Ask {
     /// Where a job is from that a neighbour calls so.
     Origin(NodeId, JobAlias, Reply<Option<Origin>>),
     Progress(NodeId, Vec<JobProgress>),
+    /// A neighbour has a shared value of a job that it calls so; whether it is to be fetched.
+    Share(NodeId, JobAlias, BlobName, Reply<Result<(), Refusal>>),
     /// A job's root has left these files, which are in these blobs.
     Files(JobId, Files, Vec<[u8; 32]>),
     /// The connection with a node, while there is one.
@@ -68,6 +71,8 @@ pub(crate) struct Counts {
     pub(crate) jobs_ended: u64,
     pub(crate) connections: u64,
     pub(crate) closures_held: u64,
+    pub(crate) blobs_fetched: u64,
+    pub(crate) blob_bytes_fetched: u64,
     pub(crate) stats: atlas_proto::stats::Stats,
 }
 

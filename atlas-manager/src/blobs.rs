@@ -1,11 +1,12 @@
 //! The blobs of the domain: each is fetched once, however many ask for it, and shared from here.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use atlas_fs::exchange::{self, FetchBlobError};
-use atlas_fs::{BlobName, FileTree, Store};
+use atlas_fs::{BlobName, FileTree, Store, Turns};
 use atlas_net::Connection;
 use atlas_proto::ids::JobAlias;
 
@@ -14,8 +15,16 @@ use atlas_proto::ids::JobAlias;
 pub(crate) struct Blobs {
     store: Store,
     bytes_max: u64,
-    fetching: Arc<Mutex<HashMap<BlobName, Weak<tokio::sync::Mutex<()>>>>>,
+    turns: Turns,
+    fetched: Arc<Fetched>,
     trimmed: Arc<Mutex<Option<Instant>>>,
+}
+
+/// What was fetched since the manager was started.
+#[derive(Debug, Default)]
+struct Fetched {
+    blobs: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// A tree with what is in it cannot be had.
@@ -32,7 +41,8 @@ impl Blobs {
         Self {
             store,
             bytes_max,
-            fetching: Arc::default(),
+            turns: Turns::default(),
+            fetched: Arc::default(),
             trimmed: Arc::default(),
         }
     }
@@ -51,12 +61,28 @@ impl Blobs {
         if self.store.has(name) {
             return Ok(());
         }
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
+        let _turn = self.turns.take(name).await;
         if self.store.has(name) {
             return Ok(());
         }
-        exchange::fetch_packed(&self.store, from, name, job).await
+        let bytes = exchange::fetch_packed(&self.store, from, name, job).await?;
+        self.fetched.blobs.fetch_add(1, Ordering::Relaxed);
+        self.fetched.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether a blob is here, once it is not on its way any more.
+    pub(crate) async fn comes(&self, name: BlobName) -> bool {
+        if !self.store.has(name) {
+            self.turns.pass(name, ARRIVAL_TIMEOUT).await;
+        }
+        self.store.has(name)
+    }
+
+    /// How many blobs were fetched, and the length of their contents.
+    pub(crate) fn fetched(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.fetched.blobs), count(&self.fetched.bytes))
     }
 
     /// A tree and all that is in it; gives their names, too.
@@ -103,20 +129,10 @@ impl Blobs {
             }
         });
     }
-
-    /// Those who want one blob take turns, so that the second finds what the first has fetched.
-    fn turn(&self, name: BlobName) -> Arc<tokio::sync::Mutex<()>> {
-        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        fetching.retain(|_, turn| turn.strong_count() > 0);
-        if let Some(turn) = fetching.get(&name).and_then(Weak::upgrade) {
-            return turn;
-        }
-        let turn = Arc::default();
-        fetching.insert(name, Arc::downgrade(&turn));
-        turn
-    }
 }
 
+/// Who asks for a blob asks again after this.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Looking at all blobs takes its time.
 const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 const TREE_BYTES_MAX: u64 = FileTree::BYTES_MAX as u64;

@@ -111,7 +111,7 @@ fn metrics(counts: &Counts) -> String {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         registry.register(name, help, ConstGauge::new(value));
     }
-    for (name, help, value) in counters(&counts.stats) {
+    for (name, help, value) in counters(&counts.stats).into_iter().chain(blobs(counts)) {
         registry.register(name, help, ConstCounter::<u64>::new(value));
     }
     let mut text = String::new();
@@ -148,6 +148,14 @@ fn counters(stats: &Stats) -> [Metric; 7] {
         ("closures_requeued", "Closures that came back undone", stats.closures_requeued),
         ("results_late", "Results for leases that were over", stats.results_late),
         ("peers_lost", "Neighbours that fell silent", stats.peers_lost),
+    ]
+}
+
+#[rustfmt::skip]
+fn blobs(counts: &Counts) -> [Metric; 2] {
+    [
+        ("blobs_fetched", "Blobs fetched from others", counts.blobs_fetched),
+        ("blob_bytes_fetched", "Bytes of their contents", counts.blob_bytes_fetched),
     ]
 }
 

@@ -18,6 +18,7 @@ mod output;
 mod peers;
 mod relayed;
 mod run;
+mod shared_values;
 pub mod state;
 mod store;
 

@@ -29,6 +29,7 @@ use crate::nodes;
 use crate::peers::Peers;
 use crate::relayed::Relayed;
 use crate::run::Loop;
+use crate::shared_values::SharedValues;
 use crate::store::{OpenStoreError, Store};
 
 /// What a manager needs.
@@ -206,6 +207,7 @@ impl ManagerNode {
             peers: Peers::default(),
             jobs: JobTable::default(),
             relayed: Relayed::default(),
+            values: SharedValues::default(),
             last_job: 0,
             folder: options.folder.clone(),
             shared,

@@ -2,7 +2,7 @@
 //! is handed on here, to where the job is from: what its root produces, how it goes on; and from there: its blobs.
 
 use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use atlas_fs::BlobName;
 use atlas_fs::exchange;
@@ -14,6 +14,7 @@ use atlas_proto::control::{
     FRAME_BYTES_MAX, Files, JobId, NODE_TOPIC, NodeAnswer, NodeRequest, Produced, Refusal,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
+use tokio::time::sleep;
 
 use crate::ask::{Ask, Origin};
 use crate::node::Shared;
@@ -81,6 +82,9 @@ impl Node {
             Ok(Some(NodeRequest::Locate { peer })) => self.locate(peer, &mut stream).await,
             Ok(Some(NodeRequest::Produce { job })) => self.produce(job, &mut stream).await,
             Ok(Some(NodeRequest::Progress)) => self.progress(&mut stream).await,
+            Ok(Some(NodeRequest::Share { job, name })) => {
+                self.share(job, BlobName(name), stream).await
+            }
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
@@ -104,6 +108,66 @@ impl Node {
                 .await;
         }
         Ok(())
+    }
+
+    /// A shared value of a job: fetched at once, kept as long as the job lives, and told to where the job is from. So every question
+    /// for it, which goes the same way, meets it.
+    async fn share(
+        &self,
+        job: JobAlias,
+        name: BlobName,
+        mut stream: Stream,
+    ) -> Result<(), StreamError> {
+        let answer = self.fetch_shared(job, name).await?;
+        let is_here = answer == NodeAnswer::Stored;
+        stream.send_frame(&answer).await?;
+        stream.finish()?;
+        drop(stream);
+        if is_here {
+            self.announce(job, name).await;
+        }
+        Ok(())
+    }
+
+    async fn fetch_shared(&self, job: JobAlias, name: BlobName) -> Result<NodeAnswer, StreamError> {
+        let asker = &self.shared.asker;
+        let asked = asker.ask(|reply| Ask::Share(self.id(), job, name, reply));
+        match asked.await {
+            Some(Ok(())) => {}
+            Some(Err(refusal)) => return Ok(NodeAnswer::Refused(refusal)),
+            // The manager ends.
+            None => return Err(StreamError::BrokenOff),
+        }
+        match self.shared.blobs.fetch(&self.connection, job, name).await {
+            Ok(()) => Ok(NodeAnswer::Stored),
+            Err(error) => {
+                tracing::warn!(%name, %error, "a shared value cannot be had from who has it");
+                Ok(refused(error))
+            }
+        }
+    }
+
+    /// Tells where the job is from that there is a shared value here, as long as there is hope.
+    async fn announce(&self, job: JobAlias, name: BlobName) {
+        for _ in 0..ANNOUNCEMENTS_MAX {
+            match self.origin(job).await {
+                Some(Origin::Peer(origin, alias)) => {
+                    match exchange::announce(&origin, alias, name).await {
+                        Ok(NodeAnswer::Refused(refusal)) => {
+                            tracing::warn!(%name, %refusal, "a shared value is not taken");
+                            return;
+                        }
+                        Ok(_) => return,
+                        Err(error) => {
+                            tracing::debug!(%name, %error, "telling of a shared value again")
+                        }
+                    }
+                }
+                Some(Origin::Away) => {}
+                Some(Origin::Here(..)) | None => return,
+            }
+            sleep(ANNOUNCE_INTERVAL).await;
+        }
     }
 
     async fn origin(&self, job: JobAlias) -> Option<Origin> {
@@ -193,11 +257,13 @@ impl Node {
     /// A blob of a job: from here, or from where the job is from.
     async fn answer_blob(self, name: BlobName, job: JobAlias, stream: Stream) {
         let blobs = &self.shared.blobs;
-        if !blobs.store().has(name)
+        if !blobs.comes(name).await
             && let Some(Origin::Peer(origin, alias)) = self.origin(job).await
+            // Who is asked for what it has told of does not ask back.
+            && origin.peer().node != self.id()
             && let Err(error) = blobs.fetch(&origin, alias, name).await
         {
-            tracing::warn!(%name, %error, "a blob cannot be had from where its job is from");
+            tracing::info!(%name, %error, "a blob cannot be had from where its job is from");
         }
         exchange::answer(blobs.store().clone(), name, stream).await;
     }
@@ -232,3 +298,7 @@ impl Node {
 fn refused(why: impl std::fmt::Display) -> NodeAnswer {
     NodeAnswer::Refused(Refusal::new(why))
 }
+
+/// As long as a manager takes to be started anew.
+const ANNOUNCEMENTS_MAX: u32 = 60;
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use atlas_engine::{CommandLine, ROOT_TASK};
+use atlas_fs::BlobName;
 use atlas_fs::daemon::Clock;
 use atlas_net::Endpoint;
 use atlas_proto::control::{
@@ -27,6 +28,7 @@ use crate::node::{Event, Shared, StartError};
 use crate::output::Sink;
 use crate::peers::Peers;
 use crate::relayed::{self, Relayed};
+use crate::shared_values::SharedValues;
 
 /// Everything that the loop owns.
 pub(crate) struct Loop {
@@ -35,6 +37,7 @@ pub(crate) struct Loop {
     pub(crate) peers: Peers,
     pub(crate) jobs: JobTable,
     pub(crate) relayed: Relayed,
+    pub(crate) values: SharedValues,
     pub(crate) last_job: u64,
     pub(crate) folder: PathBuf,
     pub(crate) shared: Arc<Shared>,
@@ -158,6 +161,9 @@ impl Loop {
                 let _ = reply.send(self.origin(node, alias));
             }
             Ask::Progress(node, progress) => self.progress(node, &progress),
+            Ask::Share(node, alias, name, reply) => {
+                let _ = reply.send(self.keep_shared(node, alias, name));
+            }
             Ask::Files(id, files, blobs) => self.jobs.note_files(id, files, blobs),
             Ask::Connection(node, reply) => {
                 let _ = reply.send(self.peers.connection(node).cloned());
@@ -228,6 +234,7 @@ impl Loop {
             },
             args: Bytes::from(record.root.clone()),
             expected: Duration::ZERO,
+            shared: Vec::new(),
         };
         self.machine.submit(self.clock.now(), spec, root)
     }
@@ -247,9 +254,34 @@ impl Loop {
             if !old.is_empty() {
                 self.shared.store.forget(old);
             }
-            let wanted = self.jobs.wanted_blobs();
-            self.shared.blobs.trim(Instant::now(), wanted);
+            self.trim_blobs();
         }
+    }
+
+    /// Notes that a job has a shared value, so that it is kept.
+    fn keep_shared(
+        &mut self,
+        from: NodeId,
+        alias: JobAlias,
+        name: BlobName,
+    ) -> Result<(), Refusal> {
+        let Some((job, _)) = self.machine.origin_of(from, alias) else {
+            return Err("the job is over".into());
+        };
+        // What the last ones have left must make room for it.
+        self.trim_blobs();
+        if self.values.insert(job, name) {
+            Ok(())
+        } else {
+            Err("the job has too many shared values".into())
+        }
+    }
+
+    fn trim_blobs(&mut self) {
+        self.values.retain(|job| self.machine.has_job(job));
+        let mut wanted = self.jobs.wanted_blobs();
+        wanted.extend(self.values.names());
+        self.shared.blobs.trim(Instant::now(), wanted);
     }
 
     fn sink(&self, id: JobId) -> Result<Arc<Sink>, StartError> {
@@ -333,6 +365,7 @@ impl Loop {
         let (domains, servers): (Vec<_>, Vec<_>) =
             children.partition(|(node, _)| self.machine.domain_of(*node).is_some());
         let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        let (blobs_fetched, blob_bytes_fetched) = self.shared.blobs.fetched();
         Counts {
             servers: count(servers.len()),
             sub_domains: count(domains.len()),
@@ -344,6 +377,8 @@ impl Loop {
             jobs_ended: jobs(JobState::has_ended),
             connections: count(self.peers.len()),
             closures_held: count(self.machine.ledger().len()),
+            blobs_fetched,
+            blob_bytes_fetched,
             stats: *self.machine.stats(),
         }
     }

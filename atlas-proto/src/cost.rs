@@ -239,6 +239,7 @@ mod tests {
             kind: kind(0),
             args: bytes::Bytes::new(),
             expected: fresh.expected(kind(0)),
+            shared: Vec::new(),
         });
         assert_eq!(fresh.expected(kind(0)), ROOT_WORK);
         assert_eq!(fresh.expected(kind(1)), Duration::ZERO);
@@ -253,6 +254,7 @@ mod tests {
             kind: kind(4),
             args,
             expected: S * 30,
+            shared: Vec::new(),
         });
         assert_eq!(model.expected(kind(4)), S * 30);
         model.learn(Measured {

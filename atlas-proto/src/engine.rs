@@ -201,11 +201,11 @@ impl EngineEvent {
         }
     }
 
-    /// What the engine of `job` has said; none for its greeting, which is the driver's to check.
+    /// What the engine of `job` has said; none for its greeting and for shared values, which are the driver's.
     #[must_use]
     pub fn from_engine(job: JobAlias, said: FromEngine) -> Option<Self> {
         let event = match said {
-            FromEngine::Hello { program: _ } => return None,
+            FromEngine::Hello { program: _ } | FromEngine::Share { name: _ } => return None,
             FromEngine::Load(load) => Self::Load { job, load },
             FromEngine::Lent { request, closures } => Self::Lent {
                 job,
@@ -231,7 +231,7 @@ impl EngineEvent {
 mod tests {
     use std::time::Duration;
 
-    use atlas_engine::{Program, frame};
+    use atlas_engine::{Program, SharedName, frame};
 
     use super::*;
     use crate::ids::TaskId;
@@ -248,6 +248,7 @@ mod tests {
             kind: KIND,
             args: b"args".as_slice().into(),
             expected: Duration::from_millis(3),
+            shared: Vec::new(),
         }
     }
 
@@ -387,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_and_greetings_are_the_servers_own() {
+    fn starts_greetings_and_shared_values_are_the_drivers() {
         let spec = JobSpec {
             origin: "example.edu".parse().unwrap(),
             engine: "native".to_owned(),
@@ -406,5 +407,8 @@ mod tests {
         };
         let hello = FromEngine::Hello { program };
         assert_eq!(EngineEvent::from_engine(JOB, hello), None);
+        let name = SharedName([4; 32]);
+        let share = FromEngine::Share { name };
+        assert_eq!(EngineEvent::from_engine(JOB, share), None);
     }
 }

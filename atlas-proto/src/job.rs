@@ -3,7 +3,7 @@
 //! A job says which kind of engine runs it and from which artifact; the protocol looks into neither, so
 //! that kinds of jobs can be added without touching it. Closures and results move as engines know them.
 
-pub use atlas_engine::{Closure, ClosureKind, Finished, Outcome};
+pub use atlas_engine::{Closure, ClosureKind, Finished, Outcome, SharedName};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 

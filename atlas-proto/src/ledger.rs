@@ -141,7 +141,7 @@ impl Ledger {
         while !entries.is_empty() {
             let mut bytes = 0;
             let fits = |id: &&EntryId| {
-                bytes += self.entry(**id).map_or(0, |entry| entry.closure.args.len());
+                bytes += self.entry(**id).map_or(0, |entry| entry.closure.size());
                 bytes <= GRANT_BYTES_MAX
             };
             let count = entries
@@ -223,7 +223,7 @@ impl Ledger {
                 self.from_engine.insert((job, lease), id);
             }
         }
-        self.bytes += closure.args.len();
+        self.bytes += closure.size();
         self.entries.insert(
             id,
             Entry {
@@ -272,7 +272,7 @@ impl Ledger {
     /// The entry is done with.
     pub(crate) fn remove(&mut self, id: EntryId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
-        self.bytes -= entry.closure.args.len();
+        self.bytes -= entry.closure.size();
         self.leave_state(id, entry.job, entry.state);
         match entry.source {
             Source::Root => {}
@@ -416,6 +416,7 @@ mod tests {
             kind,
             args: Bytes::new(),
             expected: Duration::ZERO,
+            shared: Vec::new(),
         }
     }
 

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-pub use atlas_engine::limits::{CLOSURE_BYTES_MAX, READY_RUNS_MAX};
+pub use atlas_engine::limits::{
+    CLOSURE_BYTES_MAX, CLOSURE_SIZE_MAX, READY_RUNS_MAX, SHARED_NAMES_MAX,
+};
 
 /// An encoded packet is refused beyond this size: one steal's closures, with arguments of some KiB, fit;
 /// larger data travels as blobs.
@@ -31,12 +33,12 @@ pub const CHILDREN_MAX: usize = 4096;
 pub const ENGINE_CRASHES_MAX: u32 = 3;
 /// Jobs that one node knows at a time.
 pub const JOBS_MAX: usize = 1024;
-/// The arguments in one grant: with the job and the numbers a grant of so many bytes fits into a packet, and the
+/// The closures' sizes in one grant: with the job and the numbers a grant of so many bytes fits into a packet, and the
 /// largest closure fits into a grant.
-pub const GRANT_BYTES_MAX: usize = 3 << 20;
+pub const GRANT_BYTES_MAX: usize = CLOSURE_SIZE_MAX;
 /// Closures that one node holds of others.
 pub const HELD_MAX: usize = 1 << 18;
-/// The arguments of all closures that one node holds of others: a part of a machine's memory that it can spare.
+/// The sizes of all closures that one node holds of others: a part of a machine's memory that it can spare.
 pub const HELD_BYTES_MAX: usize = 1 << 30;
 /// Sequenced messages to one peer that wait for their acknowledgement or their turn. A peer that lets
 /// them pile up further is gone or hostile.

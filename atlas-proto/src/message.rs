@@ -309,7 +309,7 @@ impl Message {
     pub fn payload_bytes(&self) -> usize {
         match self {
             Self::GrantClosures { job, closures, .. } => {
-                let args = closures.iter().map(|leased| leased.closure.args.len());
+                let args = closures.iter().map(|leased| leased.closure.size());
                 job.spec.options.len() + args.sum::<usize>()
             }
             Self::ReturnResults { results } => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use atlas_proto::codec::{DecodeError, EncodeError, PROTOCOL_VERSION, decode, encode, encoded_len};
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
-use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
+use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
 use atlas_proto::limits;
 use atlas_proto::message::{
     ChildInfo, Destination, JobHeader, LeaseResult, LeasedClosure, Load, Message, Packet, PeerHint,
@@ -66,6 +66,9 @@ fn lists_are_bounded() {
         |len| grant(len, 0, spec("", 0)),
         |len| raw_grant(len, 0, "", 0),
     );
+    holds(limits::SHARED_NAMES_MAX, grant_naming, |len| {
+        raw_naming(1, 0, len, "", 0)
+    });
 }
 
 #[test]
@@ -223,10 +226,26 @@ fn raw(message: &impl Serialize) -> Vec<u8> {
 }
 
 fn raw_grant(closures: usize, args: usize, engine: &str, options: usize) -> Vec<u8> {
+    raw_naming(closures, args, 0, engine, options)
+}
+
+fn raw_naming(
+    closures: usize,
+    args: usize,
+    shared: usize,
+    engine: &str,
+    options: usize,
+) -> Vec<u8> {
     let bytes = |len| Bytes::from(vec![7; len]);
     let job = (6_u8, ("a", engine, [8_u8; 32], bytes(options)));
     let load = [0_u8; 8];
-    let closure = (9_u8, (10_u8, 11_u8), bytes(args), ZERO);
+    let closure = (
+        9_u8,
+        (10_u8, 11_u8),
+        bytes(args),
+        ZERO,
+        vec![[5_u8; 32]; shared],
+    );
     raw(&(11_u8, None::<()>, false, load, job, vec![closure; closures]))
 }
 
@@ -240,6 +259,7 @@ fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
             },
             args: Bytes::from(vec![7; args]),
             expected: ZERO,
+            shared: Vec::new(),
         },
     };
     Message::GrantClosures {
@@ -252,6 +272,15 @@ fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
         },
         closures: vec![closure; closures],
     }
+}
+
+/// A grant of one closure that names so many shared values.
+fn grant_naming(shared: usize) -> Message {
+    let mut message = grant(1, 0, spec("", 0));
+    if let Message::GrantClosures { closures, .. } = &mut message {
+        closures[0].closure.shared = vec![SharedName([5; 32]); shared];
+    }
+    message
 }
 
 fn spec(engine: &str, options: usize) -> JobSpec {

@@ -131,6 +131,7 @@ fn grant(job: JobHeader, lease: u64) -> Message {
         kind,
         args: Bytes::new(),
         expected: Duration::from_secs(1),
+        shared: Vec::new(),
     };
     Message::GrantClosures {
         request: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use atlas_fs::Turns;
 use atlas_fs::daemon::{Clock, incarnation};
 use atlas_net::{Connection, Endpoint};
 use atlas_proto::ids::NodeId;
@@ -11,7 +12,7 @@ use atlas_proto::{Server, ServerConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
-use crate::engine::{EngineSaid, Engines, Surroundings};
+use crate::engine::{EngineSaid, Engines, SharedBlobs, Surroundings};
 use crate::links::Links;
 use crate::node::{Event, ServerOptions, Stop};
 use crate::progress::ProgressReport;
@@ -97,6 +98,8 @@ impl Loop {
             folder: options.folder.clone(),
             store: options.store.clone(),
             blobs_bytes_max: options.blobs_bytes_max,
+            turns: Turns::default(),
+            shared: SharedBlobs::default(),
             workers_max: options.workers,
             nice: options.nice,
             inherit_environment: options.inherit_environment,

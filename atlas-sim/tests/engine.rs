@@ -126,6 +126,7 @@ impl Pool {
             kind: kind_at(0),
             args: tree.root().encode(0),
             expected: Duration::ZERO,
+            shared: Vec::new(),
         };
         pool.command(
             0,

@@ -25,6 +25,11 @@ struct Held {
 impl Held {
     /// So many tasks run on as many servers, and wait.
     fn new(servers: u64) -> Self {
+        Self::begin(servers, &["hold"])
+    }
+
+    /// As [`Held::new`], and what the tasks do is said by these words.
+    fn begin(servers: u64, words: &[&str]) -> Self {
         let cluster = Cluster::new();
         let manager = cluster.root("example.edu");
         let lent = cluster.servers(&manager, servers);
@@ -32,7 +37,7 @@ impl Held {
         let folder = shell.here().join("held");
         fs::create_dir(&folder).unwrap();
         let count = servers.to_string();
-        let line = ["hold", &count, folder.to_str().unwrap()];
+        let line = [words, &[&count, folder.to_str().unwrap()]].concat();
         let job = shell.begin_submit(program("testbed-job"), line);
         let tasks = usize::try_from(servers).unwrap();
         wait_until("all tasks run", || {
@@ -120,6 +125,21 @@ fn the_sudden_end_of_the_server_that_runs_main_costs_a_second_run() {
     // A new life of the server is a member as before.
     victim.restart();
     held.manager.wait_for_workers(2);
+}
+
+#[test]
+fn a_shared_value_is_there_after_the_sudden_end_of_who_made_it() {
+    let mut held = Held::begin(3, &["share", "10000000"]);
+    let (mut victim, _others) = part_by_task(std::mem::take(&mut held.servers), &held.folder, 1);
+    victim.kill();
+    held.release();
+    let ended = held.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(&ended), 0, "{error}");
+    // Each task looks at the value.
+    assert!(ended.stdout.starts_with(b"sum 6, "));
+    let bytes = held.manager.metrics().get("blob_bytes_fetched_total");
+    assert!(bytes > 10_000_000, "{bytes}");
 }
 
 #[test]

@@ -136,6 +136,77 @@ fn a_domain_with_one_worker_shares_its_work() {
     assert!(tree.bio.metrics().get("closures_borrowed_total") > 0);
 }
 
+/// What a manager has fetched: how many blobs, and how many bytes of them.
+fn fetched(manager: &Manager) -> (u64, u64) {
+    let metrics = manager.metrics();
+    let get = |name| metrics.get(name);
+    (get("blobs_fetched_total"), get("blob_bytes_fetched_total"))
+}
+
+/// What a manager fetches for a job of [`SHARED_BYTES`]: the program, and the value with its length.
+fn program_and_value() -> (u64, u64) {
+    let program = fs::metadata(program("testbed-job")).unwrap().len();
+    (2, program + SHARED_BYTES + 4)
+}
+
+#[test]
+fn a_shared_value_goes_once_to_each_domain() {
+    let tree = Tree::new(2, 2);
+    let shell = tree.cluster.login(&tree.cs);
+    let folder = shell.here().join("meeting");
+    fs::create_dir(&folder).unwrap();
+    let (bytes, path) = (SHARED_BYTES.to_string(), folder.to_str().unwrap());
+    let alone = Command::new(program("testbed-job"))
+        .args(["digest", &bytes])
+        .output();
+    let digest = stdout(&alone.unwrap()).to_owned();
+
+    let line = ["share-afar", "4", &bytes, path];
+    let shared = shell.submit(program("testbed-job"), line);
+    let expected = format!("sum 820, 4 processes\n{SHARED_BYTES} bytes, {digest}");
+    assert_eq!(stdout(&shared), expected);
+    for manager in [&tree.root, &tree.cs, &tree.bio] {
+        assert_eq!(
+            fetched(manager),
+            program_and_value(),
+            "{}",
+            manager.domain()
+        );
+    }
+}
+
+#[test]
+fn a_value_that_a_borrower_shares_comes_to_where_its_job_is_from() {
+    let mut tree = Tree::new(0, 2);
+    let two = ServerOptions {
+        workers: 2,
+        ..ServerOptions::default()
+    };
+    tree.servers.push(tree.cluster.server(&tree.cs, two));
+    tree.root.wait_for_workers(4);
+    let shell = tree.cluster.login(&tree.cs);
+    let [first, second] = ["first", "second"].map(|name| shell.here().join(name));
+    for folder in [&first, &second] {
+        fs::create_dir(folder).unwrap();
+    }
+    let bytes = SHARED_BYTES.to_string();
+    let [first, second_path] = [&first, &second].map(|folder| folder.to_str().unwrap());
+    // All processes but that of `main` are in the other domain, and one of them makes the value.
+    let line = ["share-from-afar", "4", &bytes, first, second_path];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    for manager in [&tree.bio, &tree.root, &tree.cs] {
+        let what = format!("{} has the value", manager.domain());
+        wait_until(&what, || fetched(manager) == program_and_value());
+    }
+    fs::write(second.join("go"), "").unwrap();
+    let ended = job.wait();
+    let said = stdout(&ended);
+    assert!(["2 processes\n", "3 processes\n"].contains(&said), "{said}");
+}
+
+/// Six times what a closure may take.
+const SHARED_BYTES: u64 = 20_000_000;
+
 #[test]
 fn work_stays_where_the_policy_keeps_it() {
     let mut tree = Tree::new(2, 1);

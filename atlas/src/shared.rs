@@ -1,25 +1,41 @@
 //! Read-only data that many tasks use: [`share`] and [`Shared`].
 //!
-//! A [`Shared`] is passed as an argument like any other value. Within a process
-//! it is a counted pointer. Where a closure leaves the process, the value *travels with it*,
-//! encoded (once for all closures) with its BLAKE3 hash; where it arrives, it
-//! is decoded once for all closures that bring the same bytes, as long as one
-//! of them is alive, and not at all where it came from. So a large value costs its size on the wire for each closure
-//! that leaves, and once in each process's memory.
+//! A [`Shared`] is passed as an argument like any other value. Within a process it is a counted pointer. Outside it is its
+//! postcard bytes, named by their BLAKE3 hash, in one of two forms:
 //!
-//! Invariant: the cache holds weak pointers only; a value lives as long as its
-//! last [`Shared`]. The cache's lock is never held while a value is encoded or
-//! decoded, as a value may itself hold [`Shared`] values.
+//! | form | is written | as |
+//! | --- | --- | --- |
+//! | whole | wherever no server is to take it: plain serde, runtimes in one process, results of tasks; and small values | hash and bytes |
+//! | named | in closures that an engine lends, if it is not small (`apart.rs`) | hash, and no bytes |
+//!
+//! The bytes of a named value lie in a file (`spill.rs`), written once by each process that makes the value. The server takes them
+//! from there as a blob, so that they travel once into each domain and to each server, whatever the number of closures;
+//! an engine there reads them from a file of its server's. Values within values are named or not in the same way, and a
+//! closure names all that it needs.
+//!
+//! Where a value arrives, it is decoded once for all closures that bring or name the same bytes, as long as one of them is
+//! alive, and not at all where it came from. A process keeps no bytes beside the value if there is a file with them.
+//!
+//! Invariants: no bytes are decoded that are not what their name says. The cache's lock (`cache.rs`) is never held while a value is
+//! encoded or decoded, as a value may itself hold [`Shared`] values.
 
-use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
+mod apart;
+mod cache;
+mod spill;
+
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 
+use atlas_engine::SharedName;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, SeqAccess, Visitor};
 use serde::ser::{self, SerializeTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use apart::{Apart, Needs, WITHIN_BYTES_MAX};
+use spill::{SpillError, Spilt};
+
+pub(crate) use apart::{leaving, set_folder, take_new};
 
 /// Makes a value fit to be an argument of many tasks: see [`Shared`].
 ///
@@ -40,6 +56,10 @@ pub fn share<T>(value: T) -> Shared<T> {
 /// postcard bytes with their BLAKE3 hash; the bytes are made at the first need
 /// and kept as long as the value. Deserialised, it is the process's one value of these bytes,
 /// if there is one.
+///
+/// In a job on a cluster, a value of more than some KiB is not in the closures that use it: they name it, and its bytes go
+/// once to each domain and server that runs any of them. So it may be much larger than a task's other arguments.
+/// Values that tasks *return* are in their results, whole.
 ///
 /// ```
 /// # fn main() -> Result<(), postcard::Error> {
@@ -66,7 +86,8 @@ impl<T> Shared<T> {
     pub fn new(value: T) -> Self {
         Self(Arc::new(Inner {
             value,
-            encoded: OnceLock::new(),
+            whole: OnceLock::new(),
+            apart: OnceLock::new(),
         }))
     }
 
@@ -119,11 +140,17 @@ impl<T: Eq> Eq for Shared<T> {}
 
 impl<T: Serialize + Send + Sync + 'static> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let encoded = self.encoded().map_err(ser::Error::custom)?;
-        let mut tuple = serializer.serialize_tuple(2)?;
-        tuple.serialize_element(encoded.hash.as_bytes())?;
-        tuple.serialize_element(&Bytes(&encoded.bytes))?;
-        tuple.end()
+        if apart::is_leaving()
+            && let Some(apart) = self.apart().map_err(ser::Error::custom)?
+            && apart::require(apart.names())
+        {
+            return match apart {
+                Apart::Named { name, .. } => write(serializer, &name.0, &[]),
+                Apart::Within { hash, bytes, .. } => write(serializer, hash.as_bytes(), bytes),
+            };
+        }
+        let encoded = self.whole().map_err(ser::Error::custom)?;
+        write(serializer, encoded.hash.as_bytes(), &encoded.bytes)
     }
 }
 
@@ -133,9 +160,18 @@ impl<'de, T: DeserializeOwned + Send + Sync + 'static> Deserialize<'de> for Shar
     }
 }
 
+fn write<S: Serializer>(serializer: S, hash: &[u8; 32], bytes: &[u8]) -> Result<S::Ok, S::Error> {
+    let mut tuple = serializer.serialize_tuple(2)?;
+    tuple.serialize_element(hash)?;
+    tuple.serialize_element(&Bytes(bytes))?;
+    tuple.end()
+}
+
 struct Inner<T> {
     value: T,
-    encoded: OnceLock<Encoded>,
+    /// With all that is in it.
+    whole: OnceLock<Arc<Encoded>>,
+    apart: OnceLock<Apart>,
 }
 
 /// A value's postcard bytes and their name.
@@ -146,60 +182,55 @@ struct Encoded {
 
 impl<T: Serialize + Send + Sync + 'static> Shared<T> {
     /// The encoded value. Two threads that need it first may both make it; one is kept.
-    fn encoded(&self) -> Result<&Encoded, postcard::Error> {
-        if let Some(encoded) = self.0.encoded.get() {
-            return Ok(encoded);
+    fn whole(&self) -> Result<Arc<Encoded>, postcard::Error> {
+        if let Some(encoded) = self.0.whole.get() {
+            return Ok(encoded.clone());
         }
-        let bytes = postcard::to_allocvec(&self.0.value)?;
+        let bytes = apart::whole(|| postcard::to_allocvec(&self.0.value))?;
         let hash = blake3::hash(&bytes);
         // What this process sends may come back to it, with a closure that was lent.
-        lock_cache().find_or_insert(hash, self);
-        Ok(self.0.encoded.get_or_init(|| Encoded { hash, bytes }))
-    }
-}
-
-/// The values that this process decoded or encoded, and still holds.
-static CACHE: Mutex<Cache> = Mutex::new(Cache {
-    entries: BTreeMap::new(),
-    sweep_at: SWEEP_MIN,
-});
-
-struct Cache {
-    entries: BTreeMap<(TypeId, [u8; 32]), Weak<dyn Any + Send + Sync>>,
-    /// The number of entries at which the dead ones are removed.
-    sweep_at: usize,
-}
-
-impl Cache {
-    fn find<T: Send + Sync + 'static>(&self, hash: blake3::Hash) -> Option<Shared<T>> {
-        let key = (TypeId::of::<T>(), *hash.as_bytes());
-        let inner = self.entries.get(&key)?.upgrade()?;
-        inner.downcast().ok().map(Shared)
-    }
-
-    /// The value of this hash; `shared` becomes it if there is none.
-    fn find_or_insert<T>(&mut self, hash: blake3::Hash, shared: &Shared<T>) -> Shared<T>
-    where
-        T: Send + Sync + 'static,
-    {
-        if let Some(found) = self.find(hash) {
-            return found;
+        cache::lock().find_or_insert(hash, self);
+        let is_large = bytes.len() > WITHIN_BYTES_MAX;
+        let encoded = Arc::new(Encoded { hash, bytes });
+        // In an engine a large one has a file, and is written whole only into results, which are made once.
+        if is_large && apart::folder().is_some() {
+            return Ok(encoded);
         }
-        if self.entries.len() >= self.sweep_at {
-            self.entries.retain(|_, entry| entry.strong_count() > 0);
-            // Twice what is alive: a sweep costs each insertion a constant.
-            self.sweep_at = (self.entries.len() * 2).max(SWEEP_MIN);
-        }
-        let inner: Arc<dyn Any + Send + Sync> = Arc::<Inner<T>>::clone(&shared.0);
-        let key = (TypeId::of::<T>(), *hash.as_bytes());
-        self.entries.insert(key, Arc::downgrade(&inner));
-        shared.clone()
+        Ok(self.0.whole.get_or_init(|| encoded).clone())
     }
-}
 
-fn lock_cache() -> MutexGuard<'static, Cache> {
-    // No panic can leave the map half changed, so a poisoned one is sound.
-    CACHE.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The value as it is written into closures that leave to a server; none if it can only be written whole.
+    fn apart(&self) -> Result<Option<&Apart>, postcard::Error> {
+        if let Some(apart) = self.0.apart.get() {
+            return Ok(Some(apart));
+        }
+        let Some(folder) = apart::folder() else {
+            return Ok(None);
+        };
+        let spilt = apart::encoding(|| spill::spill(&self.0.value, folder, WITHIN_BYTES_MAX));
+        let (hash, apart) = match spilt {
+            (Ok(Spilt::Memory { hash, bytes }), needs) => {
+                let bytes = bytes.into();
+                (hash, Apart::Within { hash, bytes, needs })
+            }
+            (Ok(Spilt::File { name, is_new }), needs) => {
+                if is_new {
+                    apart::note_new(name);
+                }
+                (name.0.into(), Apart::Named { name, needs })
+            }
+            (Err(SpillError::Value(error)), _) => return Err(error),
+            (Err(SpillError::Folder(error)), _) => {
+                eprintln!(
+                    "atlas: a shared value cannot be written to {} ({error}), and is sent with each task that uses it",
+                    folder.display()
+                );
+                return Ok(None);
+            }
+        };
+        cache::lock().find_or_insert(hash, self);
+        Ok(Some(self.0.apart.get_or_init(|| apart)))
+    }
 }
 
 /// The process's value of these bytes; decoded here if there is none.
@@ -208,16 +239,88 @@ where
     T: DeserializeOwned + Send + Sync + 'static,
     E: de::Error,
 {
-    if let Some(found) = lock_cache().find(hash) {
+    if bytes.is_empty() && hash != blake3::hash(&[]) {
+        return resolve_named(SharedName(*hash.as_bytes()));
+    }
+    if let Some(found) = find(hash) {
         return Ok(found);
     }
     // Whoever sends a false hash must not name what others will find.
     if blake3::hash(bytes) != hash {
         return Err(E::custom("a shared value's bytes do not match their hash"));
     }
-    let decoded = Shared::new(postcard::from_bytes(bytes).map_err(E::custom)?);
+    decode(hash, bytes, |needs| {
+        let bytes = bytes.into();
+        // One that names nothing is written so without this, if need be.
+        (!needs.is_empty()).then_some(Apart::Within { hash, bytes, needs })
+    })
+}
+
+/// As [`resolve`], for a value whose bytes lie in a file.
+fn resolve_named<T, E>(name: SharedName) -> Result<Shared<T>, E>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+    E: de::Error,
+{
+    // What is decoded has room for as many names as it has.
+    apart::require(std::iter::once(&name));
+    let hash = name.0.into();
+    if let Some(found) = find(hash) {
+        // A value that came whole, or was only sent whole, names nothing.
+        let needs = Needs::default();
+        let named = || Apart::Named { name, needs };
+        found.0.apart.get_or_init(named);
+        return Ok(found);
+    }
+    let Some(folder) = apart::folder() else {
+        return Err(E::custom(
+            "a shared value is named that only an engine can find",
+        ));
+    };
+    let bytes = spill::read(folder, name).map_err(|error| {
+        let path = spill::path(folder, name);
+        // The encoding's own errors have no room for this.
+        eprintln!(
+            "atlas: the shared value {} cannot be read: {error}",
+            path.display()
+        );
+        E::custom(error)
+    })?;
+    decode(hash, &bytes, |needs| Some(Apart::Named { name, needs }))
+}
+
+/// The process's value of this name, which counts as named by whatever is being decoded.
+fn find<T: Send + Sync + 'static>(hash: blake3::Hash) -> Option<Shared<T>> {
+    let found: Shared<T> = cache::lock().find(hash)?;
+    require(&found);
+    Some(found)
+}
+
+/// Decodes bytes that are what their name says.
+fn decode<T, E>(
+    hash: blake3::Hash,
+    bytes: &[u8],
+    apart: impl FnOnce(Needs) -> Option<Apart>,
+) -> Result<Shared<T>, E>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+    E: de::Error,
+{
+    let (decoded, needs) = apart::decoding(|| postcard::from_bytes(bytes));
+    let decoded = Shared::new(decoded.map_err(E::custom)?);
+    if let Some(apart) = apart(needs) {
+        decoded.0.apart.get_or_init(|| apart);
+    }
     // Another thread may have decoded the same bytes meanwhile: its value stays.
-    Ok(lock_cache().find_or_insert(hash, &decoded))
+    let shared = cache::lock().find_or_insert(hash, &decoded);
+    require(&shared);
+    Ok(shared)
+}
+
+fn require<T>(shared: &Shared<T>) {
+    if let Some(apart) = shared.0.apart.get() {
+        apart::require(apart.names());
+    }
 }
 
 struct SharedVisitor<T>(std::marker::PhantomData<T>);
@@ -286,109 +389,5 @@ impl Serialize for Bytes<'_> {
     }
 }
 
-/// Below this number of entries, some of 100 bytes, the cache is not swept.
-const SWEEP_MIN: usize = 64;
-
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    fn send<T: Serialize + Send + Sync + 'static>(shared: &Shared<T>) -> Vec<u8> {
-        postcard::to_allocvec(shared).unwrap()
-    }
-
-    fn receive<T: DeserializeOwned + Send + Sync + 'static>(sent: &[u8]) -> Shared<T> {
-        postcard::from_bytes(sent).unwrap()
-    }
-
-    #[test]
-    fn value_arrives_equal_and_is_decoded_once() {
-        let sent = send(&share("value_arrives".to_owned()));
-        let [first, second] = [receive::<String>(&sent), receive(&sent)];
-        assert_eq!(*first, "value_arrives");
-        assert!(Shared::is_same(&first, &second));
-        assert_eq!(send(&first), sent);
-    }
-
-    #[test]
-    fn value_that_comes_back_is_the_one_that_was_sent() {
-        let value = share("value_comes_back".to_owned());
-        let back: Shared<String> = receive(&send(&value));
-        assert!(Shared::is_same(&back, &value));
-    }
-
-    #[test]
-    fn value_is_encoded_once() {
-        static ENCODED: AtomicUsize = AtomicUsize::new(0);
-        struct Counting;
-        impl Serialize for Counting {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                ENCODED.fetch_add(1, Ordering::Relaxed);
-                serializer.serialize_unit()
-            }
-        }
-        let shared = share(Counting);
-        assert_eq!(send(&shared), send(&shared.clone()));
-        assert_eq!(ENCODED.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn equal_bytes_of_two_types_are_two_values() {
-        let sent = send(&share(7_u8));
-        let number: Shared<u8> = receive(&sent);
-        let boxed: Shared<Box<u8>> = receive(&sent);
-        assert_eq!((*number, **boxed), (7, 7));
-    }
-
-    #[test]
-    fn false_hash_is_refused() {
-        let mut sent = send(&share("false_hash".to_owned()));
-        *sent.last_mut().unwrap() ^= 1;
-        let error = postcard::from_bytes::<Shared<String>>(&sent);
-        assert!(error.is_err());
-    }
-
-    #[test]
-    fn value_dies_with_its_last_pointer_and_dead_entries_are_swept() {
-        let pointers = (0..10_000_u32).map(|number| {
-            let sent = send(&share((number, "swept".to_owned())));
-            Arc::downgrade(&receive::<(u32, String)>(&sent).0)
-        });
-        let weak: Vec<_> = pointers.collect();
-        assert!(weak.iter().all(|inner| inner.strong_count() == 0));
-        let cache = CACHE.lock().unwrap();
-        assert!(
-            cache.entries.len() <= 2 * SWEEP_MIN,
-            "{}",
-            cache.entries.len()
-        );
-    }
-
-    #[test]
-    fn shared_values_may_hold_shared_values() {
-        let inner = share(vec![1_u32, 2]);
-        let outer = share([inner.clone(), inner]);
-        let received: Shared<[Shared<Vec<u32>>; 2]> = receive(&send(&outer));
-        assert_eq!(*received, *outer);
-        assert!(Shared::is_same(&received[0], &received[1]));
-    }
-
-    #[test]
-    fn threads_that_decode_together_get_one_value() {
-        let sent = send(&share(vec![3_u64; 10_000]));
-        let received: Vec<Shared<Vec<u64>>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| receive(&sent))).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
-        });
-        assert!(
-            received
-                .iter()
-                .all(|one| Shared::is_same(one, &received[0]))
-        );
-    }
-}
+mod tests;

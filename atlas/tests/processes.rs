@@ -93,14 +93,27 @@ fn strand_that_waits_uses_no_processor_time() {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
-/// Waits until all workers are asleep: until a millisecond passes in which the
-/// process runs for less than a tenth of it.
+/// Waits until all workers are asleep: that they do not run is not enough, others may have their processors.
 fn wait_until_settled() {
-    wait_until(|| {
-        let before = processor_time();
-        thread::sleep(Duration::from_millis(1));
-        processor_time() - before < Duration::from_micros(100)
-    });
+    wait_until(|| sleeping_threads().is_some_and(|(asleep, all)| asleep + 1 == all));
+}
+
+/// How many threads of this process sleep, and how many there are; none if one of them has just ended.
+fn sleeping_threads() -> Option<(usize, usize)> {
+    let threads = fs::read_dir("/proc/self/task").expect("Linux has it");
+    let states: Option<Vec<bool>> = threads
+        .map(|thread| {
+            let stat = fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+            // Behind the name in parentheses.
+            let (_, rest) = stat.rsplit_once(") ")?;
+            Some(rest.starts_with('S'))
+        })
+        .collect();
+    let states = states?;
+    Some((
+        states.iter().filter(|asleep| **asleep).count(),
+        states.len(),
+    ))
 }
 
 /// The time that all threads of this process have run so far.

@@ -1,15 +1,14 @@
 //! Making a tree in a folder for a job to run in: by hard links, so that large inputs cost nothing, and read-only, since
 //! they are the store's own files.
 
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::target::Target;
 use super::{FileTree, TargetError, TreeEntry, TreeFile, TreePath};
 use crate::content::ReadBlobError;
 use crate::file_error::FileError;
-use crate::store::{Form, Store, cannot_link, seal};
+use crate::link::link_or_copy;
+use crate::store::Store;
 
 /// Why a tree cannot be placed. What was placed until then is there.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +74,7 @@ fn place_file(
     place: &Path,
 ) -> Result<(), PlaceError> {
     let blob = plain_file(store, path, file)?;
-    match fs::hard_link(&blob, place) {
-        Ok(()) => Ok(()),
-        Err(error) if cannot_link(&error) => Ok(copy(&blob, file, place)?),
-        Err(error) => Err(FileError::making(place, error).into()),
-    }
+    Ok(link_or_copy(&blob, file.executable, place)?)
 }
 
 fn plain_file(store: &Store, path: &TreePath, file: TreeFile) -> Result<PathBuf, PlaceError> {
@@ -106,17 +101,4 @@ fn plain_file(store: &Store, path: &TreePath, file: TreeFile) -> Result<PathBuf,
         said: file.bytes,
         bytes,
     })
-}
-
-fn copy(blob: &Path, file: TreeFile, place: &Path) -> Result<(), FileError> {
-    let mut from = File::open(blob).map_err(|error| FileError::reading(blob, error))?;
-    let making = |error| FileError::making(place, error);
-    let mut to = File::create_new(place).map_err(making)?;
-    io::copy(&mut from, &mut to)
-        .and_then(|_| seal(&to, Form::plain(file.executable)))
-        .map_err(|error| {
-            // The first error is the one to tell.
-            let _ = fs::remove_file(place);
-            making(error)
-        })
 }

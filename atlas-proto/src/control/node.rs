@@ -26,6 +26,14 @@ pub enum NodeRequest {
     },
     /// How jobs go on below this node: a list of [`JobProgress`] in each frame, for as long as there is something new.
     Progress,
+    /// There is a shared value of a job here. The receiver fetches its blob from the sender and keeps it as long as the job lives;
+    /// then [`NodeAnswer::Stored`] comes back.
+    Share {
+        /// The job, as the link of the two knows it.
+        job: JobAlias,
+        /// The value's blob.
+        name: [u8; 32],
+    },
 }
 
 /// An answer to a node.
@@ -33,7 +41,7 @@ pub enum NodeRequest {
 pub enum NodeAnswer {
     /// Where it is; none if it is not there.
     Address(Option<SocketAddr>),
-    /// All that was produced is in safety, at the job's own manager.
+    /// All that was produced is in safety, at the job's own manager; or the shared value at the manager that was told of it.
     Stored,
     /// It is not, and will not be.
     Refused(Refusal),

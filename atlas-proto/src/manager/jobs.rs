@@ -65,8 +65,8 @@ impl SubmitError {
         if bytes > ENGINE_OPTIONS_BYTES_MAX {
             return Err(Self::OptionsTooLarge { bytes });
         }
-        let bytes = root.args.len();
-        if bytes > CLOSURE_BYTES_MAX {
+        let bytes = root.size();
+        if !root.is_within_limits() {
             return Err(Self::ArgumentsTooLarge { bytes });
         }
         Ok(())
@@ -289,6 +289,12 @@ impl Manager {
     pub fn origin_of(&self, peer: NodeId, alias: JobAlias) -> Option<(JobAlias, JobOrigin)> {
         let job = self.resolve_job(peer, alias)?;
         Some((job, self.jobs.origin(job)?))
+    }
+
+    /// The job has not ended, as far as is known here.
+    #[must_use]
+    pub fn has_job(&self, job: JobAlias) -> bool {
+        self.jobs.spec(job).is_some()
     }
 
     /// This domain's alias for what a neighbour calls `alias`. Servers use it themselves.

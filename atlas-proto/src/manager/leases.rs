@@ -29,7 +29,7 @@ impl Manager {
         if closures.is_empty() {
             return Vec::new();
         }
-        let bytes = closures.iter().map(|leased| leased.closure.args.len());
+        let bytes = closures.iter().map(|leased| leased.closure.size());
         let local = match self.admit(lender, job, closures.len(), bytes.sum()) {
             Ok(local) => local,
             Err(reason) => {

@@ -200,7 +200,7 @@ impl Manager {
         root: Closure,
     ) -> Result<JobAlias, SubmitError> {
         SubmitError::check(&spec, &root)?;
-        if !self.ledger.has_room(1, root.args.len()) {
+        if !self.ledger.has_room(1, root.size()) {
             return Err(SubmitError::NoRoom);
         }
         let job = self.jobs.submit(

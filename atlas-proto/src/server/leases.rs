@@ -32,7 +32,7 @@ impl Server {
             return self.sessions.give_back(now, all(), ReturnReason::Retreat);
         }
         let alias = job.alias;
-        let bytes = closures.iter().map(|leased| leased.closure.args.len());
+        let bytes = closures.iter().map(|leased| leased.closure.size());
         // Nothing lent, nothing begun.
         if closures.is_empty() {
             return;

@@ -13,7 +13,7 @@ use crate::engine::{EngineCommand, ReadyRun};
 use crate::ids::{EngineLease, EngineRequest, JobAlias, NodeId, RequestId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
-use crate::limits::{CLOSURE_BYTES_MAX, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, LENDINGS_MAX};
+use crate::limits::{GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, LENDINGS_MAX};
 use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, ReturnReason, StealTerms};
 use crate::time::Time;
 
@@ -107,11 +107,11 @@ impl Server {
     ) -> Vec<EntryId> {
         let mut entries = Vec::with_capacity(closures.len());
         for (lease, closure) in closures {
-            let bytes = closure.args.len();
-            self.stats.closures_too_large += u64::from(bytes > CLOSURE_BYTES_MAX);
+            let too_large = !closure.is_within_limits();
+            self.stats.closures_too_large += u64::from(too_large);
             if self.ledger.from_engine(job, lease).is_some() {
                 // The engine lends twice what it has once.
-            } else if bytes > CLOSURE_BYTES_MAX || !self.ledger.has_room(1, bytes) {
+            } else if too_large || !self.ledger.has_room(1, closure.size()) {
                 self.reclaim(job, lease);
             } else {
                 let source = Source::Engine { lease };
@@ -336,7 +336,7 @@ impl Server {
             .map(|job| job.model.expected(entry.closure.kind));
         (
             model.unwrap_or(entry.closure.expected),
-            entry.closure.args.len(),
+            entry.closure.size(),
         )
     }
 

@@ -109,7 +109,7 @@ impl ServerJob {
 
     pub(super) fn note_closure(&mut self, closure: &Closure) {
         self.model.hear(closure);
-        self.closure_bytes = (self.closure_bytes * 7 + closure.args.len()) / 8;
+        self.closure_bytes = (self.closure_bytes * 7 + closure.size()) / 8;
     }
 
     /// So many of the oldest were asked of the engine.

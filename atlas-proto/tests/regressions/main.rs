@@ -195,6 +195,7 @@ fn closure(bytes: usize) -> Closure {
         kind: kind(),
         args: vec![0; bytes].into(),
         expected: Duration::ZERO,
+        shared: Vec::new(),
     }
 }
 

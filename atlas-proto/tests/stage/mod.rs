@@ -528,6 +528,7 @@ pub(crate) fn closure(depth: u32, expected: Duration) -> Closure {
         kind,
         args: Bytes::from_static(b"arguments"),
         expected,
+        shared: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
-use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
+use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
 use atlas_proto::message::{
     ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
     Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
@@ -175,19 +175,29 @@ fn job() -> impl Strategy<Value = JobHeader> {
 }
 
 fn leased_closure() -> impl Strategy<Value = LeasedClosure> {
-    (number(), number(), any::<u32>(), bytes(), duration()).prop_map(
-        |(lease, task, depth, args, expected)| LeasedClosure {
-            lease: LeaseId(lease),
-            closure: Closure {
-                kind: ClosureKind {
-                    task: TaskId(task),
-                    depth,
-                },
-                args,
-                expected,
-            },
-        },
+    let shared = prop::collection::vec(any::<[u8; 32]>().prop_map(SharedName), 0..3);
+    (
+        number(),
+        number(),
+        any::<u32>(),
+        bytes(),
+        duration(),
+        shared,
     )
+        .prop_map(
+            |(lease, task, depth, args, expected, shared)| LeasedClosure {
+                lease: LeaseId(lease),
+                closure: Closure {
+                    kind: ClosureKind {
+                        task: TaskId(task),
+                        depth,
+                    },
+                    args,
+                    expected,
+                    shared,
+                },
+            },
+        )
 }
 
 fn result() -> impl Strategy<Value = LeaseResult> {

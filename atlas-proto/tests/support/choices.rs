@@ -9,8 +9,8 @@ use std::time::Duration;
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::engine::{EngineLoad, Measured, ReadyRun};
 use atlas_proto::ids::{RequestId, TaskId};
-use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
-use atlas_proto::limits::{CLOSURE_BYTES_MAX, LATENCY_MAX};
+use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
+use atlas_proto::limits::{CLOSURE_BYTES_MAX, LATENCY_MAX, SHARED_NAMES_MAX};
 use atlas_proto::message::{Destination, EndStealReason, Load, ReturnReason, Share, StealTerms};
 use atlas_proto::path::Path;
 
@@ -162,6 +162,10 @@ impl<'a> Choices<'a> {
             kind: self.kind(),
             args: vec![1; bytes].into(),
             expected: self.duration(),
+            shared: match self.once_in(10) {
+                true => vec![SharedName([4; 32]); self.below(SHARED_NAMES_MAX + 1)],
+                false => Vec::new(),
+            },
         }
     }
 
@@ -171,6 +175,10 @@ impl<'a> Choices<'a> {
         if self.once_in(20) {
             let args = vec![2; CLOSURE_BYTES_MAX + 1].into();
             return Closure { args, ..closure };
+        }
+        if self.once_in(20) {
+            let shared = vec![SharedName([4; 32]); SHARED_NAMES_MAX + 1];
+            return Closure { shared, ..closure };
         }
         closure
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
-use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
+use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
 use atlas_proto::message::{
     ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
     Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
@@ -124,13 +124,14 @@ fn steals() -> Vec<Message> {
 }
 
 fn grant(request: Option<RequestId>, more: bool) -> Message {
-    let closure = |args| Closure {
+    let closure = |args, shared: &[SharedName]| Closure {
         kind: ClosureKind {
             task: TaskId(0x1234_5678_9abc_def0),
             depth: 11,
         },
         args: Bytes::from_static(args),
         expected: Duration::from_secs(90),
+        shared: shared.to_vec(),
     };
     Message::GrantClosures {
         request,
@@ -148,11 +149,11 @@ fn grant(request: Option<RequestId>, more: bool) -> Message {
         closures: vec![
             LeasedClosure {
                 lease: LeaseId(1000),
-                closure: closure(b"arguments"),
+                closure: closure(b"arguments", &[]),
             },
             LeasedClosure {
                 lease: LeaseId(1001),
-                closure: closure(b""),
+                closure: closure(b"", &[SharedName([0xcd; 32])]),
             },
         ],
     }

@@ -1,8 +1,8 @@
-//! Programs and inputs of jobs, from the manager, who has them or fetches them from where the job came from.
+//! Programs, inputs and shared values of jobs, from the manager, who has them or fetches them from where the job came from.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atlas_fs::exchange::{self, FetchBlobError};
 use atlas_fs::{BlobName, FileTree};
@@ -13,6 +13,7 @@ use super::Surroundings;
 use super::output::connected;
 
 /// Fetches for one job.
+#[derive(Clone)]
 pub(super) struct Fetch {
     surroundings: Arc<Surroundings>,
     job: JobAlias,
@@ -49,6 +50,10 @@ impl Fetch {
         if store.has(name) {
             return self.file(name, executable).await;
         }
+        let _turn = self.surroundings.turns.take(name).await;
+        if store.has(name) {
+            return self.file(name, executable).await;
+        }
         let mut manager = self.surroundings.manager.clone();
         let mut attempts = 0;
         loop {
@@ -65,6 +70,29 @@ impl Fetch {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// A shared value, under another name. It may be on its way to the manager still.
+    pub(super) async fn shared(&self, name: BlobName, place: PathBuf) -> Result<(), FetchError> {
+        let began = Instant::now();
+        loop {
+            match self.plain(name, false).await {
+                Ok(_) => break,
+                Err(FetchError::Blob(error))
+                    if error.is_broken_off() && began.elapsed() < SHARED_TIMEOUT => {}
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+        // Several closures may wait for it.
+        let _turn = self.surroundings.turns.take(name).await;
+        if place.exists() {
+            return Ok(());
+        }
+        let store = self.surroundings.store.clone();
+        let placed = tokio::task::spawn_blocking(move || store.place(name, &place)).await;
+        let placed = placed.map_err(|error| FetchError::File(error.into()))?;
+        placed.map_err(|error| FetchError::File(error.into()))
     }
 
     /// A tree, with all that is in it here.
@@ -89,5 +117,8 @@ impl Fetch {
 
 /// As long as a manager takes to be started anew.
 const MANAGER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A closure overtakes the values that it names by what these take from its lender's server to the managers: that is their length,
+/// once, at each of the managers between. Who waits longer in vain does without the closure. A transfer is not cut short.
+const SHARED_TIMEOUT: Duration = Duration::from_secs(120);
 const ATTEMPTS_MAX: u32 = 5;
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);

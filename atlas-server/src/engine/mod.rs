@@ -3,7 +3,7 @@
 //! ```text
 //! node's loop --EngineCommand--> Engines --> task of the engine --[Unix socket]--> process
 //!      ^                                          |    |
-//!      +-------- EngineSaid (with its life) ------+    +-- output of the root --> manager
+//!      +-------- EngineSaid (with its life) ------+    +-- output of the root, shared values --> manager
 //! ```
 //!
 //! A job may have several engines one after the other: each is a *life*. What is said by a life that is over, because its
@@ -14,6 +14,7 @@ mod native;
 mod output;
 mod process;
 mod root;
+mod sharing;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use atlas_fs::Store;
+use atlas_fs::{BlobName, Store, Turns};
 use atlas_net::Connection;
 use atlas_proto::control::JobProgress;
 use atlas_proto::engine::{Crash, EngineCommand, EngineEvent};
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cpu;
+pub(crate) use sharing::SharedBlobs;
 
 /// What all engines of a server share.
 #[derive(Debug)]
@@ -40,6 +42,10 @@ pub(crate) struct Surroundings {
     pub(crate) store: Store,
     /// How many bytes of them are kept. Engines have links to what they use, so that nothing is missed that is removed.
     pub(crate) blobs_bytes_max: u64,
+    /// Who is fetching which of them.
+    pub(crate) turns: Turns,
+    /// Those that engines share now.
+    pub(crate) shared: SharedBlobs,
     /// The most workers that an engine can be given.
     pub(crate) workers_max: u32,
     /// The scheduling priority of engines, as of `nice`; none leaves it as this process's.
@@ -53,7 +59,7 @@ pub(crate) struct Surroundings {
 }
 
 /// Tells one engine of a job from the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Life(u64);
 
 /// Something that an engine has said.
@@ -198,9 +204,9 @@ impl Engines {
         self.trimmed = Some(Instant::now());
         let surroundings = self.surroundings.clone();
         tokio::task::spawn_blocking(move || {
-            let trimmed = surroundings
-                .store
-                .trim(surroundings.blobs_bytes_max, |_| false);
+            let wanted = surroundings.shared.all();
+            let keep = |name: &BlobName| wanted.contains(name);
+            let trimmed = surroundings.store.trim(surroundings.blobs_bytes_max, keep);
             if let Err(error) = trimmed {
                 tracing::warn!(%error, "old blobs cannot be removed");
             }

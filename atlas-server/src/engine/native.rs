@@ -13,12 +13,14 @@ use atlas_proto::engine::{EngineCommand, EngineEvent};
 use atlas_proto::job::{Finished, JobSpec, Outcome};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
+use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::fetch::Fetch;
 use super::process::{self, Folder, Process};
 use super::root::Root;
+use super::sharing::{Admitted, Sharing};
 use super::{Gauge, Surroundings, Teller};
 
 /// An engine, and its way to the node.
@@ -108,6 +110,7 @@ impl Engine {
             folder,
         } = process;
         let mut root: Option<Root> = None;
+        let mut sharing = Sharing::new(&self.surroundings, &self.teller, folder.shared());
         // Written while the engine is read from: it may wait for that before it reads on.
         let mut unwritten = BytesMut::new();
         let broken = loop {
@@ -115,66 +118,116 @@ impl Engine {
             let said = reader.next();
             tokio::pin!(said);
             let said = loop {
-                tokio::select! {
+                let order = tokio::select! {
                     said = &mut said => break said,
-                    Some(order) = self.orders.recv() => {
-                        if let EngineCommand::Accept { ticket, closure, .. } = &order
-                            && closure.kind.task == ROOT_TASK
-                        {
-                            root = Some(Root::begin(&self.surroundings, &self.teller, folder, *ticket));
-                        }
-                        if let Some(bytes) = order.to_engine().and_then(|order| frame::encode(&order).ok()) {
-                            unwritten.extend_from_slice(&bytes);
-                        }
-                    }
+                    Some(order) = self.orders.recv() => self.hold_back(order, &mut sharing).await,
+                    admitted = sharing.next() => self.judge(admitted, &sharing).await,
                     written = writer.write_buf(&mut unwritten), if !unwritten.is_empty() => {
                         if written.is_err() {
                             // Why will be known when its words end.
                             unwritten.clear();
                         }
+                        None
                     }
+                };
+                let Some(order) = order else {
+                    continue;
+                };
+                if let EngineCommand::Accept {
+                    ticket, closure, ..
+                } = &order
+                    && closure.kind.task == ROOT_TASK
+                {
+                    root = Some(Root::begin(
+                        &self.surroundings,
+                        &self.teller,
+                        folder,
+                        *ticket,
+                    ));
+                }
+                let order = order.to_engine();
+                if let Some(bytes) = order.and_then(|order| frame::encode(&order).ok()) {
+                    unwritten.extend_from_slice(&bytes);
                 }
             };
             match said {
+                Ok(Some(FromEngine::Share { name })) => sharing.take_from_engine(name),
+                Ok(Some(FromEngine::Load(load))) => {
+                    sharing.note_load(load);
+                    self.tell_load(&sharing).await;
+                }
                 Ok(Some(said)) => self.pass_on(said, &mut root).await,
                 Ok(None) | Err(ReadError::Io(_)) => break None,
                 Err(error) => break Some(error),
             }
         };
-        if let Some(error) = broken {
-            return End {
+        drop(sharing);
+        match broken {
+            Some(error) => End {
                 message: format!(
                     "{} says what makes no sense: {}",
                     options.name,
                     chain(&error)
                 ),
                 hopeless: true,
-            };
+            },
+            None => end_of(child, folder, options, root).await,
         }
-        let status = timeout(EXIT_TIMEOUT, child.wait()).await;
-        let Ok(Ok(status)) = status else {
-            return End {
-                message: format!("{} has closed its socket to the server", options.name),
-                hopeless: false,
-            };
+    }
+
+    /// What the engine is told now: not of closures that wait for their shared values.
+    async fn hold_back(
+        &self,
+        order: EngineCommand,
+        sharing: &mut Sharing,
+    ) -> Option<EngineCommand> {
+        if let EngineCommand::Abort { ticket, .. } = &order
+            && sharing.abort(*ticket)
+        {
+            self.tell_load(sharing).await;
+            return None;
+        }
+        let EngineCommand::Accept {
+            job,
+            ticket,
+            closure,
+        } = order
+        else {
+            return Some(order);
         };
-        // A program may end by itself while `main` runs.
-        if let (Some(code), Some(root)) = (status.code(), root.take()) {
-            let code = u8::try_from(code).unwrap_or(u8::MAX);
-            let outcome = Outcome::Value(Bytes::from(vec![code]));
-            let work = Duration::ZERO;
-            root.finish(Finished { outcome, work }).await;
+        let closure = sharing.admit(ticket, closure)?;
+        Some(EngineCommand::Accept {
+            job,
+            ticket,
+            closure,
+        })
+    }
+
+    /// What becomes of a closure that has waited for its shared values: the engine's, or its lender's.
+    async fn judge(&self, admitted: Admitted, sharing: &Sharing) -> Option<EngineCommand> {
+        let job = self.teller.job;
+        match admitted {
+            Admitted::Accept(ticket, closure) => Some(EngineCommand::Accept {
+                job,
+                ticket,
+                closure,
+            }),
+            Admitted::Refuse(ticket, finished) => {
+                let event = EngineEvent::Finished {
+                    job,
+                    ticket,
+                    finished,
+                };
+                self.teller.tell(event).await;
+                self.tell_load(sharing).await;
+                None
+            }
         }
-        let words = folder.last_words();
-        let said = if words.is_empty() {
-            String::new()
-        } else {
-            format!(". It said last: {words}")
-        };
-        End {
-            message: format!("{} {}{said}", options.name, process::describe(status)),
-            hopeless: false,
-        }
+    }
+
+    async fn tell_load(&self, sharing: &Sharing) {
+        let (job, load) = (self.teller.job, sharing.load());
+        self.teller.tell(EngineEvent::Load { job, load }).await;
     }
 
     async fn pass_on(&self, said: FromEngine, root: &mut Option<Root>) {
@@ -191,6 +244,39 @@ impl Engine {
         if let Some(event) = EngineEvent::from_engine(self.teller.job, said) {
             self.teller.tell(event).await;
         }
+    }
+}
+
+/// Waits for a process that has closed its socket, and says how it ended.
+async fn end_of(
+    child: &mut Child,
+    folder: &Folder,
+    options: &NativeOptions,
+    root: Option<Root>,
+) -> End {
+    let status = timeout(EXIT_TIMEOUT, child.wait()).await;
+    let Ok(Ok(status)) = status else {
+        return End {
+            message: format!("{} has closed its socket to the server", options.name),
+            hopeless: false,
+        };
+    };
+    // A program may end by itself while `main` runs.
+    if let (Some(code), Some(root)) = (status.code(), root) {
+        let code = u8::try_from(code).unwrap_or(u8::MAX);
+        let outcome = Outcome::Value(Bytes::from(vec![code]));
+        let work = Duration::ZERO;
+        root.finish(Finished { outcome, work }).await;
+    }
+    let words = folder.last_words();
+    let said = if words.is_empty() {
+        String::new()
+    } else {
+        format!(". It said last: {words}")
+    };
+    End {
+        message: format!("{} {}{said}", options.name, process::describe(status)),
+        hopeless: false,
     }
 }
 

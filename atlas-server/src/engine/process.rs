@@ -100,6 +100,7 @@ impl Folder {
             .map_err(failed)?;
         let folder = Self { root, inputs };
         std::fs::create_dir(folder.work()).map_err(failed)?;
+        std::fs::create_dir(folder.shared()).map_err(failed)?;
         let placed = folder.inputs.place(&surroundings.store, &folder.work());
         placed.map_err(|error| BeginError::Inputs {
             name: name(),
@@ -111,6 +112,11 @@ impl Folder {
     /// The working directory.
     pub(super) fn work(&self) -> PathBuf {
         self.root.path().join("work")
+    }
+
+    /// Where shared values lie, which the process makes or needs.
+    pub(super) fn shared(&self) -> PathBuf {
+        self.root.path().join("shared")
     }
 
     /// Where the process prints to.
@@ -230,6 +236,7 @@ fn spawn(
         command.env("HOME", folder.work());
     }
     command.env(atlas_engine::SOCKET_VARIABLE, socket);
+    command.env(atlas_engine::SHARED_VARIABLE, folder.shared());
     let child = command.spawn().map_err(failed)?;
     if let (Some(nice), Some(id)) = (surroundings.nice, child.id()) {
         let id = i32::try_from(id)

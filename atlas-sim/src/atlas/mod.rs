@@ -138,6 +138,7 @@ impl Atlas {
             kind: kind_at(root.depth),
             args: root.encode(tree.config().args_bytes),
             expected: Duration::ZERO,
+            shared: Vec::new(),
         };
         let domain = self.submit.0;
         let manager = &mut self.managers[domain.0 as usize];

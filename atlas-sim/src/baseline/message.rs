@@ -47,7 +47,7 @@ impl Parcel for StealMessage {
             + match self {
                 Self::Request { .. } | Self::Refusal { .. } => NUMBER_BYTES,
                 Self::Grant { closure, .. } => {
-                    2 * NUMBER_BYTES + KIND_BYTES + closure.args.len() as u64
+                    2 * NUMBER_BYTES + KIND_BYTES + closure.size() as u64
                 }
                 Self::Result { finished, .. } => {
                     2 * NUMBER_BYTES + outcome_bytes(&finished.outcome)

@@ -248,6 +248,7 @@ impl Nodes for Thieves {
             kind: kind_at(root.depth),
             args: root.encode(tree.config().args_bytes),
             expected: Duration::ZERO,
+            shared: Vec::new(),
         };
         self.accept(stage, ServerIndex(0), None, closure);
     }

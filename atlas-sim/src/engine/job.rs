@@ -205,6 +205,7 @@ impl Job {
                     kind,
                     args,
                     expected: Duration::ZERO,
+                    shared: Vec::new(),
                 },
             ));
         }

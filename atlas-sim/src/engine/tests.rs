@@ -327,6 +327,7 @@ fn what_cannot_be_done_is_answered() {
         kind: kind_at(0),
         args: Bytes::new(),
         expected: Duration::ZERO,
+        shared: Vec::new(),
     };
     machine.command(EngineCommand::Accept {
         job: JOB,

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, process, thread};
 
+use atlas::Shared;
 use atlas::prelude::*;
 
 #[atlas::main]
@@ -31,13 +32,30 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["print"] => print()?,
         ["files"] => write_files()?,
         ["read", ref paths @ ..] => read(paths)?,
-        ["hold", count, folder] => hold_all(count.parse()?, 0, folder),
+        ["hold", count, folder] => hold_all(count.parse()?, 0, folder, &nothing()),
         ["meet-afar", count, folder] => {
             show_work();
             let party = count.parse()?;
-            hold_all(TASKS_FOR_EACH * party, party, folder);
+            hold_all(TASKS_FOR_EACH * party, party, folder, &nothing());
         }
-        ["meet", count, folder] => hold_all(count.parse()?, count.parse()?, folder),
+        ["meet", count, folder] => {
+            hold_all(count.parse()?, count.parse()?, folder, &nothing());
+        }
+        ["share", bytes, count, folder] => {
+            let data = atlas::share(data(bytes.parse()?));
+            hold_all(count.parse()?, 0, folder, &data);
+        }
+        ["share-afar", count, bytes, folder] => {
+            show_work();
+            let party = count.parse()?;
+            let data = atlas::share(data(bytes.parse()?));
+            hold_all(TASKS_FOR_EACH * party, party, folder, &data);
+            println!("{} bytes, {}", data.len(), digest(&data));
+        }
+        ["share-from-afar", count, bytes, folder, second] => {
+            share_from_afar(count.parse()?, bytes.parse()?, folder, second);
+        }
+        ["digest", bytes] => println!("{}", digest(&data(bytes.parse()?))),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
     }
     Ok(ExitCode::SUCCESS)
@@ -111,36 +129,100 @@ fn read(paths: &[&str]) -> io::Result<()> {
     out.flush()
 }
 
-/// Runs so many tasks that wait, and prints what they sum up to and in how many processes they ran.
-fn hold_all(count: u32, party: u32, folder: &str) {
+/// Runs so many tasks that wait, and prints what they sum up to and in how many processes they ran. All see the same data.
+fn hold_all(count: u32, party: u32, folder: &str, data: &Shared<String>) {
+    let (sum, processes) = run_all(count, party, folder, data);
+    println!("sum {sum}, {processes} processes");
+}
+
+fn run_all(count: u32, party: u32, folder: &str, data: &Shared<String>) -> (u32, usize) {
     let tasks: Vec<_> = (1..=count)
-        .map(|index| spawn!(hold(index, party, folder.to_owned())))
+        .map(|index| spawn!(hold(index, party, folder.to_owned(), data.clone(), None)))
         .collect();
-    let ended: Vec<(u32, u32)> = tasks.into_iter().map(Handle::sync).collect();
-    let sum: u32 = ended.iter().map(|(index, _)| index).sum();
-    let processes: BTreeSet<u32> = ended.iter().map(|&(_, process)| process).collect();
-    println!("sum {sum}, {} processes", processes.len());
+    let ended: Vec<Held> = tasks.into_iter().map(Handle::sync).collect();
+    let expected = digest(data);
+    assert!(ended.iter().all(|held| held.seen == expected), "other data");
+    let sum: u32 = ended.iter().map(|held| held.index).sum();
+    let processes: BTreeSet<u32> = ended.iter().map(|held| held.process).collect();
+    (sum, processes.len())
+}
+
+fn nothing() -> Shared<String> {
+    atlas::share(String::new())
+}
+
+/// So many bytes that look like chance, and compress to half.
+fn data(bytes: usize) -> String {
+    let (mut data, mut state) = (String::with_capacity(bytes + 16), 1_u64);
+    while data.len() < bytes {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        data += &format!("{:016x}", state.rotate_left(32));
+    }
+    data.truncate(bytes);
+    data
+}
+
+/// Differs where anything of some length does. Tasks of tests are to be quick without optimisations, too.
+fn digest(data: &str) -> u64 {
+    let samples = data.as_bytes().chunks(1000).zip(1_u64..);
+    samples.fold(0, |sum: u64, (chunk, at)| {
+        sum.wrapping_add(at.wrapping_mul(u64::from(chunk[0])))
+    })
+}
+
+/// Runs tasks that wait as [`hold_all`] does, of which one in another process shares data with as many more, which wait for `go` in
+/// the second folder. Prints in how many processes those ran.
+fn share_from_afar(party: u32, bytes: usize, folder: &str, second: &str) {
+    show_work();
+    let home = process::id();
+    let tasks: Vec<_> = (1..=TASKS_FOR_EACH * party)
+        .map(|index| {
+            let then = Some((home, bytes, second.to_owned()));
+            spawn!(hold(index, party, folder.to_owned(), nothing(), then))
+        })
+        .collect();
+    let processes = tasks.into_iter().map(|task| task.sync().processes).max();
+    println!("{} processes", processes.unwrap_or(0));
 }
 
 /// Work leaves its domain if much of it is expected there, and nothing is seen of what sleeps before it ends: so this works, until
 /// another process has taken part.
 fn show_work() {
-    let idle = || spawn!(hold(0, 0, String::new()));
+    let idle = || spawn!(hold(0, 0, String::new(), nothing(), None));
     let run_apart = || {
         let both = (idle(), idle());
-        both.0.sync() != both.1.sync()
+        both.0.sync().process != both.1.sync().process
     };
     (0..ROUNDS_MAX).find(|_| run_apart());
 }
 
+/// What a task has seen that waited.
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+struct Held {
+    index: u32,
+    process: u32,
+    seen: u64,
+    /// In so many processes those ran that it has shared data with.
+    processes: usize,
+}
+
+/// Where a task that runs is no home, how many bytes the first such one shares then, and the folder for those that it shares with.
+type Then = Option<(u32, usize, String)>;
+
 /// Notes in the folder that it runs, as `INDEX-PROCESS`, and waits until so many do, or until there is a file `go`.
 #[atlas::spawn]
-fn hold(index: u32, party: u32, folder: String) -> (u32, u32) {
-    let process = process::id();
+fn hold(index: u32, party: u32, folder: String, data: Shared<String>, then: Then) -> Held {
+    let mut held = Held {
+        index,
+        process: process::id(),
+        seen: digest(&data),
+        processes: 0,
+    };
     if index == 0 {
         work();
-        return (index, process);
+        return held;
     }
+    let process = held.process;
     let folder = PathBuf::from(folder);
     fs::write(folder.join(format!("{index}-{process}")), "").expect("the test has made the folder");
     let end = Instant::now() + PATIENCE;
@@ -148,7 +230,14 @@ fn hold(index: u32, party: u32, folder: String) -> (u32, u32) {
         assert!(Instant::now() < end, "task {index} was left waiting");
         thread::sleep(Duration::from_millis(5));
     }
-    (index, process)
+    if let Some((home, bytes, second)) = then
+        && home != process
+        && fs::File::create_new(format!("{second}.begun")).is_ok()
+    {
+        let data = atlas::share(self::data(bytes));
+        (_, held.processes) = run_all(TASKS_FOR_EACH * party, 0, &second, &data);
+    }
+    held
 }
 
 /// Keeps a processor busy.

@@ -53,6 +53,12 @@ impl LoadReport {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
+    /// A closure came: the server counts a worker for it already, so it is told even if the closure is done at the next look.
+    pub(super) fn note_accepted(&mut self) {
+        self.told = None;
+        self.note_command();
+    }
+
     /// How long until the next look; none if it needs news. An engine without a worker is silent once it has said so.
     pub(super) fn next_look(&self, busy: bool) -> Option<Duration> {
         let usual = (busy || !self.settled).then(|| self.looked + INTERVAL);

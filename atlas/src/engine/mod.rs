@@ -20,6 +20,9 @@
 //! server sees the process end, or waits for the connection in vain, and tells its client that the program
 //! lacks the attribute.
 //!
+//! - Values that many tasks share ([`Shared`](crate::Shared)) go by way of files: with [`SHARED_VARIABLE`] set, this process writes
+//!   those that its closures need into the folder of that path, and finds there those that others' closures need.
+//!
 //! The socket is a path rather than an inherited descriptor: a number in an environment variable is passed on to the
 //! program's own children, for whom it may be a file of theirs, or their parent's socket to write into. A path leads
 //! to a connection or to an error. The server keeps it in a directory that only it can enter, and removes it once the
@@ -45,16 +48,20 @@ use atlas_core::Runtime;
 use atlas_engine::limits::{CLOSURE_BYTES_MAX, WORKERS_MAX};
 use atlas_engine::{FromEngine, Program, ReadError, ToEngine, WriteError, frame};
 
+use crate::shared;
 use pump::{News, Notes, Pump};
 
 #[doc(inline)]
-pub use atlas_engine::SOCKET_VARIABLE;
+pub use atlas_engine::{SHARED_VARIABLE, SOCKET_VARIABLE};
 
 /// The engine cannot begin, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 enum EngineError {
-    #[error("{SOCKET_VARIABLE}={0:?} is no absolute path of a socket")]
-    Path(OsString),
+    #[error("{variable}={path:?} is no absolute path")]
+    Path {
+        variable: &'static str,
+        path: OsString,
+    },
     #[error("cannot connect to the server that {SOCKET_VARIABLE}={path} names")]
     Connect { path: PathBuf, source: io::Error },
     #[error("cannot understand the server")]
@@ -90,13 +97,12 @@ pub fn run_main<R: Termination + 'static>(main: fn() -> R) -> ExitCode {
 
 /// Serves until the server says to stop, or is gone.
 fn serve(path: OsString) -> Result<(), EngineError> {
-    if !Path::new(&path).is_absolute() {
-        return Err(EngineError::Path(path));
+    let path = absolute(SOCKET_VARIABLE, path)?;
+    if let Some(folder) = env::var_os(SHARED_VARIABLE) {
+        shared::set_folder(absolute(SHARED_VARIABLE, folder)?);
     }
-    let mut socket = UnixStream::connect(&path).map_err(|source| EngineError::Connect {
-        path: path.into(),
-        source,
-    })?;
+    let connected = UnixStream::connect(&path);
+    let mut socket = connected.map_err(|source| EngineError::Connect { path, source })?;
     let Some(workers) = greeting(&mut socket)? else {
         return Ok(());
     };
@@ -125,6 +131,14 @@ fn serve(path: OsString) -> Result<(), EngineError> {
         // The server does not read any more: it is gone.
         Err(EngineError::Write(WriteError::Io(_))) => Ok(()),
         other => other,
+    }
+}
+
+fn absolute(variable: &'static str, path: OsString) -> Result<PathBuf, EngineError> {
+    if Path::new(&path).is_absolute() {
+        Ok(path.into())
+    } else {
+        Err(EngineError::Path { variable, path })
     }
 }
 

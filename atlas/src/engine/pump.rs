@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use atlas_core::{AcceptError, Host, Lease, LentClosure, Outcome, ReturnError, Runtime, Ticket};
 use atlas_engine::limits::{LENT_BYTES_MAX, LENT_CLOSURES_MAX, SAMPLES_MAX};
-use atlas_engine::{Closure, Finished, FromEngine, Lent, RequestId, ToEngine, frame};
+use atlas_engine::{Closure, Finished, FromEngine, Lent, RequestId, SharedName, ToEngine, frame};
 
 use super::load::LoadReport;
 use super::{EngineError, chain, words};
+use crate::shared;
 
 /// All that is acted on beside the server's commands.
 pub(super) enum News {
@@ -182,6 +183,7 @@ impl Pump {
         match self.runtime.accept_at(ticket, &portable, depth) {
             Ok(()) => {
                 self.accepted.insert(ticket);
+                self.load.note_accepted();
                 Ok(())
             }
             Err(AcceptError::TicketInUse(_)) => Err(EngineError::Order {
@@ -201,19 +203,26 @@ impl Pump {
         let mut closures = Vec::new();
         let mut bytes_left = LENT_BYTES_MAX;
         while closures.len() < closures_max.min(LENT_CLOSURES_MAX) {
-            let mut lent = self.runtime.lend(1);
+            // What was collected for closures that stay is named with this one, which harms nobody.
+            let (mut lent, shared) = shared::leaving(|| self.runtime.lend(1));
             for kept in &lent.kept {
                 eprintln!("atlas: {}", chain(kept));
             }
             let Some(one) = lent.closures.pop() else {
                 break;
             };
-            let Some(left) = bytes_left.checked_sub(one.closure.args.len()) else {
-                self.runtime.reclaim(one.lease);
+            let lease = one.lease;
+            let one = to_wire(one, shared);
+            let Some(left) = bytes_left.checked_sub(one.closure.size()) else {
+                self.runtime.reclaim(lease);
                 break;
             };
             bytes_left = left;
-            closures.push(to_wire(one));
+            closures.push(one);
+        }
+        // Before the closures that name them.
+        for name in shared::take_new() {
+            self.tell(&FromEngine::Share { name })?;
         }
         self.tell(&FromEngine::Lent { request, closures })
     }
@@ -295,13 +304,14 @@ pub(super) fn lock(pump: &Mutex<Pump>) -> MutexGuard<'_, Pump> {
     pump.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn to_wire(lent: LentClosure) -> Lent {
+fn to_wire(lent: LentClosure, shared: Vec<SharedName>) -> Lent {
     Lent {
         lease: atlas_engine::Lease(lent.lease.0),
         closure: Closure {
             kind: words::kind(lent.closure.task, lent.depth),
             args: lent.closure.args.into(),
             expected: Duration::ZERO,
+            shared,
         },
     }
 }

@@ -33,6 +33,10 @@ const TESTS: &[(&str, fn())] = &[
         "aborted_closure_leaves_its_worker",
         aborted_closure_leaves_its_worker,
     ),
+    (
+        "regression_load_is_told_after_a_closure_that_nobody_saw_run",
+        regression_load_is_told_after_a_closure_that_nobody_saw_run,
+    ),
     ("failures_are_told", failures_are_told),
     (
         "killed_engine_changes_no_result",
@@ -41,6 +45,14 @@ const TESTS: &[(&str, fn())] = &[
     (
         "late_and_false_results_change_nothing",
         late_and_false_results_change_nothing,
+    ),
+    (
+        "shared_value_goes_once_and_not_in_closures",
+        shared_value_goes_once_and_not_in_closures,
+    ),
+    (
+        "damaged_shared_value_is_refused",
+        damaged_shared_value_is_refused,
     ),
     ("garbage_ends_the_engine", garbage_ends_the_engine),
     ("engine_ends_with_its_server", engine_ends_with_its_server),
@@ -198,6 +210,20 @@ fn aborted_closure_leaves_its_worker() {
     assert_eq!(value(&server.finish(FIRST)), 55);
 }
 
+fn regression_load_is_told_after_a_closure_that_nobody_saw_run() {
+    let mut server = Server::new(1, &[]);
+    server.carry_until(|server| server.load(0).idle == 1);
+    for _ in 0..20 {
+        let told = server.loads_told;
+        server
+            .engine(0)
+            .say(&accept("engine::programs::fib", &(1_u64,)));
+        assert_eq!(value(&server.finish(FIRST)), 1);
+        // The server counts no idle worker until it is told of one.
+        server.carry_until(|server| server.loads_told > told && server.load(0).idle == 1);
+    }
+}
+
 fn failures_are_told() {
     let mut server = Server::new(1, &[]);
     server
@@ -260,6 +286,45 @@ fn late_and_false_results_change_nothing() {
     server.engine(0).say(&nonsense(0, value_of(&[1])));
     server.engine(0).say(&ToEngine::SetWorkers { workers: 1 });
     assert_eq!(value(&server.finish(FIRST)), 6765);
+}
+
+/// Some MiB, in any encoding.
+const ENTRIES: u64 = 500_000;
+
+fn table_sum_plain() -> u64 {
+    (0..ENTRIES).map(program::entry).fold(0, u64::wrapping_add)
+}
+
+fn shared_value_goes_once_and_not_in_closures() {
+    let mut server = Server::new(3, &[]);
+    server
+        .engine(0)
+        .say(&accept("engine::program::table_sum", &(ENTRIES,)));
+    assert_eq!(value(&server.finish(FIRST)), table_sum_plain());
+    let moved = server.moved_naming;
+    assert!(moved > 3, "{moved} closures have moved");
+    assert_eq!(server.told_of.len(), 1, "the value was written once");
+    assert_eq!(server.handed_on.len(), 2, "each other engine needs it once");
+    assert_eq!(server.refused, 0);
+}
+
+fn damaged_shared_value_is_refused() {
+    let mut server = Server::new(2, &[]);
+    server.damages = true;
+    server
+        .engine(0)
+        .say(&accept("engine::program::table_sum", &(ENTRIES,)));
+    assert_eq!(value(&server.finish(FIRST)), table_sum_plain());
+    assert!(server.refused > 0);
+    let moved = server.moved_naming;
+    assert_eq!(server.refused, moved, "their lender runs them");
+    let mut engine = server.take(1);
+    engine.say(&ToEngine::Stop);
+    let said = engine.end().stderr;
+    assert!(
+        said.contains("its content is not what its name says"),
+        "{said}"
+    );
 }
 
 fn garbage_ends_the_engine() {

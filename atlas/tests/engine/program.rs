@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use atlas::Shared;
 use atlas::prelude::*;
 
 use crate::programs::{fib, fib_plain};
@@ -40,6 +41,35 @@ pub(crate) fn fails(n: u64) -> u64 {
 #[atlas::spawn]
 pub(crate) fn large(bytes: usize) -> Vec<u8> {
     vec![7; bytes]
+}
+
+/// Sums up a table that is larger than a closure may be.
+#[atlas::spawn]
+pub(crate) fn table_sum(length: u64) -> u64 {
+    let table: Vec<u64> = (0..length).map(entry).collect();
+    let length = table.len();
+    sum_of(atlas::share(table), 0, length)
+}
+
+pub(crate) fn entry(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[atlas::spawn]
+fn sum_of(table: Shared<Vec<u64>>, from: usize, to: usize) -> u64 {
+    if to - from > table.len() / 64 {
+        let middle = from.midpoint(to);
+        let (a, b) = join!(
+            sum_of(table.clone(), from, middle),
+            sum_of(table, middle, to)
+        );
+        return a.wrapping_add(b);
+    }
+    // Long enough to be shared.
+    busy_for(5);
+    table[from..to]
+        .iter()
+        .fold(0, |sum: u64, n| sum.wrapping_add(*n))
 }
 
 /// Prints, and gives the exit code of its command line.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use atlas_engine::{
-    Closure, ClosureKind, Finished, FromEngine, Lease, Lent, Load, Outcome, Program, RequestId,
-    SOCKET_VARIABLE, TaskId, Ticket, ToEngine, frame,
+    Closure, ClosureKind, Failure, Finished, FromEngine, Lease, Lent, Load, Outcome, Program,
+    RequestId, SHARED_VARIABLE, SOCKET_VARIABLE, SharedName, TaskId, Ticket, ToEngine, frame,
 };
 use serde::Serialize;
 
@@ -25,6 +25,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Engine {
     child: Child,
     pub(crate) socket: UnixStream,
+    /// Where its shared values lie.
+    shared: Directory,
     output: Option<[JoinHandle<String>; 2]>,
 }
 
@@ -38,13 +40,14 @@ pub(crate) struct Ended {
 impl Engine {
     /// Starts an engine with this command line, and waits until it connects.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let directory = Directory::new();
+        let (directory, shared) = (Directory::new(), Directory::new());
         let path = directory.0.join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
         let mut child = Command::new(env::current_exe().unwrap())
             .args(arguments)
             .env(SOCKET_VARIABLE, &path)
+            .env(SHARED_VARIABLE, &shared.0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -68,6 +71,7 @@ impl Engine {
         Self {
             child,
             socket,
+            shared,
             output: Some(output),
         }
     }
@@ -158,13 +162,24 @@ pub(crate) struct Server {
     engines: Vec<Option<Engine>>,
     told: Receiver<(usize, Option<FromEngine>)>,
     loads: Vec<Load>,
+    /// How often they were told.
+    pub(crate) loads_told: u64,
     /// Closures under way: who runs them, who lent them.
     carried: BTreeMap<Ticket, Carried>,
     /// A question for each engine that is to be fed: its number.
     asked: BTreeMap<usize, RequestId>,
     next: u64,
     pub(crate) moved: u64,
+    /// So many of them name a shared value.
+    pub(crate) moved_naming: u64,
     pub(crate) measured: Duration,
+    /// The shared values that engines have told of.
+    pub(crate) told_of: Vec<SharedName>,
+    /// Those that engines were given files of.
+    pub(crate) handed_on: Vec<SharedName>,
+    /// In place of shared values engines find garbage.
+    pub(crate) damages: bool,
+    pub(crate) refused: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -191,13 +206,19 @@ impl Server {
         assert!(programs.windows(2).all(|pair| pair[0] == pair[1]));
         Self {
             loads: vec![Load::default(); engines.len()],
+            loads_told: 0,
             engines,
             told,
             carried: BTreeMap::new(),
             asked: BTreeMap::new(),
             next: 1000,
             moved: 0,
+            moved_naming: 0,
             measured: Duration::ZERO,
+            told_of: Vec::new(),
+            handed_on: Vec::new(),
+            damages: false,
+            refused: 0,
         }
     }
 
@@ -259,12 +280,16 @@ impl Server {
 
     fn hear_of(&mut self, from: usize, event: FromEngine) -> Option<(Ticket, Finished)> {
         match event {
-            FromEngine::Load(load) => self.loads[from] = load,
+            FromEngine::Load(load) => {
+                self.loads_told += 1;
+                self.loads[from] = load;
+            }
             FromEngine::Lent { request, closures } => self.pass_on(from, request, closures),
             FromEngine::Finished { ticket, finished } => {
                 let Some(carried) = self.carried.remove(&ticket) else {
                     return Some((ticket, finished));
                 };
+                self.refused += u64::from(is_refusal(&finished));
                 let lease = carried.lease;
                 self.say(carried.from, &ToEngine::ReturnResult { lease, finished });
             }
@@ -279,6 +304,11 @@ impl Server {
             FromEngine::Measured { samples } => {
                 let roots = samples.iter().filter(|sample| sample.kind.depth == 0);
                 self.measured += roots.map(|sample| sample.work).sum::<Duration>();
+            }
+            FromEngine::Share { name } => {
+                let bytes = fs::read(self.shared_file(from, name)).unwrap();
+                assert_eq!(blake3::hash(&bytes).as_bytes(), &name.0);
+                self.told_of.push(name);
             }
             FromEngine::Hello { .. } => panic!("a second Hello"),
         }
@@ -296,11 +326,35 @@ impl Server {
                 self.say(from, &ToEngine::Reclaim { lease });
                 continue;
             };
+            for &name in &closure.shared {
+                assert!(self.told_of.contains(&name), "it was not told of before");
+                self.hand_on(name, from, to);
+            }
             let ticket = self.ticket();
             self.carried.insert(ticket, Carried { to, from, lease });
             self.moved += 1;
+            self.moved_naming += u64::from(!closure.shared.is_empty());
             self.say(to, &ToEngine::Accept { ticket, closure });
         }
+    }
+
+    /// Puts the file of a shared value where another engine finds it.
+    fn hand_on(&mut self, name: SharedName, from: usize, to: usize) {
+        let [from, to] = [from, to].map(|engine| self.shared_file(engine, name));
+        if to.exists() {
+            return;
+        }
+        self.handed_on.push(name);
+        if self.damages {
+            fs::write(to, "garbage").unwrap();
+        } else {
+            fs::hard_link(from, to).unwrap();
+        }
+    }
+
+    fn shared_file(&self, engine: usize, name: SharedName) -> PathBuf {
+        let engine = self.engines[engine].as_ref().expect("it is alive");
+        engine.shared.0.join(name.to_string())
     }
 
     /// Asks who has for who has not.
@@ -354,6 +408,13 @@ impl Server {
     }
 }
 
+fn is_refusal(finished: &Finished) -> bool {
+    match &finished.outcome {
+        Outcome::Value(_) => false,
+        Outcome::Panic(bytes) => matches!(Failure::from_bytes(bytes), Failure::Refused { .. }),
+    }
+}
+
 /// Passes on what an engine says, and none at its end.
 fn hear(index: usize, socket: &UnixStream, tell: Sender<(usize, Option<FromEngine>)>) {
     let mut socket = socket.try_clone().unwrap();
@@ -378,6 +439,7 @@ pub(crate) fn closure(path: &str, args: &impl Serialize) -> Closure {
         },
         args: postcard::to_stdvec(args).unwrap().into(),
         expected: Duration::ZERO,
+        shared: Vec::new(),
     }
 }
 

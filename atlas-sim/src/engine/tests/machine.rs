@@ -52,6 +52,7 @@ impl Machine {
             kind: kind_at(node.depth),
             args: node.encode(0),
             expected: Duration::ZERO,
+            shared: Vec::new(),
         };
         self.command(EngineCommand::Accept {
             job,
