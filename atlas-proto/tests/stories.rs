@@ -597,3 +597,19 @@ fn regression_tasks_that_leave_in_a_row_do_not_wait() {
         stage.run_until("the result", |s| s.results(busy).len() > usize::from(round));
     }
 }
+
+/// A server whose engine has nothing left is idle before the engine says so: it is not refused as one that asks ahead of
+/// need.
+#[test]
+fn regression_a_server_that_has_run_dry_is_idle_before_its_engine_says_so() {
+    let (mut stage, _, busy, idle) = two_servers();
+    for round in 0..3_u8 {
+        let refused = stage.count(busy, idle, is_end);
+        stage.spawn(busy, 1, 1, Duration::from_millis(5));
+        stage.run_until("the idle one working", |s| s.given(idle) > 0);
+        assert_eq!(stage.count(busy, idle, is_end), refused);
+        stage.run_for(Duration::from_millis(5));
+        stage.finish_untold(idle, round);
+        stage.run_until("the result", |s| s.results(busy).len() > usize::from(round));
+    }
+}

@@ -185,7 +185,10 @@ impl Server {
         let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
         let runs = self.ledger.entry(id).is_some_and(runs);
         match runs.then(|| self.ledger.remove(id)).flatten() {
-            Some(entry) => self.deliver_result(&entry, job::bounded(finished)),
+            Some(entry) => {
+                self.deliver_result(&entry, job::bounded(finished));
+                self.note_run_dry(job);
+            }
             None => self.stats.results_late += 1,
         }
     }

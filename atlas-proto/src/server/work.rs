@@ -13,7 +13,7 @@ use crate::cost::CostModel;
 use crate::engine::{EngineCommand, EngineLoad, Measured};
 use crate::ids::{JobAlias, Ticket};
 use crate::job::{Closure, JobSpec};
-use crate::ledger::EntryId;
+use crate::ledger::{Entry, EntryId, State};
 use crate::limits::{ENDED_JOBS_MAX, JOBS_MAX, READY_RUNS_MAX};
 use crate::message::JobHeader;
 use crate::time::Time;
@@ -197,6 +197,23 @@ impl Server {
             load.oldest.retain(|run| run.closures > 0);
             load.oldest.truncate(READY_RUNS_MAX);
             state.load = load;
+        }
+    }
+
+    /// A closure of the job is done. If it was the last in the engine, nothing can be ready there and nobody busy: an
+    /// engine says so only when its workers have looked for more.
+    pub(super) fn note_run_dry(&mut self, job: JobAlias) {
+        let runs =
+            |(_, entry): (EntryId, &Entry)| entry.job == job && entry.state == State::Running;
+        if self.ledger.entries().any(runs) {
+            return;
+        }
+        if let Some(state) = self.jobs.get_mut(&job).filter(|state| state.started) {
+            state.load = EngineLoad {
+                idle: state.workers,
+                stopped: state.load.stopped,
+                ..EngineLoad::default()
+            };
         }
     }
 

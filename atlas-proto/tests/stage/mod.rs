@@ -213,6 +213,12 @@ impl Stage {
 
     /// The oldest closure that the engine of `node` was given is done.
     pub(crate) fn finish(&mut self, node: NodeId, value: u8) {
+        self.finish_untold(node, value);
+        self.tell_load(node);
+    }
+
+    /// The same, and the engine has not told its load yet.
+    pub(crate) fn finish_untold(&mut self, node: NodeId, value: u8) {
         let actor = self.servers.get_mut(&node).unwrap();
         let job = actor.engine.job.expect("the engine runs something");
         let ticket = actor
@@ -233,7 +239,7 @@ impl Stage {
                 finished,
             },
         );
-        self.tell_load(node);
+        self.drain(node);
     }
 
     /// The engine of `node` has done all that it had, but for the closure that it was given first if that is
