@@ -7,9 +7,12 @@
 //! | `granted` | `closures` that leave for a thief or the manager |
 //! | `serialised` | `closures` that an engine has given up, each encoded for a wire |
 //!
-//! Times are microseconds since 1970, so that programs of the same machine can be paired with them.
+//! Times are microseconds since 1970, so that programs of the same machine can be paired with them. Lines are written some
+//! time after what they tell of: writing one takes as long as a tenth of a steal.
 
-use std::time::SystemTime;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use atlas_proto::Transmit;
 use atlas_proto::engine::{EngineCommand, EngineEvent};
@@ -22,6 +25,22 @@ pub(crate) struct StealLog {
     asked: Option<(RequestId, u64)>,
     /// When it was asked for that which is granted, and how many closures; until the first is accepted.
     granted: Option<(u64, usize)>,
+    unwritten: Arc<Mutex<Vec<Line>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    Stolen {
+        closures: usize,
+        asked_us: u64,
+        accepted_us: u64,
+    },
+    Granted {
+        closures: usize,
+    },
+    Serialised {
+        closures: usize,
+    },
 }
 
 impl StealLog {
@@ -37,9 +56,9 @@ impl StealLog {
             {
                 self.asked = Some((*request, now_us()));
             }
-            Message::GrantClosures { closures, .. } => {
-                tracing::debug!(target: TARGET, closures = closures.len(), "granted");
-            }
+            Message::GrantClosures { closures, .. } => self.tell(Line::Granted {
+                closures: closures.len(),
+            }),
             _ => {}
         }
     }
@@ -63,17 +82,59 @@ impl StealLog {
         if matches!(command, EngineCommand::Accept { .. })
             && let Some((asked_us, closures)) = self.granted.take()
         {
-            let accepted_us = now_us();
-            tracing::debug!(target: TARGET, closures, asked_us, accepted_us, "stolen");
+            self.tell(Line::Stolen {
+                closures,
+                asked_us,
+                accepted_us: now_us(),
+            });
         }
     }
 
     /// An engine has said something.
     pub(crate) fn note_event(&mut self, event: &EngineEvent) {
         if let EngineEvent::Lent { closures, .. } = event {
-            tracing::debug!(target: TARGET, closures = closures.len(), "serialised");
+            self.tell(Line::Serialised {
+                closures: closures.len(),
+            });
         }
     }
+
+    fn tell(&self, line: Line) {
+        if !tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
+            return;
+        }
+        let mut unwritten = lock(&self.unwritten);
+        unwritten.push(line);
+        if unwritten.len() == 1 {
+            let lines = self.unwritten.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(WRITE_INTERVAL).await;
+                let lines = mem::take(&mut *lock(&lines));
+                lines.into_iter().for_each(Line::write);
+            });
+        }
+    }
+}
+
+impl Line {
+    fn write(self) {
+        match self {
+            Self::Stolen {
+                closures,
+                asked_us,
+                accepted_us,
+            } => tracing::debug!(target: TARGET, closures, asked_us, accepted_us, "stolen"),
+            Self::Granted { closures } => tracing::debug!(target: TARGET, closures, "granted"),
+            Self::Serialised { closures } => {
+                tracing::debug!(target: TARGET, closures, "serialised");
+            }
+        }
+    }
+}
+
+fn lock(lines: &Mutex<Vec<Line>>) -> std::sync::MutexGuard<'_, Vec<Line>> {
+    // Lines are whole, whoever panicked meanwhile.
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn now_us() -> u64 {
@@ -82,3 +143,5 @@ fn now_us() -> u64 {
 }
 
 const TARGET: &str = "atlas_server::steal";
+/// Long after a steal, and soon enough for who reads the log when a job has ended.
+const WRITE_INTERVAL: Duration = Duration::from_millis(10);
