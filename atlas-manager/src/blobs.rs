@@ -107,14 +107,15 @@ impl Blobs {
         Ok((tree, names))
     }
 
-    /// Removes what was not used for longest and nobody wants, down to the quota; now and then.
-    pub(crate) fn trim(&self, now: Instant, wanted: HashSet<BlobName>) {
+    /// Removes what was not used for longest and nobody wants, down to the quota; now and then. What is wanted is asked only
+    /// then.
+    pub(crate) fn trim(&self, now: Instant, wanted: impl FnOnce() -> HashSet<BlobName>) {
         let mut trimmed = self.trimmed.lock().unwrap_or_else(PoisonError::into_inner);
         if trimmed.is_some_and(|at| now.duration_since(at) < TRIM_INTERVAL) {
             return;
         }
         *trimmed = Some(now);
-        let (store, bytes_max) = (self.store.clone(), self.bytes_max);
+        let (store, bytes_max, wanted) = (self.store.clone(), self.bytes_max, wanted());
         tokio::task::spawn_blocking(move || {
             match store.trim(bytes_max, |name| wanted.contains(name)) {
                 Ok(done) if done.files_removed > 0 => {

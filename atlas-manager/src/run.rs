@@ -279,9 +279,11 @@ impl Loop {
 
     fn trim_blobs(&mut self) {
         self.values.retain(|job| self.machine.has_job(job));
-        let mut wanted = self.jobs.wanted_blobs();
-        wanted.extend(self.values.names());
-        self.shared.blobs.trim(Instant::now(), wanted);
+        self.shared.blobs.trim(Instant::now(), || {
+            let mut wanted = self.jobs.wanted_blobs();
+            wanted.extend(self.values.names());
+            wanted
+        });
     }
 
     fn sink(&self, id: JobId) -> Result<Arc<Sink>, StartError> {

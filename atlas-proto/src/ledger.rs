@@ -98,6 +98,8 @@ pub struct Ledger {
     borrowed: BTreeMap<(NodeId, LeaseId), EntryId>,
     from_engine: BTreeMap<(JobAlias, EngineLease), EntryId>,
     ready_count: usize,
+    /// How many closures of each job run; no job of which none does.
+    running: BTreeMap<JobAlias, usize>,
     /// The arguments of all entries.
     bytes: usize,
     last_id: u64,
@@ -183,6 +185,11 @@ impl Ledger {
     #[must_use]
     pub fn ready_of(&self, job: JobAlias) -> usize {
         self.ready.get(&job).map_or(0, BTreeSet::len)
+    }
+
+    /// A closure of the job is in its engine.
+    pub(crate) fn is_running(&self, job: JobAlias) -> bool {
+        self.running.contains_key(&job)
     }
 
     /// The jobs with a closure in the queue.
@@ -362,7 +369,8 @@ impl Ledger {
         self.leave_state(id, job, before);
         match state {
             State::Ready => self.enqueue(job, id),
-            State::Held | State::Running => {}
+            State::Held => {}
+            State::Running => *self.running.entry(job).or_default() += 1,
             State::Lent { lease, .. } => {
                 self.lent.insert(lease, id);
             }
@@ -387,7 +395,17 @@ impl Ledger {
                     self.ready.remove(&job);
                 }
             }
-            State::Held | State::Running => {}
+            State::Held => {}
+            State::Running => {
+                let running = self
+                    .running
+                    .get_mut(&job)
+                    .expect("a running entry is counted");
+                *running -= 1;
+                if *running == 0 {
+                    self.running.remove(&job);
+                }
+            }
             State::Lent { lease, .. } => {
                 self.lent.remove(&lease);
             }

@@ -13,7 +13,7 @@ use crate::cost::CostModel;
 use crate::engine::{EngineCommand, EngineLoad, Measured};
 use crate::ids::{JobAlias, Ticket};
 use crate::job::{Closure, JobSpec};
-use crate::ledger::{Entry, EntryId, State};
+use crate::ledger::EntryId;
 use crate::limits::{ENDED_JOBS_MAX, JOBS_MAX, READY_RUNS_MAX};
 use crate::message::JobHeader;
 use crate::time::Time;
@@ -203,9 +203,7 @@ impl Server {
     /// A closure of the job is done. If it was the last in the engine, nothing can be ready there and nobody busy: an
     /// engine says so only when its workers have looked for more.
     pub(super) fn note_run_dry(&mut self, job: JobAlias) {
-        let runs =
-            |(_, entry): (EntryId, &Entry)| entry.job == job && entry.state == State::Running;
-        if self.ledger.entries().any(runs) {
+        if self.ledger.is_running(job) {
             return;
         }
         if let Some(state) = self.jobs.get_mut(&job).filter(|state| state.started) {
