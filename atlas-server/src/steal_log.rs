@@ -10,8 +10,6 @@
 //! Times are microseconds since 1970, so that programs of the same machine can be paired with them. Lines are written some
 //! time after what they tell of: writing one takes as long as a tenth of a steal.
 
-use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use atlas_proto::Transmit;
@@ -25,22 +23,6 @@ pub(crate) struct StealLog {
     asked: Option<(RequestId, u64)>,
     /// When it was asked for that which is granted, and how many closures; until the first is accepted.
     granted: Option<(u64, usize)>,
-    unwritten: Arc<Mutex<Vec<Line>>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Line {
-    Stolen {
-        closures: usize,
-        asked_us: u64,
-        accepted_us: u64,
-    },
-    Granted {
-        closures: usize,
-    },
-    Serialised {
-        closures: usize,
-    },
 }
 
 impl StealLog {
@@ -56,9 +38,10 @@ impl StealLog {
             {
                 self.asked = Some((*request, now_us()));
             }
-            Message::GrantClosures { closures, .. } => self.tell(Line::Granted {
-                closures: closures.len(),
-            }),
+            Message::GrantClosures { closures, .. } => {
+                let closures = closures.len();
+                later(move || tracing::debug!(target: TARGET, closures, "granted"));
+            }
             _ => {}
         }
     }
@@ -82,10 +65,9 @@ impl StealLog {
         if matches!(command, EngineCommand::Accept { .. })
             && let Some((asked_us, closures)) = self.granted.take()
         {
-            self.tell(Line::Stolen {
-                closures,
-                asked_us,
-                accepted_us: now_us(),
+            let accepted_us = now_us();
+            later(move || {
+                tracing::debug!(target: TARGET, closures, asked_us, accepted_us, "stolen");
             });
         }
     }
@@ -93,48 +75,20 @@ impl StealLog {
     /// An engine has said something.
     pub(crate) fn note_event(&mut self, event: &EngineEvent) {
         if let EngineEvent::Lent { closures, .. } = event {
-            self.tell(Line::Serialised {
-                closures: closures.len(),
-            });
-        }
-    }
-
-    fn tell(&self, line: Line) {
-        if !tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
-            return;
-        }
-        let mut unwritten = lock(&self.unwritten);
-        unwritten.push(line);
-        if unwritten.len() == 1 {
-            let lines = self.unwritten.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(WRITE_INTERVAL).await;
-                let lines = mem::take(&mut *lock(&lines));
-                lines.into_iter().for_each(Line::write);
-            });
+            let closures = closures.len();
+            later(move || tracing::debug!(target: TARGET, closures, "serialised"));
         }
     }
 }
 
-impl Line {
-    fn write(self) {
-        match self {
-            Self::Stolen {
-                closures,
-                asked_us,
-                accepted_us,
-            } => tracing::debug!(target: TARGET, closures, asked_us, accepted_us, "stolen"),
-            Self::Granted { closures } => tracing::debug!(target: TARGET, closures, "granted"),
-            Self::Serialised { closures } => {
-                tracing::debug!(target: TARGET, closures, "serialised");
-            }
-        }
+/// Writes a line, if anybody wants such lines, when the steal is over.
+fn later(write: impl FnOnce() + Send + 'static) {
+    if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
+        tokio::spawn(async move {
+            tokio::time::sleep(WRITE_DELAY).await;
+            write();
+        });
     }
-}
-
-fn lock(lines: &Mutex<Vec<Line>>) -> std::sync::MutexGuard<'_, Vec<Line>> {
-    // Lines are whole, whoever panicked meanwhile.
-    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn now_us() -> u64 {
@@ -144,4 +98,4 @@ fn now_us() -> u64 {
 
 const TARGET: &str = "atlas_server::steal";
 /// Long after a steal, and soon enough for who reads the log when a job has ended.
-const WRITE_INTERVAL: Duration = Duration::from_millis(10);
+const WRITE_DELAY: Duration = Duration::from_millis(10);
