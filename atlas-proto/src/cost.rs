@@ -44,7 +44,8 @@ pub const WORTH_LATENCY: u32 = 3;
 
 /// A root that waits for a worker, and of which nothing is known, is taken to hold so much work.
 ///
-/// Jobs of one closure each would otherwise take turns at the few workers of their domain, whoever else is idle. It is for longer than any way in the world repays, and not for as long as to hide the work of others beside it.
+/// Jobs of one closure each would otherwise take turns at the few workers of their domain, whoever else is idle. It is for
+/// longer than any way in the world repays, and not for as long as to hide the work of others beside it.
 pub(crate) const ROOT_WORK: Duration = Duration::from_secs(10);
 
 /// What was measured of one job's closures.

@@ -94,6 +94,21 @@ impl TheManager {
         self.sent()
     }
 
+    /// The first two messages of a link come in the wrong order: both are heard before anything is done about either.
+    fn hear_together(&mut self, from: NodeId, first: Message, second: Message) {
+        let epoch = self.epoch_of(from);
+        for (seq, message) in [(2, second), (1, first)] {
+            let packet = Packet {
+                from: epoch,
+                to: epoch,
+                seq,
+                ack: 0,
+                message,
+            };
+            self.manager.handle_packet(NOW, from, packet);
+        }
+    }
+
     fn sent(&mut self) -> Vec<(NodeId, Message)> {
         std::iter::from_fn(|| self.manager.poll_transmit())
             .map(checked)
@@ -127,18 +142,7 @@ fn regression_what_a_child_says_after_it_has_left_is_not_heard() {
         inflow: Vec::new(),
     };
     manager.hear(FIRST, Message::JoinDomain { nonce: 1, child });
-    let epoch = manager.epoch_of(FIRST);
-    let said = [(2, grant(JOB, &[1], 9)), (1, Message::LeaveDomain)];
-    for (seq, message) in said {
-        let packet = Packet {
-            from: epoch,
-            to: epoch,
-            seq,
-            ack: 0,
-            message,
-        };
-        manager.manager.handle_packet(NOW, FIRST, packet);
-    }
+    manager.hear_together(FIRST, Message::LeaveDomain, grant(JOB, &[1], 9));
     assert_eq!(manager.manager.session(FIRST), None);
     assert!(manager.manager.ledger().is_empty());
     assert_eq!(manager.manager.job_count(), 0);
@@ -455,18 +459,7 @@ fn regression_a_root_that_came_back_undone_waits_again() {
 #[test]
 fn regression_only_roots_wait() {
     let mut manager = TheManager::new();
-    let epoch = manager.epoch_of(ABOVE);
-    // Both are heard before anything is done about either.
-    for (seq, message) in [(2, steal(5)), (1, grant(JOB, &[1], 9))] {
-        let packet = Packet {
-            from: epoch,
-            to: epoch,
-            seq,
-            ack: 0,
-            message,
-        };
-        manager.manager.handle_packet(NOW, ABOVE, packet);
-    }
+    manager.hear_together(ABOVE, grant(JOB, &[1], 9), steal(5));
     let sent = manager.sent();
     let refused = (ABOVE, RequestId(5), EndStealReason::NoSurplus);
     assert_eq!((ends(&sent), returns(&sent)), (vec![refused], 1));

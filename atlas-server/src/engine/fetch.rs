@@ -13,7 +13,6 @@ use super::Surroundings;
 use super::output::connected;
 
 /// Fetches for one job.
-#[derive(Clone)]
 pub(super) struct Fetch {
     surroundings: Arc<Surroundings>,
     job: JobAlias,

@@ -56,7 +56,6 @@ impl LoadReport {
     /// A closure came: the server counts a worker for it already, so it is told even if the closure is done at the next look.
     pub(super) fn note_accepted(&mut self) {
         self.told = None;
-        self.note_command();
     }
 
     /// How long until the next look; none if it needs news. An engine without a worker is silent once it has said so.
