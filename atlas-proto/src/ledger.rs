@@ -94,7 +94,7 @@ pub(crate) type LeasesByPeer = BTreeMap<NodeId, Vec<LeaseId>>;
 pub struct Ledger {
     entries: BTreeMap<EntryId, Entry>,
     ready: SortedMap<JobAlias, BTreeSet<EntryId>>,
-    lent: BTreeMap<LeaseId, EntryId>,
+    lent: BTreeMap<(NodeId, LeaseId), EntryId>,
     borrowed: BTreeMap<(NodeId, LeaseId), EntryId>,
     from_engine: BTreeMap<(JobAlias, EngineLease), EntryId>,
     ready_count: usize,
@@ -212,9 +212,7 @@ impl Ledger {
     /// The entry that `borrower` holds under `lease`; none if the lease is over or somebody else's.
     #[must_use]
     pub fn lent_to(&self, borrower: NodeId, lease: LeaseId) -> Option<EntryId> {
-        let id = *self.lent.get(&lease)?;
-        let entry = self.entries.get(&id)?;
-        (entry.state == State::Lent { borrower, lease }).then_some(id)
+        self.lent.get(&(borrower, lease)).copied()
     }
 
     /// Takes a closure in; it is ready.
@@ -313,17 +311,18 @@ impl Ledger {
 
     /// The entries that a peer has of this node.
     pub(crate) fn lent_to_peer(&self, peer: NodeId) -> Vec<EntryId> {
-        self.select(|entry| matches!(entry.state, State::Lent { borrower, .. } if borrower == peer))
+        of_peer(&self.lent, peer).map(|(_, id)| id).collect()
+    }
+
+    /// Leases bind this node to a peer.
+    pub(crate) fn binds(&self, peer: NodeId) -> bool {
+        let any = |leases| of_peer(leases, peer).next().is_some();
+        any(&self.lent) || any(&self.borrowed)
     }
 
     /// The entries that this node has of a peer.
     pub(crate) fn borrowed_from_peer(&self, peer: NodeId) -> Vec<EntryId> {
-        let first = (peer, LeaseId(0));
-        let last = (peer, LeaseId(u64::MAX));
-        self.borrowed
-            .range(first..=last)
-            .map(|(_, &id)| id)
-            .collect()
+        of_peer(&self.borrowed, peer).map(|(_, id)| id).collect()
     }
 
     /// The entries that this node has of a peer under these leases.
@@ -371,8 +370,8 @@ impl Ledger {
             State::Ready => self.enqueue(job, id),
             State::Held => {}
             State::Running => *self.running.entry(job).or_default() += 1,
-            State::Lent { lease, .. } => {
-                self.lent.insert(lease, id);
+            State::Lent { borrower, lease } => {
+                self.lent.insert((borrower, lease), id);
             }
         }
     }
@@ -406,11 +405,20 @@ impl Ledger {
                     self.running.remove(&job);
                 }
             }
-            State::Lent { lease, .. } => {
-                self.lent.remove(&lease);
+            State::Lent { borrower, lease } => {
+                self.lent.remove(&(borrower, lease));
             }
         }
     }
+}
+
+/// The leases with one peer, by their numbers.
+fn of_peer(
+    leases: &BTreeMap<(NodeId, LeaseId), EntryId>,
+    peer: NodeId,
+) -> impl Iterator<Item = (LeaseId, EntryId)> {
+    let all = (peer, LeaseId(0))..=(peer, LeaseId(u64::MAX));
+    leases.range(all).map(|(&(_, lease), &id)| (lease, id))
 }
 
 #[cfg(test)]

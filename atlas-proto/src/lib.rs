@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod control;
 pub mod cost;
+mod detector;
 pub mod domain;
 pub mod engine;
 pub mod ids;
@@ -26,6 +27,7 @@ mod sorted;
 pub mod stats;
 pub mod time;
 mod uplink;
+mod watch;
 
 pub use manager::{Manager, ManagerConfig, ManagerEvent};
 pub use server::{Server, ServerConfig};

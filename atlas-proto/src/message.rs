@@ -133,6 +133,13 @@ pub enum Message {
         /// Which.
         job: JobAlias,
     },
+    /// While leases bind a child and its manager: says that the sender is there, for the close watch of the two.
+    KeepPace {
+        /// By what the sender knows, leases bind it.
+        bound: bool,
+        /// The receiver is to answer at once.
+        answer: bool,
+    },
 }
 
 /// Who a child is.
@@ -290,7 +297,8 @@ impl Message {
             | Self::RefuseChild { .. }
             | Self::ExpelChild
             | Self::KeepAlive
-            | Self::ReportLoad(_) => false,
+            | Self::ReportLoad(_)
+            | Self::KeepPace { .. } => false,
             Self::LeaveDomain
             | Self::HintPeers { .. }
             | Self::ForgetPeer { .. }
@@ -329,7 +337,8 @@ impl Message {
             | Self::EndSteal { .. }
             | Self::ReturnClosures { .. }
             | Self::AbortLeases { .. }
-            | Self::EndJob { .. } => 0,
+            | Self::EndJob { .. }
+            | Self::KeepPace { .. } => 0,
         }
     }
 

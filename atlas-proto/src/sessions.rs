@@ -15,6 +15,8 @@ use crate::message::{Message, Packet, ReturnReason};
 use crate::path::Path;
 use crate::sorted::SortedMap;
 use crate::time::Time;
+use crate::uplink::{LOST_AFTER, SUSPECT_AFTER};
+use crate::watch::{Pace, Side, Vigil, Watch};
 
 /// A packet for the driver to carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,9 @@ pub(crate) struct Sessions {
     outbox: VecDeque<Transmit>,
     overflowed: Vec<NodeId>,
     scratch: Vec<Packet>,
+    /// How many of the open ones are watched closely.
+    close: usize,
+    vigil: Vigil,
 }
 
 #[derive(Debug)]
@@ -40,7 +45,19 @@ struct Session {
     /// The link's own, asked of all links after every input: so they are kept beside each other, apart from what is
     /// only looked at when a link has something to do.
     times: LinkTimes,
+    /// Of a child with its manager; siblings hear of losses from the manager.
+    watch: Option<Watch>,
     link: Box<Link>,
+}
+
+/// When a neighbour was, and will be, silent for too long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Silence {
+    pub(crate) last_sent: Time,
+    /// From then on it gets no new work.
+    pub(crate) suspect_at: Time,
+    /// Then it is given up.
+    pub(crate) lost_at: Time,
 }
 
 impl Sessions {
@@ -49,13 +66,70 @@ impl Sessions {
         let path = self.path(peer);
         let link = Box::new(Link::new(mine, theirs, path, now));
         let times = link.times();
-        let before = self.open.insert(peer, Session { times, link });
+        let session = Session {
+            times,
+            watch: None,
+            link,
+        };
+        let before = self.open.insert(peer, session);
         debug_assert!(before.is_none(), "a session with {peer} is open");
+    }
+
+    /// From now on it is noticed when the neighbour falls silent.
+    pub(crate) fn watch(&mut self, now: Time, peer: NodeId, side: Side) {
+        if let Some(session) = self.open.get_mut(&peer) {
+            session.watch = Some(Watch::new(now, side));
+        }
+    }
+
+    /// By what this node knows, leases bind it to a neighbour that it watches, or do not.
+    pub(crate) fn bind(&mut self, now: Time, peer: NodeId, bound: bool) {
+        let watch = |session: &Session| session.watch.is_some_and(|it| it.is_bound() != bound);
+        if self.open.get(&peer).is_some_and(watch) {
+            self.change_watch(peer, |watch| watch.bind(now, bound));
+        }
+    }
+
+    /// By what this node knew last, leases bind it to the neighbour.
+    pub(crate) fn is_bound(&self, peer: NodeId) -> bool {
+        let watch = self.open.get(&peer).and_then(|session| session.watch);
+        watch.is_some_and(|watch| watch.is_bound())
+    }
+
+    /// This node looks up: before all that it does. Nobody is to blame for what it did not hear while it slept.
+    pub(crate) fn look(&mut self, now: Time) {
+        if let Some(slept) = self.vigil.look(now, self.close > 0) {
+            let watches = self.open.iter_mut().map(|(_, session)| &mut session.watch);
+            for watch in watches.flatten() {
+                watch.excuse(now, slept);
+            }
+        }
+    }
+
+    /// How silent a neighbour that is watched may be.
+    pub(crate) fn silence(&self, peer: NodeId) -> Option<Silence> {
+        let session = self.open.get(&peer)?;
+        let times = session.times;
+        let round_trip = self.path(peer).round_trip();
+        let (suspect_at, lost_at) = match session.watch {
+            Some(watch) => (watch.suspect_at(round_trip), watch.lost_at(round_trip)),
+            None => (
+                times.last_heard + SUSPECT_AFTER,
+                times.last_heard + LOST_AFTER,
+            ),
+        };
+        Some(Silence {
+            last_sent: times.last_sent,
+            suspect_at,
+            lost_at,
+        })
     }
 
     /// Ends a session. What was not sent or acknowledged is lost.
     pub(crate) fn close(&mut self, peer: NodeId) {
-        self.open.remove(&peer);
+        if let Some(session) = self.open.remove(&peer) {
+            self.close -= usize::from(session.is_close());
+        }
         self.overflowed.retain(|&overflowed| overflowed != peer);
     }
 
@@ -180,15 +254,47 @@ impl Sessions {
             let link = &mut session.link;
             link.receive(now, packet, &mut delivered, &mut self.scratch);
             session.settle();
+            let heard = session.times.last_heard == now;
+            if let Some(watch) = session.watch.as_mut().filter(|_| heard) {
+                watch.note_heard(now);
+            }
             self.flush(peer);
         }
+        self.answer_pace(now, peer, &mut delivered);
         delivered
+    }
+
+    /// What is for the watch alone is taken out of what was delivered.
+    fn answer_pace(&mut self, now: Time, peer: NodeId, delivered: &mut Vec<Message>) {
+        let Some(&Message::KeepPace { bound, answer }) = delivered.first() else {
+            return;
+        };
+        delivered.remove(0);
+        let mut reply = None;
+        let pace = Pace { bound, answer };
+        self.change_watch(peer, |watch| reply = watch.note_pace(now, pace));
+        if let Some(pace) = reply {
+            self.send(now, peer, pace.into());
+        }
+    }
+
+    fn change_watch(&mut self, peer: NodeId, change: impl FnOnce(&mut Watch)) {
+        if let Some(session) = self.open.get_mut(&peer)
+            && let Some(watch) = &mut session.watch
+        {
+            let before = watch.is_close();
+            change(watch);
+            self.close -= usize::from(before);
+            self.close += usize::from(watch.is_close());
+            session.settle();
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         for (&to, session) in self.open.iter_mut() {
             if session.times.due.is_some_and(|at| at <= now) {
                 session.link.handle_timeout(now, &mut self.scratch);
+                session.speak(now, &mut self.scratch);
                 session.settle();
                 let packets = self.scratch.drain(..);
                 self.outbox
@@ -198,10 +304,9 @@ impl Sessions {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.open
-            .values()
-            .filter_map(|session| session.times.due)
-            .min()
+        let due = self.open.values().filter_map(|session| session.times.due);
+        let vigil = (self.close > 0).then(|| self.vigil.due());
+        due.chain(vigil).min()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -222,8 +327,34 @@ impl Sessions {
 }
 
 impl Session {
-    /// After every change of the link: its times are noted.
+    /// After every change of the link or the watch: its times are noted.
     fn settle(&mut self) {
         self.times = self.link.times();
+        let speak_at = |watch: &Watch| watch.speak_at(self.times.last_sent);
+        let speak_at = self.watch.as_ref().and_then(speak_at);
+        self.times.due = self.times.due.into_iter().chain(speak_at).min();
+    }
+
+    fn is_close(&self) -> bool {
+        self.watch.is_some_and(|watch| watch.is_close())
+    }
+
+    /// Says what the watch wants said.
+    fn speak(&mut self, now: Time, out: &mut Vec<Packet>) {
+        let last_sent = self.link.times().last_sent;
+        let pace = self
+            .watch
+            .as_mut()
+            .and_then(|watch| watch.speak(now, last_sent));
+        if let Some(pace) = pace {
+            let sent = self.link.send(now, pace.into(), out);
+            debug_assert!(sent.is_ok(), "what is not sequenced does not pile up");
+        }
+    }
+}
+
+impl From<Pace> for Message {
+    fn from(Pace { bound, answer }: Pace) -> Self {
+        Self::KeepPace { bound, answer }
     }
 }

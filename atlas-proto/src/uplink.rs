@@ -17,6 +17,7 @@ use crate::message::{ChildInfo, Message, Packet};
 use crate::rng::Rng;
 use crate::sessions::Sessions;
 use crate::time::Time;
+use crate::watch::Side;
 
 /// A child's side of its membership.
 #[derive(Debug)]
@@ -86,6 +87,7 @@ impl Uplink {
             }
             self.phase = Phase::Member { epoch };
             sessions.open(now, self.manager, epoch, epoch);
+            sessions.watch(now, self.manager, Side::Leads);
             Some(Answer::Begun)
         } else if let Message::RefuseChild { nonce, .. } = packet.message {
             if nonce == self.nonce
@@ -154,8 +156,8 @@ impl Uplink {
     fn lost_at(&self, sessions: &Sessions) -> Option<Time> {
         self.epoch()?;
         sessions
-            .times(self.manager)
-            .map(|link| link.last_heard + LOST_AFTER)
+            .silence(self.manager)
+            .map(|silence| silence.lost_at)
     }
 }
 

@@ -178,7 +178,10 @@ fn surplus_that_appears_after_everybody_slept_wakes_the_hungry() {
 }
 
 fn is_upkeep(message: &Message) -> bool {
-    matches!(message, Message::KeepAlive | Message::ReportLoad(_))
+    matches!(
+        message,
+        Message::KeepAlive | Message::KeepPace { .. } | Message::ReportLoad(_)
+    )
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! A child that was silent for a while is *suspected*: it gets no new work. A child that is silent for longer is
 //! given up: its membership ends, its siblings are told, what it had of this domain is ready again. If it
-//! was alive after all it learns from the answer to its next packet that it must join anew.
+//! was alive after all it learns from the answer to its next packet that it must join anew. For how long that is, the
+//! watch over it says (`watch.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use crate::domain::Domain;
 use crate::ids::{Epoch, NodeId, RequestId};
 use crate::job::JobSpec;
 use crate::limits::{ASKS_PER_CHILD_MAX, CHILDREN_MAX, KEEP_ALIVE, NONCES_MAX};
-use crate::link::LinkTimes;
 use crate::message::{ChildInfo, Destination, EndStealReason, Load, Message, RefuseChildReason};
+use crate::sessions::Silence;
 use crate::time::Time;
-use crate::uplink::{LOST_AFTER, SPEAK_EVERY, SUSPECT_AFTER};
+use crate::uplink::SPEAK_EVERY;
+use crate::watch::Side;
 
 /// A child with what is known of it.
 #[derive(Debug)]
@@ -139,6 +141,7 @@ impl Manager {
         self.remember_nonce(node, nonce);
         self.children.insert(node, Child::new(info, nonce, epoch));
         self.sessions.open(now, node, epoch, epoch);
+        self.sessions.watch(now, node, Side::Follows);
         self.sessions
             .send_sessionless(node, epoch, Message::WelcomeChild { nonce, epoch });
     }
@@ -209,13 +212,17 @@ impl Manager {
         let mut lost = Vec::new();
         let mut due = Vec::new();
         for (&node, child) in &mut self.children {
-            let Some(link) = self.sessions.times(node) else {
+            if self.sessions.is_bound(node) {
+                let bound = self.ledger.binds(node);
+                self.sessions.bind(now, node, bound);
+            }
+            let Some(silence) = self.sessions.silence(node) else {
                 continue;
             };
-            child.suspected = link.last_heard + SUSPECT_AFTER <= now;
-            if link.last_heard + LOST_AFTER <= now {
+            child.suspected = silence.suspect_at <= now;
+            if silence.lost_at <= now {
                 lost.push(node);
-            } else if link.last_sent + SPEAK_EVERY <= now {
+            } else if silence.last_sent + SPEAK_EVERY <= now {
                 due.push(node);
             }
         }
@@ -231,9 +238,8 @@ impl Manager {
         let links = self
             .children
             .keys()
-            .filter_map(|&node| self.sessions.times(node));
-        let next =
-            |link: LinkTimes| (link.last_sent + SPEAK_EVERY).min(link.last_heard + LOST_AFTER);
+            .filter_map(|&node| self.sessions.silence(node));
+        let next = |link: Silence| (link.last_sent + SPEAK_EVERY).min(link.lost_at);
         links.map(next).min()
     }
 

@@ -47,6 +47,9 @@ impl Manager {
             }
         }
         self.stats.closures_borrowed += entries.len() as u64;
+        if !entries.is_empty() {
+            self.sessions.bind(now, lender, true);
+        }
         entries
     }
 
@@ -73,6 +76,7 @@ impl Manager {
         else {
             return;
         };
+        self.sessions.bind(now, borrower, true);
         let load = self.load_for(now, borrower);
         let grants = self.ledger.grants(entries);
         let last = grants.len().saturating_sub(1);

@@ -132,6 +132,7 @@ impl Manager {
 
     /// A packet has come from `from`, whom the driver has authenticated.
     pub fn handle_packet(&mut self, now: Time, from: NodeId, packet: Packet) {
+        self.sessions.look(now);
         if self.parent() == Some(from) {
             self.handle_parent_packet(now, from, packet);
         } else if let Message::JoinDomain { nonce, child } = packet.message {
@@ -173,6 +174,7 @@ impl Manager {
 
     /// It is time for something.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.sessions.look(now);
         if self
             .uplink
             .as_ref()
@@ -182,6 +184,11 @@ impl Manager {
         }
         if let Some(uplink) = &mut self.uplink {
             uplink.handle_timeout(now, &mut self.sessions, &mut self.rng);
+            let parent = uplink.manager();
+            if self.sessions.is_bound(parent) {
+                let bound = self.ledger.binds(parent);
+                self.sessions.bind(now, parent, bound);
+            }
         }
         self.sessions.handle_timeout(now);
         self.watch_children(now);
@@ -407,6 +414,7 @@ impl Manager {
             | Message::RefuseChild { .. }
             | Message::ExpelChild
             | Message::KeepAlive
+            | Message::KeepPace { .. }
             | Message::HintPeers { .. }
             | Message::ForgetPeer { .. } => {}
         }

@@ -121,6 +121,7 @@ impl Server {
 
     /// A packet has come from `from`, whom the driver has authenticated.
     pub fn handle_packet(&mut self, now: Time, from: NodeId, packet: Packet) {
+        self.sessions.look(now);
         if from == self.uplink.manager() {
             self.handle_manager_packet(now, packet);
         } else if self.admits(now, from, &packet) {
@@ -136,12 +137,14 @@ impl Server {
 
     /// An engine of this machine has something to say.
     pub fn handle_engine(&mut self, now: Time, event: EngineEvent) {
+        self.sessions.look(now);
         self.dispatch_engine(now, event);
         self.settle(now);
     }
 
     /// It is time for something.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.sessions.look(now);
         if self.uplink.is_lost(now, &self.sessions) {
             self.start_over(now);
         }
@@ -382,6 +385,7 @@ impl Server {
             | Message::ExpelChild
             | Message::LeaveDomain
             | Message::KeepAlive
+            | Message::KeepPace { .. }
             | Message::ReportLoad(_) => {}
         }
     }
@@ -402,6 +406,8 @@ impl Server {
             self.turns = Turns::default();
         }
         self.results.flush(now, &mut self.sessions);
+        let manager = self.uplink.manager();
+        self.sessions.bind(now, manager, !self.ledger.is_empty());
         if self.phase == Phase::Serving && self.uplink.epoch().is_some() {
             self.seek(now);
         }

@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     reason = "a story that cannot be told is a failed test"
 )]
+#![allow(dead_code, reason = "no file of stories needs all of the stage")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub(crate) struct Stage {
     sent: u64,
     last_node: u64,
     dead: BTreeSet<NodeId>,
+    asleep: BTreeMap<NodeId, Time>,
     lose: Filter,
     double: Filter,
     /// All that arrived, in order.
@@ -77,6 +79,7 @@ impl Stage {
             sent: 0,
             last_node: 0,
             dead: BTreeSet::new(),
+            asleep: BTreeMap::new(),
             lose: Box::new(|_, _, _| false),
             double: Box::new(|_, _, _| false),
             log: Vec::new(),
@@ -166,6 +169,11 @@ impl Stage {
     /// The node stops without a word.
     pub(crate) fn kill(&mut self, node: NodeId) {
         self.dead.insert(node);
+    }
+
+    /// The node gets no processor for a while: what arrives waits, and its timers are late.
+    pub(crate) fn sleep(&mut self, node: NodeId, span: Duration) {
+        self.asleep.insert(node, self.now + span);
     }
 
     pub(crate) fn submit(&mut self, manager: NodeId) -> JobAlias {
@@ -341,7 +349,9 @@ impl Stage {
         let timers = managers
             .chain(servers)
             .filter(|(node, _)| !self.dead.contains(node));
-        let timer = timers.filter_map(|(node, at)| Some((at?, node))).min();
+        let awake = |node| self.asleep.get(&node).copied().unwrap_or(Time::ZERO);
+        let timer = timers.filter_map(|(node, at)| Some((at?.max(awake(node)), node)));
+        let timer = timer.min();
         let next = arrival.into_iter().chain(timer.map(|(at, _)| at)).min();
         let Some(next) = next.filter(|at| *at <= until) else {
             return false;
@@ -367,6 +377,13 @@ impl Stage {
 
     fn arrive(&mut self, from: NodeId, to: NodeId, packet: Packet) {
         if self.dead.contains(&to) {
+            return;
+        }
+        if let Some(&wakes) = self.asleep.get(&to).filter(|wakes| **wakes >= self.now) {
+            // Its timers come first.
+            self.sent += 1;
+            let at = wakes + Duration::from_nanos(1);
+            self.in_flight.insert((at, self.sent), (from, to, packet));
             return;
         }
         self.log.push((from, to, packet.message.clone()));

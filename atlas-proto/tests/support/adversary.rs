@@ -292,7 +292,11 @@ impl World {
             },
             3 if choices.once_in(8) => Message::ExpelChild,
             4 if choices.once_in(8) => Message::LeaveDomain,
-            5 => Message::KeepAlive,
+            5 if choices.once_in(2) => Message::KeepAlive,
+            5 => Message::KeepPace {
+                bound: choices.once_in(2),
+                answer: choices.once_in(2),
+            },
             3 | 4 | 6..=8 => {
                 self.last_version = self.last_version.wrapping_add(1);
                 let version = match choices.once_in(8) {

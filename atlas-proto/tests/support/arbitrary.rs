@@ -59,6 +59,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         collection::vec(result(), 0..9).prop_map(|results| Message::ReturnResults { results }),
         leases().prop_map(|leases| Message::AbortLeases { leases }),
         number().prop_map(|job| Message::EndJob { job: JobAlias(job) }),
+        (any::<bool>(), any::<bool>())
+            .prop_map(|(bound, answer)| Message::KeepPace { bound, answer }),
     ]
 }
 

@@ -191,6 +191,10 @@ fn leases() -> Vec<Message> {
         Message::EndJob {
             job: JobAlias(0x77),
         },
+        Message::KeepPace {
+            bound: true,
+            answer: false,
+        },
     ]
 }
 

@@ -35,6 +35,7 @@ impl Parcel for AtlasPacket {
             Message::ReturnResults { .. } => "ReturnResults",
             Message::AbortLeases { .. } => "AbortLeases",
             Message::EndJob { .. } => "EndJob",
+            Message::KeepPace { .. } => "KeepPace",
         }
     }
 }
