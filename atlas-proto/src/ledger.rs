@@ -31,6 +31,7 @@ use crate::ids::{EngineLease, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
 use crate::limits::{Bound, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, HELD_MAX};
 use crate::sorted::SortedMap;
+use crate::suspicion::Suspicion;
 
 /// An entry's number: later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +87,14 @@ pub enum State {
     },
 }
 
+/// An entry that is suspected of killing engines.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    suspicion: Suspicion,
+    /// The peer where the last one died, if it was told of by one.
+    killed_at: Option<NodeId>,
+}
+
 /// Leases to be named to their other side, by peer.
 pub(crate) type LeasesByPeer = BTreeMap<NodeId, Vec<LeaseId>>;
 
@@ -97,6 +106,8 @@ pub struct Ledger {
     lent: BTreeMap<(NodeId, LeaseId), EntryId>,
     borrowed: BTreeMap<(NodeId, LeaseId), EntryId>,
     from_engine: BTreeMap<(JobAlias, EngineLease), EntryId>,
+    /// Of the entries that engines have died with.
+    suspects: BTreeMap<EntryId, Suspect>,
     ready_count: usize,
     /// How many closures of each job run; no job of which none does.
     running: BTreeMap<JobAlias, usize>,
@@ -135,6 +146,85 @@ impl Ledger {
     /// So many closures with so many bytes of arguments may come in without breaking a bound.
     pub(crate) fn has_room(&self, closures: usize, bytes: usize) -> bool {
         self.len() + closures <= HELD_MAX && self.bytes + bytes <= HELD_BYTES_MAX
+    }
+
+    /// Engines have died with an entry, the last at that peer.
+    pub(crate) fn suspect(&mut self, id: EntryId, suspicion: Suspicion, at: Option<NodeId>) {
+        if !self.entries.contains_key(&id) {
+            return;
+        }
+        let fresh = Suspect {
+            suspicion,
+            killed_at: at,
+        };
+        let known = self.suspects.entry(id).or_insert(fresh);
+        known.suspicion = known.suspicion.heavier(suspicion);
+        known.killed_at = at.or(known.killed_at);
+    }
+
+    /// A peer says that engines have died with what it was lent, if that comes back from it, or with what it has lent.
+    pub(crate) fn suspect_leases(
+        &mut self,
+        peer: NodeId,
+        leases: &[LeaseId],
+        suspicion: Suspicion,
+        returned: bool,
+    ) {
+        for &lease in leases {
+            let id = if returned {
+                self.lent_to(peer, lease)
+            } else {
+                self.borrowed(peer, lease)
+            };
+            let Some(id) = id else { continue };
+            // The engine may have died before the peer had heard of those before it.
+            let before = self.suspicion(id).filter(|_| returned);
+            let suspicion =
+                before.map_or(suspicion, |before| suspicion.heavier(before.once_more()));
+            self.suspect(id, suspicion, returned.then_some(peer));
+        }
+    }
+
+    /// What speaks against an entry.
+    #[must_use]
+    pub fn suspicion(&self, id: EntryId) -> Option<Suspicion> {
+        self.suspects.get(&id).map(|suspect| suspect.suspicion)
+    }
+
+    /// What speaks against the entries of a job that are in its engine.
+    pub(crate) fn suspected_running(&self, job: JobAlias) -> impl Iterator<Item = Suspicion> {
+        let running = move |id: &EntryId| {
+            self.entry(*id)
+                .is_some_and(|entry| entry.job == job && entry.state == State::Running)
+        };
+        let suspects = self.suspects.iter().filter(move |(id, _)| running(id));
+        suspects.map(|(_, suspect)| suspect.suspicion)
+    }
+
+    /// The peer where the last engine died with an entry: another one should have it next.
+    pub(crate) fn killed_at(&self, id: EntryId) -> Option<NodeId> {
+        self.suspects.get(&id)?.killed_at
+    }
+
+    /// Leases of suspected entries, by what speaks against them.
+    pub(crate) fn suspected_leases(
+        &self,
+        leases: impl IntoIterator<Item = (EntryId, LeaseId)>,
+    ) -> Vec<(Suspicion, Vec<LeaseId>)> {
+        let mut grouped: Vec<(Suspicion, Vec<LeaseId>)> = Vec::new();
+        if self.suspects.is_empty() {
+            return grouped;
+        }
+        for (id, lease) in leases {
+            let Some(suspicion) = self.suspicion(id) else {
+                continue;
+            };
+            match grouped.iter_mut().find(|(known, _)| *known == suspicion) {
+                Some((_, leases)) => leases.push(lease),
+                None => grouped.push((suspicion, vec![lease])),
+            }
+        }
+        grouped
     }
 
     /// Entries in groups that fit into one grant each.
@@ -277,6 +367,7 @@ impl Ledger {
     /// The entry is done with.
     pub(crate) fn remove(&mut self, id: EntryId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
+        self.suspects.remove(&id);
         self.bytes -= entry.closure.size();
         self.leave_state(id, entry.job, entry.state);
         match entry.source {

@@ -25,6 +25,7 @@ pub mod server;
 mod sessions;
 mod sorted;
 pub mod stats;
+pub mod suspicion;
 pub mod time;
 mod uplink;
 mod watch;

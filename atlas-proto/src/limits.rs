@@ -28,8 +28,8 @@ pub const ENGINE_OPTIONS_BYTES_MAX: usize = 64 << 10;
 pub const PATTERNS_MAX: usize = 64;
 /// Children of one manager: a few hundred connections is what one process serves with ease.
 pub const CHILDREN_MAX: usize = 4096;
-/// Engines of one job that may die on one server with closures of others: one may be the machine's fault, three are
-/// the job's.
+/// Engines of one job that may die on one server one after the other, with closures of others and none finished: one may be the
+/// machine's fault, three are the job's.
 pub const ENGINE_CRASHES_MAX: u32 = 3;
 /// Jobs that one node knows at a time.
 pub const JOBS_MAX: usize = 1024;
@@ -51,6 +51,8 @@ pub const WINDOW: usize = 512;
 pub const EARLY_BYTES_MAX: usize = 64 << 20;
 /// Kinds of closures of one job whose work is measured apart.
 pub const KINDS_MAX: usize = 512;
+/// Paths of a job's tasks that are kept to be named in errors.
+pub const TASK_PATHS_MAX: usize = 1024;
 /// Sessions of a node: a server's with all its siblings and its manager, opened by siblings and by its own steals; a
 /// manager's with all its children and its parent.
 pub const SESSIONS_MAX: usize = CHILDREN_MAX + 1;

@@ -17,6 +17,7 @@ use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::limits::{GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, PATTERNS_MAX};
 use crate::policy::lets_in;
+use crate::suspicion::Suspicion;
 
 /// One message with what a session needs to deliver it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +140,16 @@ pub enum Message {
         bound: bool,
         /// The receiver is to answer at once.
         answer: bool,
+    },
+    /// Engines have died with the closures of these leases. Said right after they were lent, or before they come back.
+    SuspectLeases {
+        /// Which.
+        #[serde(with = "List::<LEASES_PER_MESSAGE_MAX>")]
+        leases: Vec<LeaseId>,
+        /// What speaks against them.
+        suspicion: Suspicion,
+        /// The receiver has lent them, and numbered them; otherwise the sender has.
+        returned: bool,
     },
 }
 
@@ -308,7 +319,8 @@ impl Message {
             | Self::ReturnClosures { .. }
             | Self::ReturnResults { .. }
             | Self::AbortLeases { .. }
-            | Self::EndJob { .. } => true,
+            | Self::EndJob { .. }
+            | Self::SuspectLeases { .. } => true,
         }
     }
 
@@ -338,7 +350,8 @@ impl Message {
             | Self::ReturnClosures { .. }
             | Self::AbortLeases { .. }
             | Self::EndJob { .. }
-            | Self::KeepPace { .. } => 0,
+            | Self::KeepPace { .. }
+            | Self::SuspectLeases { .. } => 0,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::link::{Link, LinkTimes};
 use crate::message::{Message, Packet, ReturnReason};
 use crate::path::Path;
 use crate::sorted::SortedMap;
+use crate::suspicion::Suspicion;
 use crate::time::Time;
 use crate::uplink::{LOST_AFTER, SUSPECT_AFTER};
 use crate::watch::{Pace, Side, Vigil, Watch};
@@ -212,6 +213,23 @@ impl Sessions {
         for (borrower, leases) in aborted {
             self.send_leases(now, borrower, &leases, |leases| Message::AbortLeases {
                 leases,
+            });
+        }
+    }
+
+    /// Tells a peer that engines have died with the closures of these leases, which this node has lent or gives back.
+    pub(crate) fn warn_of(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        suspects: Vec<(Suspicion, Vec<LeaseId>)>,
+        returned: bool,
+    ) {
+        for (suspicion, leases) in suspects {
+            self.send_leases(now, peer, &leases, |leases| Message::SuspectLeases {
+                leases,
+                suspicion,
+                returned,
             });
         }
     }

@@ -96,7 +96,9 @@ impl Manager {
                 Some(*node) != lender && (place.hungry > 0 || !from_child)
             };
             let candidates = places.iter_mut().filter(|(node, place)| fits(node, place));
-            match candidates.min_by_key(|(_, place)| place.wealth()) {
+            // Where an engine has died with it, it goes only if there is no other place: it may have been the machine's fault.
+            let avoid = self.ledger.killed_at(id);
+            match candidates.min_by_key(|(node, place)| (Some(**node) == avoid, place.wealth())) {
                 Some((_, place)) => place.take(id, entry.closure.expected),
                 None if lender.is_some() => undone.push(id),
                 // A root waits.

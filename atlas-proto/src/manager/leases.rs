@@ -91,6 +91,9 @@ impl Manager {
                 });
             }
             self.stats.closures_lent += closures.len() as u64;
+            let leases = closures.iter().map(|leased| leased.lease);
+            let leases = grant.iter().copied().zip(leases);
+            let suspects = self.ledger.suspected_leases(leases);
             let more = more || index < last;
             let grant = Message::GrantClosures {
                 request,
@@ -100,6 +103,7 @@ impl Manager {
                 closures,
             };
             self.sessions.send(now, borrower, grant);
+            self.sessions.warn_of(now, borrower, suspects, false);
         }
     }
 

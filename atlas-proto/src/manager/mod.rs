@@ -404,6 +404,13 @@ impl Manager {
             Message::AbortLeases { leases } => {
                 self.abort(now, self.ledger.borrowed_under(from, &leases));
             }
+            Message::SuspectLeases {
+                leases,
+                suspicion,
+                returned,
+            } => self
+                .ledger
+                .suspect_leases(from, &leases, suspicion, returned),
             Message::EndJob { job } => self.handle_end_job(now, from, job),
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)

@@ -3,16 +3,12 @@
 //! Whatever ends a session ends its leases: closures that the peer had of this server are ready again, closures
 //! that this server had of the peer are not wanted any more.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-
 use super::{Phase, Server};
-use crate::engine::{Crash, EngineCommand, EngineEvent};
+use crate::engine::{EngineCommand, EngineEvent};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
-use crate::job::{self, Finished, Outcome};
+use crate::job::{self, Finished};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Source, State};
-use crate::limits::{ENGINE_CRASHES_MAX, FORGOTTEN_MAX};
+use crate::limits::FORGOTTEN_MAX;
 use crate::message::{EndStealReason, JobHeader, LeaseResult, LeasedClosure, ReturnReason};
 use crate::time::Time;
 
@@ -52,9 +48,15 @@ impl Server {
         }
     }
 
-    pub(super) fn handle_return_closures(&mut self, borrower: NodeId, leases: &[LeaseId]) {
+    pub(super) fn handle_return_closures(
+        &mut self,
+        now: Time,
+        borrower: NodeId,
+        leases: &[LeaseId],
+    ) {
         for &lease in leases {
             if let Some(id) = self.ledger.lent_to(borrower, lease) {
+                self.note_suspect(now, id);
                 self.take_back(id);
             }
         }
@@ -102,7 +104,8 @@ impl Server {
                 self.abort(now, entry.into_iter().collect());
             }
             EngineEvent::Measured { job, samples } => self.handle_measured(job, samples),
-            EngineEvent::Recorded { .. } | EngineEvent::Tasks { .. } => {}
+            EngineEvent::Recorded { .. } => {}
+            EngineEvent::Tasks { job, paths } => self.handle_tasks(job, paths),
             EngineEvent::Crashed { job, crash } => self.handle_crash(now, job, crash),
         }
     }
@@ -189,50 +192,13 @@ impl Server {
             Some(entry) => {
                 self.deliver_result(&entry, job::bounded(finished));
                 self.note_run_dry(job);
+                self.note_survivor(job);
             }
             None => self.stats.results_late += 1,
         }
     }
 
-    /// An engine died with all that it held: what it lent is unwanted. Its closures go back, unless too many engines died of
-    /// the job: then they fail.
-    fn handle_crash(&mut self, now: Time, job: JobAlias, crash: Crash) {
-        let (mut lost, mut unwanted) = (Vec::new(), Vec::new());
-        for id in self.ledger.of_job(job) {
-            let Some(entry) = self.ledger.entry(id) else {
-                continue;
-            };
-            match (entry.source, entry.state) {
-                (Source::Peer { .. }, State::Running) => lost.push(id),
-                (Source::Engine { .. }, _) => unwanted.push(id),
-                (Source::Peer { .. } | Source::Root, _) => {}
-            }
-        }
-        self.abort(now, unwanted);
-        let crashes = self.forget_engine(job, !lost.is_empty());
-        if crash.hopeless || crashes >= ENGINE_CRASHES_MAX {
-            self.fail(&lost, &crash.failure);
-        } else {
-            let returned = self.ledger.undo(&lost);
-            self.sessions
-                .give_back(now, returned, ReturnReason::EngineFailed);
-        }
-        self.end_lendings(now, job, EndStealReason::NoSurplus);
-    }
-
-    fn fail(&mut self, entries: &[EntryId], failure: &Bytes) {
-        for &id in entries {
-            if let Some(entry) = self.ledger.remove(id) {
-                let finished = Finished {
-                    outcome: Outcome::Panic(failure.clone()),
-                    work: Duration::ZERO,
-                };
-                self.deliver_result(&entry, job::bounded(finished));
-            }
-        }
-    }
-
-    fn deliver_result(&mut self, entry: &Entry, finished: Finished) {
+    pub(super) fn deliver_result(&mut self, entry: &Entry, finished: Finished) {
         match entry.source {
             Source::Peer { lender, lease } => {
                 self.results.push(lender, LeaseResult { lease, finished })

@@ -5,9 +5,10 @@
 //! [`Server::poll_timeout`] and call [`Server::handle_timeout`] when it is due. Time never goes back.
 //!
 //! What it decides: whom to ask for work and when (`thief`), what to give to whom (`victim`), what becomes of
-//! leases (`leases`), which engine gets how many workers and which closures (`work`). It must never know what is in a
+//! leases (`leases`) and of closures whose engine has died (`crashes`), which engine gets how many workers and which closures (`work`). It must never know what is in a
 //! closure, nor where a job came from.
 
+mod crashes;
 mod leases;
 mod thief;
 mod victim;
@@ -362,11 +363,20 @@ impl Server {
                 }
                 self.handle_grant(now, from, job, closures);
             }
-            Message::ReturnClosures { leases, .. } => self.handle_return_closures(from, &leases),
+            Message::ReturnClosures { leases, .. } => {
+                self.handle_return_closures(now, from, &leases);
+            }
             Message::ReturnResults { results } => self.handle_return_results(from, results),
             Message::AbortLeases { leases } => {
                 self.abort(now, self.ledger.borrowed_under(from, &leases));
             }
+            Message::SuspectLeases {
+                leases,
+                suspicion,
+                returned,
+            } => self
+                .ledger
+                .suspect_leases(from, &leases, suspicion, returned),
             Message::HintPeers { peers } if from_manager => self.handle_hint_peers(peers),
             Message::ForgetPeer { peer, epoch } if from_manager => {
                 self.handle_forget_peer(now, peer, epoch)

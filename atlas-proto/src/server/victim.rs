@@ -80,7 +80,7 @@ impl Server {
                 .into_iter()
                 .for_each(|(lease, _)| self.reclaim(job, lease));
         };
-        let entries = self.take_from_engine(job, closures);
+        let entries = self.take_from_engine(now, job, closures);
         if entries.is_empty() {
             let reason = if lending.granted {
                 EndStealReason::Done
@@ -102,10 +102,12 @@ impl Server {
     /// What an engine lends, but for what cannot leave: that stays with it.
     fn take_from_engine(
         &mut self,
+        now: Time,
         job: JobAlias,
         closures: Vec<(EngineLease, Closure)>,
     ) -> Vec<EntryId> {
         let mut entries = Vec::with_capacity(closures.len());
+        let inherited = self.inherited(now, job);
         for (lease, closure) in closures {
             let too_large = !closure.is_within_limits();
             self.stats.closures_too_large += u64::from(too_large);
@@ -115,7 +117,11 @@ impl Server {
                 self.reclaim(job, lease);
             } else {
                 let source = Source::Engine { lease };
-                entries.push(self.ledger.insert(job, source, closure));
+                let id = self.ledger.insert(job, source, closure);
+                if let Some(inherited) = inherited {
+                    self.ledger.suspect(id, inherited, None);
+                }
+                entries.push(id);
             }
         }
         entries
@@ -288,6 +294,9 @@ impl Server {
             let closures: Vec<LeasedClosure> =
                 entries.iter().map(|&id| self.lend(id, thief)).collect();
             self.stats.closures_lent += closures.len() as u64;
+            let leases = closures.iter().map(|leased| leased.lease);
+            let leases = entries.iter().copied().zip(leases);
+            let suspects = self.ledger.suspected_leases(leases);
             let grant = Message::GrantClosures {
                 request,
                 more: more || index < last,
@@ -296,6 +305,7 @@ impl Server {
                 closures,
             };
             self.sessions.send(now, thief, grant);
+            self.sessions.warn_of(now, thief, suspects, false);
             self.reporter.note_moved();
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Server;
+use super::crashes::Suspects;
 use crate::cost::CostModel;
 use crate::engine::{EngineCommand, EngineLoad, Measured};
 use crate::ids::{JobAlias, Ticket};
@@ -29,8 +30,7 @@ pub(super) struct ServerJob {
     pub(super) closure_bytes: usize,
     workers: u32,
     started: bool,
-    /// Engines that died with closures of others.
-    crashes: u32,
+    pub(super) suspects: Suspects,
 }
 
 /// Whose turn it is to have a worker more than others.
@@ -103,7 +103,7 @@ impl ServerJob {
             closure_bytes: 0,
             workers: 0,
             started: false,
-            crashes: 0,
+            suspects: Suspects::default(),
         }
     }
 
@@ -121,6 +121,11 @@ impl ServerJob {
             closures -= taken;
         }
         self.load.oldest.retain(|run| run.closures > 0);
+    }
+
+    /// Its engine is gone.
+    pub(super) fn forget_engine(&mut self) {
+        (self.started, self.workers, self.load) = (false, 0, EngineLoad::default());
     }
 
     /// How many workers it could keep busy.
@@ -178,16 +183,6 @@ impl Server {
     /// The job has an engine that can be talked to.
     pub(super) fn is_started(&self, job: JobAlias) -> bool {
         self.jobs.get(&job).is_some_and(|state| state.started)
-    }
-
-    /// The engine of a job is gone; the next closure starts another. Gives how many died with closures of others.
-    pub(super) fn forget_engine(&mut self, job: JobAlias, had_closures: bool) -> u32 {
-        let Some(state) = self.jobs.get_mut(&job) else {
-            return 0;
-        };
-        (state.started, state.workers, state.load) = (false, 0, EngineLoad::default());
-        state.crashes += u32::from(had_closures);
-        state.crashes
     }
 
     pub(super) fn handle_load(&mut self, job: JobAlias, mut load: EngineLoad) {
@@ -272,6 +267,7 @@ impl Server {
             }
             if !state.started {
                 state.started = true;
+                state.suspects.note_start(now);
                 self.commands.push_back(EngineCommand::Start {
                     job,
                     spec: state.spec.clone(),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use atlas_proto::domain::DomainPattern;
-use atlas_proto::engine::{EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun};
+use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun};
 use atlas_proto::ids::{EngineLease, JobAlias, NodeId, TaskId, Ticket};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::message::{Message, Packet};
@@ -280,6 +280,27 @@ impl Stage {
                 .push_front(last.unwrap());
             self.finish(node, 1);
         }
+    }
+
+    /// The engine of `node` dies with all that it has.
+    pub(crate) fn crash(&mut self, node: NodeId) {
+        let actor = self.servers.get_mut(&node).unwrap();
+        let engine = std::mem::take(&mut actor.engine);
+        let job = engine.job.expect("the engine runs something");
+        let crash = Crash {
+            failure: Bytes::from_static(b"it was killed"),
+            hopeless: false,
+        };
+        actor
+            .server
+            .handle_engine(self.now, EngineEvent::Crashed { job, crash });
+        self.drain(node);
+    }
+
+    /// What became of the closures that the engine of `node` lent.
+    pub(crate) fn outcomes(&self, node: NodeId) -> Vec<Outcome> {
+        let results = self.servers[&node].engine.results.iter();
+        results.map(|finished| finished.outcome.clone()).collect()
     }
 
     pub(crate) fn with_server(&mut self, node: NodeId, change: impl FnOnce(&mut Server, Time)) {

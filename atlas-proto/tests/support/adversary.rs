@@ -23,6 +23,7 @@ use atlas_proto::message::{
 };
 use atlas_proto::policy::Policy;
 use atlas_proto::stats::Stats;
+use atlas_proto::suspicion::Suspicion;
 use atlas_proto::time::Time;
 use atlas_proto::{Manager, ManagerConfig, ManagerEvent, Server, ServerConfig, Transmit, codec};
 
@@ -325,6 +326,15 @@ impl World {
             14..=17 => self.grant(choices),
             23 if choices.once_in(4) => Message::EndJob {
                 job: JobAlias(self.known.jobs.pick(choices)),
+            },
+            18 if choices.once_in(3) => Message::SuspectLeases {
+                leases: self.leases(from, choices),
+                suspicion: Suspicion {
+                    engines: choices.count(),
+                    kind: choices.closure().kind,
+                    bytes: choices.number(),
+                },
+                returned: choices.once_in(2),
             },
             18 => Message::ReturnClosures {
                 leases: self.leases(from, choices),

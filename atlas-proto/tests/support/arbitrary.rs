@@ -16,6 +16,7 @@ use atlas_proto::message::{
     ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
     Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
 };
+use atlas_proto::suspicion::Suspicion;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::{collection, option, sample};
@@ -61,7 +62,27 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         number().prop_map(|job| Message::EndJob { job: JobAlias(job) }),
         (any::<bool>(), any::<bool>())
             .prop_map(|(bound, answer)| Message::KeepPace { bound, answer }),
+        (leases(), suspicion(), any::<bool>()).prop_map(|(leases, suspicion, returned)| {
+            Message::SuspectLeases {
+                leases,
+                suspicion,
+                returned,
+            }
+        }),
     ]
+}
+
+fn suspicion() -> impl Strategy<Value = Suspicion> {
+    (any::<u32>(), number(), any::<u32>(), number()).prop_map(|(engines, task, depth, bytes)| {
+        Suspicion {
+            engines,
+            kind: ClosureKind {
+                task: TaskId(task),
+                depth,
+            },
+            bytes,
+        }
+    })
 }
 
 /// Any valid name, mostly a short one.

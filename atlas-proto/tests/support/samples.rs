@@ -17,6 +17,7 @@ use atlas_proto::message::{
     ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
     Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
 };
+use atlas_proto::suspicion::Suspicion;
 use bytes::Bytes;
 
 /// The samples, in the enum's order.
@@ -194,6 +195,18 @@ fn leases() -> Vec<Message> {
         Message::KeepPace {
             bound: true,
             answer: false,
+        },
+        Message::SuspectLeases {
+            leases: leases(),
+            suspicion: Suspicion {
+                engines: 2,
+                kind: ClosureKind {
+                    task: TaskId(0x99),
+                    depth: 3,
+                },
+                bytes: 1000,
+            },
+            returned: true,
         },
     ]
 }

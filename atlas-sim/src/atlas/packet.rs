@@ -36,6 +36,7 @@ impl Parcel for AtlasPacket {
             Message::AbortLeases { .. } => "AbortLeases",
             Message::EndJob { .. } => "EndJob",
             Message::KeepPace { .. } => "KeepPace",
+            Message::SuspectLeases { .. } => "SuspectLeases",
         }
     }
 }

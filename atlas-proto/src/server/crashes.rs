@@ -1,0 +1,208 @@
+//! What becomes of closures whose engine has died, and which of them is to blame.
+//!
+//! All that was in it goes back to its lenders, with the suspicion that it killed it ([`crate::suspicion`]). What is proven
+//! guilty fails, and says so: its task, the size of its arguments, and how the engine ended. Engines that die one after the other
+//! without finishing anything are the job's fault, too, whatever was in them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atlas_engine::Failure;
+use bytes::Bytes;
+
+use super::Server;
+use crate::engine::{Crash, TaskPath};
+use crate::ids::{JobAlias, LeaseId, NodeId, TaskId};
+use crate::job::{self, Finished, Outcome};
+use crate::ledger::{EntryId, Source, State};
+use crate::limits::{ENGINE_CRASHES_MAX, TASK_PATHS_MAX};
+use crate::message::{EndStealReason, ReturnReason};
+use crate::suspicion::{FRESH, Suspicion};
+use crate::time::Time;
+
+/// What is known of a job's engines and their ends.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    /// Engines that died with closures of others, one after the other, and finished nothing.
+    crashes: u32,
+    /// What its engine lent and was given back suspected, and when.
+    returned: Option<(Time, Suspicion)>,
+    /// When the present engine was started.
+    started: Time,
+    paths: BTreeMap<TaskId, String>,
+}
+
+impl Suspects {
+    pub(super) fn note_start(&mut self, now: Time) {
+        self.started = now;
+    }
+
+    fn returned_lately(&self, now: Time) -> Option<Suspicion> {
+        let (at, suspicion) = self.returned?;
+        (now.since(at) < FRESH).then_some(suspicion)
+    }
+
+    /// What the failure of a closure says that is proven guilty.
+    fn explain(&self, guilty: &Suspicion, failure: &Bytes) -> Bytes {
+        let task = guilty.kind.task;
+        let name = match self.paths.get(&task) {
+            Some(path) => format!("`{path}`"),
+            None if task == atlas_engine::ROOT_TASK => String::from("`main`"),
+            None => format!("task {task}"),
+        };
+        let how = match Failure::from_bytes(failure) {
+            Failure::Panicked { message, .. } => message,
+            Failure::Refused { reason } => reason,
+        };
+        let Suspicion { engines, bytes, .. } = guilty;
+        let message = format!(
+            "{name} with {bytes} bytes of arguments, or what it calls, has ended {engines} processes: {how}"
+        );
+        Failure::Panicked {
+            task: None,
+            message,
+        }
+        .to_bytes()
+    }
+}
+
+impl Server {
+    /// An engine died with all that it held: what it lent is unwanted, what it ran goes back or fails.
+    pub(super) fn handle_crash(&mut self, now: Time, job: JobAlias, crash: Crash) {
+        let (mut lost, mut unwanted) = (Vec::new(), Vec::new());
+        for id in self.ledger.of_job(job) {
+            let Some(entry) = self.ledger.entry(id) else {
+                continue;
+            };
+            match (entry.source, entry.state) {
+                (Source::Peer { .. }, State::Running) => lost.push(id),
+                (Source::Engine { .. }, _) => unwanted.push(id),
+                (Source::Peer { .. } | Source::Root, _) => {}
+            }
+        }
+        self.abort(now, unwanted);
+        let crashes = self.forget_engine(job, !lost.is_empty());
+        if crash.hopeless {
+            self.fail(&lost, &crash.failure);
+        } else {
+            let innocent = self.blame(now, job, &lost, &crash.failure);
+            if crashes >= ENGINE_CRASHES_MAX {
+                self.fail(&innocent, &crash.failure);
+            } else {
+                self.give_back_suspected(now, &innocent);
+            }
+        }
+        self.end_lendings(now, job, EndStealReason::NoSurplus);
+    }
+
+    /// What was in an engine that died is suspected. What is guilty fails; the others are left.
+    fn blame(
+        &mut self,
+        now: Time,
+        job: JobAlias,
+        lost: &[EntryId],
+        failure: &Bytes,
+    ) -> Vec<EntryId> {
+        let suspects = self.jobs.get(&job).map(|state| &state.suspects);
+        let inside = suspects.and_then(|suspects| suspects.returned_lately(now));
+        let mut innocent = Vec::new();
+        for &id in lost {
+            let Some(entry) = self.ledger.entry(id) else {
+                continue;
+            };
+
+            let own = Suspicion::after_death(self.ledger.suspicion(id), &entry.closure);
+            let worst = inside.map_or(own, |inside| own.heavier(inside.once_more()));
+            self.ledger.suspect(id, worst, None);
+            if worst.is_proven() {
+                let suspects = self.jobs.get(&job).map(|state| &state.suspects);
+                let why = suspects.map(|suspects| suspects.explain(&worst, failure));
+                self.fail(&[id], &why.unwrap_or_else(|| failure.clone()));
+            } else {
+                innocent.push(id);
+            }
+        }
+        innocent
+    }
+
+    fn give_back_suspected(&mut self, now: Time, entries: &[EntryId]) {
+        let mut by_lender: BTreeMap<NodeId, Vec<(EntryId, LeaseId)>> = BTreeMap::new();
+        for &id in entries {
+            if let Some(entry) = self.ledger.entry(id)
+                && let Source::Peer { lender, lease } = entry.source
+            {
+                by_lender.entry(lender).or_default().push((id, lease));
+            }
+        }
+        for (lender, leases) in by_lender {
+            let suspects = self.ledger.suspected_leases(leases);
+            self.sessions.warn_of(now, lender, suspects, true);
+        }
+        let returned = self.ledger.undo(entries);
+        self.sessions
+            .give_back(now, returned, ReturnReason::EngineFailed);
+    }
+
+    fn fail(&mut self, entries: &[EntryId], failure: &Bytes) {
+        for &id in entries {
+            if let Some(entry) = self.ledger.remove(id) {
+                let finished = Finished {
+                    outcome: Outcome::Panic(failure.clone()),
+                    work: Duration::ZERO,
+                };
+                self.deliver_result(&entry, job::bounded(finished));
+            }
+        }
+    }
+
+    /// What an engine lent is about to come back to it: if others died of it, it may.
+    pub(super) fn note_suspect(&mut self, now: Time, id: EntryId) {
+        let Some(suspicion) = self.ledger.suspicion(id) else {
+            return;
+        };
+        if let Some(entry) = self.ledger.entry(id)
+            && let Source::Engine { .. } = entry.source
+            && let Some(state) = self.jobs.get_mut(&entry.job)
+        {
+            let before = state.suspects.returned_lately(now);
+            let worst = before.map_or(suspicion, |before| before.heavier(suspicion));
+            state.suspects.returned = Some((now, worst));
+        }
+    }
+
+    /// What leaves an engine inherits what is suspected of those in it, while that is fresh.
+    pub(super) fn inherited(&self, now: Time, job: JobAlias) -> Option<Suspicion> {
+        let suspects = &self.jobs.get(&job)?.suspects;
+        let new = now.since(suspects.started) < FRESH;
+        let parents = self.ledger.suspected_running(job).filter(|_| new);
+        let returned = suspects.returned_lately(now);
+        parents.chain(returned).reduce(Suspicion::heavier)
+    }
+
+    /// Something is done: not every engine of the job dies.
+    pub(super) fn note_survivor(&mut self, job: JobAlias) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.suspects.crashes = 0;
+        }
+    }
+
+    /// The engine of a job is gone; the next closure starts another. Gives how many in a row died with closures of others.
+    fn forget_engine(&mut self, job: JobAlias, had_closures: bool) -> u32 {
+        let Some(state) = self.jobs.get_mut(&job) else {
+            return 0;
+        };
+        state.forget_engine();
+        state.suspects.crashes += u32::from(had_closures);
+        state.suspects.crashes
+    }
+
+    pub(super) fn handle_tasks(&mut self, job: JobAlias, paths: Vec<TaskPath>) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            for TaskPath { task, path } in paths {
+                if state.suspects.paths.len() < TASK_PATHS_MAX {
+                    state.suspects.paths.insert(task, path);
+                }
+            }
+        }
+    }
+}
