@@ -9,13 +9,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_engine::Recorded;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::bounded::{self, List};
 use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
-use crate::limits::{GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, PATTERNS_MAX};
+use crate::limits::{
+    GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, PATTERNS_MAX, RECORDS_MAX,
+};
 use crate::policy::lets_in;
 
 /// One message with what a session needs to deliver it.
@@ -133,6 +136,33 @@ pub enum Message {
         /// Which.
         job: JobAlias,
     },
+    /// A child tells results that are worth keeping for the case that it is lost. Where they do not arrive they are computed again.
+    RecordResults {
+        /// The job.
+        job: JobAlias,
+        /// Each with what it is the result of.
+        #[serde(with = "List::<RECORDS_MAX>")]
+        entries: Vec<Recorded>,
+    },
+    /// A child is to compute something again, and asks for what is known of the job.
+    RequestCheckpoint {
+        /// The job.
+        job: JobAlias,
+        /// It has been told all up to this stamp; zero if nothing.
+        after: u64,
+    },
+    /// The manager tells results that were recorded.
+    GrantCheckpoint {
+        /// The job.
+        job: JobAlias,
+        /// Each with what it is the result of.
+        #[serde(with = "List::<RECORDS_MAX>")]
+        entries: Vec<Recorded>,
+        /// With these, all up to this stamp is told.
+        until: u64,
+        /// More of the same answer follows.
+        more: bool,
+    },
 }
 
 /// Who a child is.
@@ -227,6 +257,9 @@ pub struct LeasedClosure {
     pub lease: LeaseId,
     /// What is lent.
     pub closure: Closure,
+    /// Somebody who was lost had it before, or something that it descends from: what had been finished of it may be in the job's
+    /// checkpoint.
+    pub again: bool,
 }
 
 /// A result with the lease that it ends.
@@ -290,7 +323,8 @@ impl Message {
             | Self::RefuseChild { .. }
             | Self::ExpelChild
             | Self::KeepAlive
-            | Self::ReportLoad(_) => false,
+            | Self::ReportLoad(_)
+            | Self::RecordResults { .. } => false,
             Self::LeaveDomain
             | Self::HintPeers { .. }
             | Self::ForgetPeer { .. }
@@ -300,7 +334,9 @@ impl Message {
             | Self::ReturnClosures { .. }
             | Self::ReturnResults { .. }
             | Self::AbortLeases { .. }
-            | Self::EndJob { .. } => true,
+            | Self::EndJob { .. }
+            | Self::RequestCheckpoint { .. }
+            | Self::GrantCheckpoint { .. } => true,
         }
     }
 
@@ -316,6 +352,9 @@ impl Message {
                 let results = results.iter().map(|result| result.finished.outcome.bytes());
                 results.map(bytes::Bytes::len).sum()
             }
+            Self::RecordResults { entries, .. } | Self::GrantCheckpoint { entries, .. } => {
+                entries.iter().map(Recorded::size).sum()
+            }
             Self::JoinDomain { .. }
             | Self::WelcomeChild { .. }
             | Self::RefuseChild { .. }
@@ -329,7 +368,8 @@ impl Message {
             | Self::EndSteal { .. }
             | Self::ReturnClosures { .. }
             | Self::AbortLeases { .. }
-            | Self::EndJob { .. } => 0,
+            | Self::EndJob { .. }
+            | Self::RequestCheckpoint { .. } => 0,
         }
     }
 

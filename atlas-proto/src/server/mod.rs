@@ -5,10 +5,11 @@
 //! [`Server::poll_timeout`] and call [`Server::handle_timeout`] when it is due. Time never goes back.
 //!
 //! What it decides: whom to ask for work and when (`thief`), what to give to whom (`victim`), what becomes of
-//! leases (`leases`), which engine gets how many workers and which closures (`work`). It must never know what is in a
+//! leases (`leases`) and of closures that are run again (`recompute`), which engine gets how many workers and which closures (`work`). It must never know what is in a
 //! closure, nor where a job came from.
 
 mod leases;
+mod recompute;
 mod thief;
 mod victim;
 mod work;
@@ -31,6 +32,7 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::{Answer, Uplink};
 
+use recompute::Recomputing;
 use thief::Hints;
 use victim::Lending;
 use work::{EndedJobs, ServerJob, Turns};
@@ -59,6 +61,7 @@ pub struct Server {
     reporter: Reporter,
     ledger: Ledger,
     jobs: SortedMap<JobAlias, ServerJob>,
+    recomputing: Recomputing,
     turns: Turns,
     ended: EndedJobs,
     pub(crate) results: ResultQueues,
@@ -105,6 +108,7 @@ impl Server {
             reporter: Reporter::default(),
             ledger: Ledger::default(),
             jobs: SortedMap::default(),
+            recomputing: Recomputing::default(),
             turns: Turns::default(),
             ended: EndedJobs::default(),
             results: ResultQueues::default(),
@@ -148,6 +152,8 @@ impl Server {
         self.uplink
             .handle_timeout(now, &mut self.sessions, &mut self.rng);
         self.sessions.handle_timeout(now);
+        self.handle_late_checkpoints(now);
+        self.abort(now, self.ledger.orphans_over(now));
         self.settle(now);
     }
 
@@ -208,6 +214,8 @@ impl Server {
             self.uplink.poll_timeout(&self.sessions),
             self.results.poll_timeout(),
             self.turns.poll_timeout(),
+            self.recomputing.poll_timeout(),
+            self.ledger.orphans_until(),
             self.reporter.poll_timeout().filter(|_| member),
         ];
         timers.into_iter().flatten().min()
@@ -359,8 +367,10 @@ impl Server {
                 }
                 self.handle_grant(now, from, job, closures);
             }
-            Message::ReturnClosures { leases, .. } => self.handle_return_closures(from, &leases),
-            Message::ReturnResults { results } => self.handle_return_results(from, results),
+            Message::ReturnClosures { leases, reason } => {
+                self.handle_return_closures(now, from, &leases, reason);
+            }
+            Message::ReturnResults { results } => self.handle_return_results(now, from, results),
             Message::AbortLeases { leases } => {
                 self.abort(now, self.ledger.borrowed_under(from, &leases));
             }
@@ -372,6 +382,12 @@ impl Server {
                 self.end_job(job);
                 self.end_lendings(now, job, EndStealReason::NoSurplus);
             }
+            Message::GrantCheckpoint {
+                job,
+                entries,
+                until,
+                more,
+            } if from_manager => self.handle_grant_checkpoint(now, job, entries, until, more),
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
             | Message::ForgetPeer { .. }
@@ -382,7 +398,10 @@ impl Server {
             | Message::ExpelChild
             | Message::LeaveDomain
             | Message::KeepAlive
-            | Message::ReportLoad(_) => {}
+            | Message::ReportLoad(_)
+            | Message::RecordResults { .. }
+            | Message::RequestCheckpoint { .. }
+            | Message::GrantCheckpoint { .. } => {}
         }
     }
 

@@ -105,6 +105,7 @@ impl Server {
         job: JobAlias,
         closures: Vec<(EngineLease, Closure)>,
     ) -> Vec<EntryId> {
+        let again = self.lends_again(job);
         let mut entries = Vec::with_capacity(closures.len());
         for (lease, closure) in closures {
             let too_large = !closure.is_within_limits();
@@ -115,7 +116,11 @@ impl Server {
                 self.reclaim(job, lease);
             } else {
                 let source = Source::Engine { lease };
-                entries.push(self.ledger.insert(job, source, closure));
+                let id = self.ledger.insert(job, source, closure);
+                if again {
+                    self.ledger.note_again(id);
+                }
+                entries.push(id);
             }
         }
         entries
@@ -308,7 +313,11 @@ impl Server {
             expected,
             ..entry.closure.clone()
         };
-        LeasedClosure { lease, closure }
+        LeasedClosure {
+            lease,
+            closure,
+            again: entry.again,
+        }
     }
 
     fn end_steal(&mut self, now: Time, thief: NodeId, request: RequestId, reason: EndStealReason) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Server;
+use super::recompute::Known;
 use crate::cost::CostModel;
 use crate::engine::{EngineCommand, EngineLoad, Measured};
 use crate::ids::{JobAlias, Ticket};
@@ -27,6 +28,7 @@ pub(super) struct ServerJob {
     pub(super) load: EngineLoad,
     /// What a closure's arguments take, on average.
     pub(super) closure_bytes: usize,
+    pub(super) known: Known,
     workers: u32,
     started: bool,
     /// Engines that died with closures of others.
@@ -101,6 +103,7 @@ impl ServerJob {
             model: CostModel::default(),
             load,
             closure_bytes: 0,
+            known: Known::default(),
             workers: 0,
             started: false,
             crashes: 0,
@@ -162,6 +165,7 @@ impl Server {
         for id in self.ledger.of_job(job) {
             self.ledger.remove(id);
         }
+        self.recomputing.forget(job);
         if self.jobs.remove(&job).is_some_and(|state| state.started) {
             self.commands.push_back(EngineCommand::Stop { job });
         }
@@ -186,6 +190,7 @@ impl Server {
             return 0;
         };
         (state.started, state.workers, state.load) = (false, 0, EngineLoad::default());
+        state.known.forget();
         state.crashes += u32::from(had_closures);
         state.crashes
     }
@@ -276,6 +281,10 @@ impl Server {
                     job,
                     spec: state.spec.clone(),
                 });
+                for entries in state.known.take_unsaid() {
+                    self.commands
+                        .push_back(EngineCommand::Remember { job, entries });
+                }
             }
             // Until the engine says otherwise: what was begun goes first, and of the workers that leave, the idle do.
             let begun = state.begun();
