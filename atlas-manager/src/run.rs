@@ -122,9 +122,15 @@ impl Loop {
         while let Some(transmit) = self.machine.poll_transmit() {
             self.peers.send(&transmit);
         }
-        while let Some(ManagerEvent::JobFinished { job, finished }) = self.machine.poll_event() {
-            let ended = self.jobs.finish(job, &finished);
-            self.save_ended(ended);
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                ManagerEvent::JobFinished { job, finished } => {
+                    let ended = self.jobs.finish(job, &finished);
+                    self.save_ended(ended);
+                }
+                // Computed again after a restart.
+                ManagerEvent::CheckpointRecorded { .. } => {}
+            }
         }
         for job in self.jobs.waiting() {
             if self.machine.ledger().ready_of(job) == 0 {

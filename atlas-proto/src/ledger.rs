@@ -14,15 +14,18 @@
 //!     `---------------------------
 //! ```
 //!
-//! A manager also *holds* an entry for a while: what its children give for a steal of its parent's is gathered before
-//! it is lent. Held is ready, but promised, and not in the queue.
+//! An entry is *held* for a while where something must come first: what its children give for a steal of its parent's, a
+//! manager gathers before it lends it. Held is ready, but promised, and not in the queue.
 //!
 //! So the leases of a job form a forest: each entry has one source, and a source is asked for one result.
 //! Invariants: a `Ready` entry is in its job's queue and no other is; each lease number is used once;
-//! an entry that an engine lent is always `Lent` (it goes back to the engine, not into the queue).
+//! an entry that an engine lent is always `Lent` or held (it goes back to the engine, not into the queue); an orphan is `Lent` or
+//! `Running`.
 //!
-//! Room for what comes later: a *rival* is a second lease in `State::Lent`; a *checkpoint* is a list of
-//! results kept beside the closure, which `GrantClosures` carries to the next borrower; a *standby manager*
+//! An *orphan* is an entry whose lender is lost: nobody waits for its result, which is worth keeping all the same. It is let go on for
+//! a while. An entry that is to be run *again* is held, too, until what was finished of it is known.
+//!
+//! Room for what comes later: a *rival* is a second lease in `State::Lent`; a *standby manager*
 //! holds a copy of the entries, fed by the same calls that change them here: they are the only ones that do.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +35,7 @@ use crate::job::Closure;
 use crate::limits::{Bound, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, HELD_MAX};
 use crate::sorted::SortedMap;
 use crate::suspicion::Suspicion;
+use crate::time::Time;
 
 /// An entry's number: later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +52,8 @@ pub struct Entry {
     pub state: State,
     /// The closure itself, kept until its result is there.
     pub closure: Closure,
+    /// Who had it before is lost: something of it may have been recorded.
+    pub again: bool,
 }
 
 /// Where a closure came from.
@@ -67,6 +73,11 @@ pub enum Source {
         /// The engine's number for it.
         lease: EngineLease,
     },
+    /// A peer that is lost had lent it.
+    Orphan {
+        /// When it is given up.
+        until: Time,
+    },
 }
 
 /// Where a closure is.
@@ -74,7 +85,7 @@ pub enum Source {
 pub enum State {
     /// In this node's queue.
     Ready,
-    /// Ready, but kept out of the queue for whom it is gathered for.
+    /// Ready, but kept out of the queue until something has come.
     Held,
     /// In an engine of this machine.
     Running,
@@ -108,6 +119,7 @@ pub struct Ledger {
     from_engine: BTreeMap<(JobAlias, EngineLease), EntryId>,
     /// Of the entries that engines have died with.
     suspects: BTreeMap<EntryId, Suspect>,
+    orphans: BTreeSet<(Time, EntryId)>,
     ready_count: usize,
     /// How many closures of each job run; no job of which none does.
     running: BTreeMap<JobAlias, usize>,
@@ -310,7 +322,7 @@ impl Ledger {
         self.last_id += 1;
         let id = EntryId(self.last_id);
         match source {
-            Source::Root => {}
+            Source::Root | Source::Orphan { .. } => {}
             Source::Peer { lender, lease } => {
                 self.borrowed.insert((lender, lease), id);
             }
@@ -326,6 +338,7 @@ impl Ledger {
                 source,
                 state: State::Ready,
                 closure,
+                again: false,
             },
         );
         self.enqueue(job, id);
@@ -340,7 +353,52 @@ impl Ledger {
         lease
     }
 
-    /// An entry that is ready is promised to somebody.
+    /// Who had the entry is lost, or had begun it.
+    pub(crate) fn note_again(&mut self, id: EntryId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.again = true;
+        }
+    }
+
+    /// A closure of the job is in its engine that somebody who is lost had before.
+    pub(crate) fn runs_again(&self, job: JobAlias) -> bool {
+        let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
+        self.is_running(job)
+            && self
+                .entries
+                .values()
+                .any(|entry| runs(entry) && entry.again)
+    }
+
+    /// Nobody waits for the entry any more; it may go on until then.
+    pub(crate) fn orphan(&mut self, id: EntryId, until: Time) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        if let Source::Peer { lender, lease } = entry.source {
+            self.borrowed.remove(&(lender, lease));
+            entry.source = Source::Orphan { until };
+            self.orphans.insert((until, id));
+        }
+    }
+
+    /// The closures of a job that are in its engine.
+    pub(crate) fn running_of(&self, job: JobAlias) -> Vec<EntryId> {
+        self.select(|entry| entry.job == job && entry.state == State::Running)
+    }
+
+    /// When the first orphan is given up.
+    pub(crate) fn orphans_until(&self) -> Option<Time> {
+        self.orphans.first().map(|&(until, _)| until)
+    }
+
+    /// The orphans that are given up now.
+    pub(crate) fn orphans_over(&self, now: Time) -> Vec<EntryId> {
+        let over = self.orphans.iter().take_while(|(until, _)| *until <= now);
+        over.map(|&(_, id)| id).collect()
+    }
+
+    /// An entry that is ready is promised to somebody, or one that came back waits for something.
     pub(crate) fn hold(&mut self, id: EntryId) {
         self.change(id, State::Held);
     }
@@ -377,6 +435,9 @@ impl Ledger {
             }
             Source::Engine { lease } => {
                 self.from_engine.remove(&(entry.job, lease));
+            }
+            Source::Orphan { until } => {
+                self.orphans.remove(&(until, id));
             }
         }
         Some(entry)

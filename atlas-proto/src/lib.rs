@@ -2,6 +2,7 @@
 //! randomness.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 pub mod codec;
 pub mod control;
 pub mod cost;
@@ -16,6 +17,7 @@ pub mod limits;
 mod link;
 pub mod manager;
 pub mod message;
+mod orphan;
 pub mod path;
 pub mod policy;
 mod report;

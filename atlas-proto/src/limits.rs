@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 pub use atlas_engine::limits::{
-    CLOSURE_BYTES_MAX, CLOSURE_SIZE_MAX, READY_RUNS_MAX, SHARED_NAMES_MAX,
+    CLOSURE_BYTES_MAX, CLOSURE_SIZE_MAX, READY_RUNS_MAX, RECORDS_BYTES_MAX, RECORDS_MAX,
+    SHARED_NAMES_MAX,
 };
 
 /// An encoded packet is refused beyond this size: one steal's closures, with arguments of some KiB, fit;
@@ -73,6 +74,16 @@ pub const PATHS_MAX: usize = 4 * CHILDREN_MAX;
 /// share is still worth asking for, and the parent's. A child that lets them pile up further is asked for no
 /// more. A steal of the parent's waits for one of these at least, so that there are no more of those than of these.
 pub const ASKS_PER_CHILD_MAX: usize = 128;
+
+/// Results that a manager keeps of one job. With the numbers that is a few MiB, and as many messages as a server can be sent at once
+/// tell them all.
+pub const CHECKPOINT_ENTRIES_MAX: usize = 1 << 16;
+/// The sizes of these: a server that must compute something again is told them in a fraction of a second.
+pub const CHECKPOINT_BYTES_MAX: usize = 32 << 20;
+/// The sizes of what is kept of all jobs together.
+pub const CHECKPOINTS_BYTES_MAX: usize = 256 << 20;
+/// Bytes under way to one peer beyond which it is told of no checkpoint: what else it is to hear must not wait for so much.
+pub const CHECKPOINT_UNACKED_MAX: usize = UNACKED_BYTES_MAX / 4;
 
 /// No way is longer than this: what is measured beyond has gone wrong, and must not silence a neighbour for as
 /// long.

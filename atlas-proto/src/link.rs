@@ -104,6 +104,11 @@ impl Link {
         self.received
     }
 
+    /// The payload of what has not arrived yet, as far as is known.
+    pub(crate) fn unacked_bytes(&self) -> usize {
+        self.unacked_bytes
+    }
+
     pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = (u32, &Message)> {
         self.unacked
             .iter()

@@ -9,13 +9,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_engine::Recorded;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::bounded::{self, List};
 use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
-use crate::limits::{GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, PATTERNS_MAX};
+use crate::limits::{
+    GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, PATTERNS_MAX, RECORDS_MAX,
+};
 use crate::policy::lets_in;
 use crate::suspicion::Suspicion;
 
@@ -134,6 +137,33 @@ pub enum Message {
         /// Which.
         job: JobAlias,
     },
+    /// A child tells results that are worth keeping for the case that it is lost. Where they do not arrive they are computed again.
+    RecordResults {
+        /// The job.
+        job: JobAlias,
+        /// Each with what it is the result of.
+        #[serde(with = "List::<RECORDS_MAX>")]
+        entries: Vec<Recorded>,
+    },
+    /// A child is to compute something again, and asks for what is known of the job.
+    RequestCheckpoint {
+        /// The job.
+        job: JobAlias,
+        /// It has been told all up to this stamp; zero if nothing.
+        after: u64,
+    },
+    /// The manager tells results that were recorded.
+    GrantCheckpoint {
+        /// The job.
+        job: JobAlias,
+        /// Each with what it is the result of.
+        #[serde(with = "List::<RECORDS_MAX>")]
+        entries: Vec<Recorded>,
+        /// With these, all up to this stamp is told.
+        until: u64,
+        /// More of the same answer follows.
+        more: bool,
+    },
     /// While leases bind a child and its manager: says that the sender is there, for the close watch of the two.
     KeepPace {
         /// By what the sender knows, leases bind it.
@@ -245,6 +275,9 @@ pub struct LeasedClosure {
     pub lease: LeaseId,
     /// What is lent.
     pub closure: Closure,
+    /// Somebody who was lost had it before, or something that it descends from: what had been finished of it may be in the job's
+    /// checkpoint.
+    pub again: bool,
 }
 
 /// A result with the lease that it ends.
@@ -309,6 +342,7 @@ impl Message {
             | Self::ExpelChild
             | Self::KeepAlive
             | Self::ReportLoad(_)
+            | Self::RecordResults { .. }
             | Self::KeepPace { .. } => false,
             Self::LeaveDomain
             | Self::HintPeers { .. }
@@ -320,6 +354,8 @@ impl Message {
             | Self::ReturnResults { .. }
             | Self::AbortLeases { .. }
             | Self::EndJob { .. }
+            | Self::RequestCheckpoint { .. }
+            | Self::GrantCheckpoint { .. }
             | Self::SuspectLeases { .. } => true,
         }
     }
@@ -336,6 +372,9 @@ impl Message {
                 let results = results.iter().map(|result| result.finished.outcome.bytes());
                 results.map(bytes::Bytes::len).sum()
             }
+            Self::RecordResults { entries, .. } | Self::GrantCheckpoint { entries, .. } => {
+                entries.iter().map(Recorded::size).sum()
+            }
             Self::JoinDomain { .. }
             | Self::WelcomeChild { .. }
             | Self::RefuseChild { .. }
@@ -350,6 +389,7 @@ impl Message {
             | Self::ReturnClosures { .. }
             | Self::AbortLeases { .. }
             | Self::EndJob { .. }
+            | Self::RequestCheckpoint { .. }
             | Self::KeepPace { .. }
             | Self::SuspectLeases { .. } => 0,
         }

@@ -17,6 +17,12 @@ pub struct Stats {
     pub closures_requeued: u64,
     /// Closures that an engine offered and that are too large to leave their machine.
     pub closures_too_large: u64,
+    /// Results that were recorded: by engines of this node, or by children.
+    pub results_recorded: u64,
+    /// Orphans that finished in time.
+    pub orphans_finished: u64,
+    /// Times that a checkpoint was asked for.
+    pub checkpoints_asked: u64,
     /// Memberships or sessions that ended without a word. A server is not told whether a sibling left or was lost: there
     /// both count.
     pub peers_lost: u64,

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_engine::{Key, Recorded};
 use atlas_proto::codec::{DecodeError, EncodeError, PROTOCOL_VERSION, decode, encode, encoded_len};
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
@@ -66,6 +67,19 @@ fn lists_are_bounded() {
         |len| grant(len, 0, spec("", 0)),
         |len| raw_grant(len, 0, "", 0),
     );
+    holds(
+        limits::RECORDS_MAX,
+        |len| Message::RecordResults {
+            job: JobAlias(6),
+            entries: recorded(len, 0),
+        },
+        |len| raw(&(16_u8, 6_u8, raw_recorded(len, 0))),
+    );
+    holds(
+        limits::RECORDS_MAX,
+        |len| checkpoint(recorded(len, 0)),
+        |len| raw(&(18_u8, 6_u8, raw_recorded(len, 0), 7_u8, false)),
+    );
     holds(limits::SHARED_NAMES_MAX, grant_naming, |len| {
         raw_naming(1, 0, len, "", 0)
     });
@@ -121,6 +135,11 @@ fn byte_strings_are_bounded() {
         limits::CLOSURE_BYTES_MAX,
         |len| results(1, Outcome::Panic(bytes(len))),
         |len| raw(&(13_u8, [(5_u8, (1_u8, bytes(len), ZERO))].as_slice())),
+    );
+    holds(
+        limits::CLOSURE_BYTES_MAX,
+        |len| checkpoint(recorded(1, len)),
+        |len| raw(&(18_u8, 6_u8, raw_recorded(1, len), 7_u8, false)),
     );
     holds(
         limits::ENGINE_OPTIONS_BYTES_MAX,
@@ -245,12 +264,14 @@ fn raw_naming(
         bytes(args),
         ZERO,
         vec![[5_u8; 32]; shared],
+        false,
     );
     raw(&(11_u8, None::<()>, false, load, job, vec![closure; closures]))
 }
 
 fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
     let closure = LeasedClosure {
+        again: false,
         lease: LeaseId(9),
         closure: Closure {
             kind: ClosureKind {
@@ -305,6 +326,28 @@ fn results(len: usize, outcome: Outcome) -> Message {
             };
             len
         ],
+    }
+}
+
+fn recorded(len: usize, bytes: usize) -> Vec<Recorded> {
+    let entry = Recorded {
+        key: Key([5; 32]),
+        result: Bytes::from(vec![7; bytes]),
+        work: ZERO,
+    };
+    vec![entry; len]
+}
+
+fn raw_recorded(len: usize, bytes: usize) -> Vec<impl Serialize + Clone> {
+    vec![([5_u8; 32], Bytes::from(vec![7; bytes]), ZERO); len]
+}
+
+fn checkpoint(entries: Vec<Recorded>) -> Message {
+    Message::GrantCheckpoint {
+        job: JobAlias(6),
+        entries,
+        until: 7,
+        more: false,
     }
 }
 

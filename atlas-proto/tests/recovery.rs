@@ -139,6 +139,7 @@ fn grant(job: JobHeader, lease: u64) -> Message {
         load: Load::default(),
         job,
         closures: vec![LeasedClosure {
+            again: false,
             lease: LeaseId(lease),
             closure,
         }],

@@ -88,7 +88,7 @@ impl Manager {
             };
             let lender = match entry.source {
                 Source::Peer { lender, .. } => Some(lender),
-                Source::Root | Source::Engine { .. } => None,
+                Source::Root | Source::Engine { .. } | Source::Orphan { .. } => None,
             };
             // What a child gave goes back to it when nobody else is hungry any more.
             let from_child = lender.is_some_and(|lender| self.children.contains_key(&lender));

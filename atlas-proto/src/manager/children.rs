@@ -266,10 +266,9 @@ impl Manager {
     /// The session with a neighbour is over: what it had is ready again, what came from it is not wanted any more.
     fn void_leases(&mut self, now: Time, peer: NodeId) {
         for id in self.ledger.lent_to_peer(peer) {
-            self.stats.closures_requeued += 1;
-            self.ledger.requeue(id);
+            self.take_back(id, true);
         }
-        self.abort(now, self.ledger.borrowed_from_peer(peer));
+        self.orphan_borrowed(now, peer);
         for job in self.jobs.originating_at(peer) {
             self.end_job(now, job);
         }

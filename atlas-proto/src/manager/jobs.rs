@@ -94,6 +94,8 @@ struct Job {
     /// The neighbour that it came from; none if it was submitted here.
     origin: Option<NodeId>,
     links: BTreeMap<NodeId, JobAlias>,
+    /// The stamp up to which the parent has told what it knows of the job.
+    told_by_parent: u64,
 }
 
 /// All jobs, by this domain's alias.
@@ -228,6 +230,11 @@ impl Jobs {
             .collect()
     }
 
+    /// The stamp up to which the parent has told what it knows of the job.
+    pub(super) fn told_by_parent(&mut self, job: JobAlias) -> Option<&mut u64> {
+        self.jobs.get_mut(&job).map(|job| &mut job.told_by_parent)
+    }
+
     pub(super) fn came_from(&self, job: JobAlias, peer: NodeId) -> bool {
         self.jobs
             .get(&job)
@@ -269,6 +276,7 @@ impl Jobs {
                 spec,
                 origin,
                 links: BTreeMap::new(),
+                told_by_parent: 0,
             },
         );
         Some(alias)
@@ -335,6 +343,7 @@ impl Manager {
         // Servers hear of jobs from each other.
         self.tell_servers(now, &Message::EndJob { job });
         self.jobs.remove(job);
+        self.checkpoints.forget(job);
     }
 }
 

@@ -39,12 +39,25 @@ impl Manager {
             }
         };
         let mut entries = Vec::with_capacity(closures.len());
-        for LeasedClosure { lease, closure } in closures {
+        let again = closures.iter().any(|leased| leased.again);
+        for leased in closures {
+            let LeasedClosure {
+                lease,
+                closure,
+                again,
+            } = leased;
             // One grant may name a lease twice.
             if self.ledger.borrowed(lender, lease).is_none() {
                 let source = Source::Peer { lender, lease };
-                entries.push(self.ledger.insert(local, source, closure));
+                let id = self.ledger.insert(local, source, closure);
+                if again {
+                    self.ledger.note_again(id);
+                }
+                entries.push(id);
             }
+        }
+        if again {
+            self.ask_parent_for_checkpoint(now, lender, local);
         }
         self.stats.closures_borrowed += entries.len() as u64;
         if !entries.is_empty() {
@@ -88,6 +101,7 @@ impl Manager {
                 closures.push(LeasedClosure {
                     lease,
                     closure: entry.closure.clone(),
+                    again: entry.again,
                 });
             }
             self.stats.closures_lent += closures.len() as u64;
@@ -146,9 +160,11 @@ impl Manager {
         let mut entries = Vec::new();
         for &lease in leases {
             if let Some(id) = self.ledger.lent_to(borrower, lease) {
-                self.stats.closures_requeued += 1;
-                self.ledger.requeue(id);
-                entries.push(id);
+                // One that has begun may have been recorded in part.
+                let begun = matches!(reason, ReturnReason::Retreat | ReturnReason::EngineFailed);
+                if self.take_back(id, begun) {
+                    entries.push(id);
+                }
             }
         }
         match reason {
@@ -192,6 +208,7 @@ impl Manager {
                 Source::Peer { lender, lease } => {
                     self.results.push(lender, LeaseResult { lease, finished })
                 }
+                Source::Orphan { .. } => self.record_orphan(&entry, finished),
                 Source::Engine { .. } => unreachable!("a manager has no engine"),
             }
         }

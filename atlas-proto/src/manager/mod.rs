@@ -9,6 +9,7 @@
 //! (`jobs`). It must never know what is in a closure, and nothing of its children's children but the sums that they report.
 
 mod balance;
+mod checkpoints;
 mod children;
 mod jobs;
 mod leases;
@@ -17,10 +18,12 @@ mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::checkpoint::Checkpoints;
 use crate::domain::Domain;
+use crate::engine::Recorded;
 use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
-use crate::ledger::{Ledger, Source};
+use crate::ledger::{EntryId, Ledger, Source};
 use crate::limits::{ASKS_PER_CHILD_MAX, Bound, CHILDREN_MAX, JOBS_MAX, NONCES_MAX};
 use crate::link::Link;
 use crate::message::{ChildInfo, Load, Message, Packet};
@@ -74,6 +77,14 @@ pub enum ManagerEvent {
         /// How it ended.
         finished: Finished,
     },
+    /// Results of a job that was submitted here, so that the next life of this manager can begin the job with them
+    /// ([`Manager::submit_again`]).
+    CheckpointRecorded {
+        /// Which.
+        job: JobAlias,
+        /// What is new.
+        entries: Vec<Recorded>,
+    },
 }
 
 /// The machine. Its module says how it is called.
@@ -90,6 +101,7 @@ pub struct Manager {
     last_epoch: u64,
     ledger: Ledger,
     jobs: Jobs,
+    checkpoints: Checkpoints,
     pub(crate) results: ResultQueues,
     /// Steals that this manager has asked its children for.
     asks: BTreeMap<RequestId, Ask>,
@@ -119,6 +131,7 @@ impl Manager {
             last_epoch: config.incarnation << EPOCH_BITS,
             ledger: Ledger::default(),
             jobs: Jobs::default(),
+            checkpoints: Checkpoints::default(),
             results: ResultQueues::default(),
             asks: BTreeMap::new(),
             relays: BTreeMap::new(),
@@ -191,6 +204,7 @@ impl Manager {
             }
         }
         self.sessions.handle_timeout(now);
+        self.abort(now, self.ledger.orphans_over(now));
         self.watch_children(now);
         self.settle(now);
     }
@@ -206,6 +220,16 @@ impl Manager {
         spec: JobSpec,
         root: Closure,
     ) -> Result<JobAlias, SubmitError> {
+        let (job, _) = self.take_root(spec, root)?;
+        self.settle(now);
+        Ok(job)
+    }
+
+    fn take_root(
+        &mut self,
+        spec: JobSpec,
+        root: Closure,
+    ) -> Result<(JobAlias, EntryId), SubmitError> {
         SubmitError::check(&spec, &root)?;
         if !self.ledger.has_room(1, root.size()) {
             return Err(SubmitError::NoRoom);
@@ -217,9 +241,7 @@ impl Manager {
             },
             &mut self.rng,
         )?;
-        self.ledger.insert(job, Source::Root, root);
-        self.settle(now);
-        Ok(job)
+        Ok((job, self.ledger.insert(job, Source::Root, root)))
     }
 
     /// Ends a job that was submitted here, whatever has become of it.
@@ -256,6 +278,7 @@ impl Manager {
             uplink,
             self.results.poll_timeout(),
             self.gathering_timeout(),
+            self.ledger.orphans_until(),
             self.reporter.poll_timeout().filter(|_| member),
             self.children_timeout(),
         ];
@@ -279,6 +302,7 @@ impl Manager {
     pub fn bounds(&self) -> Vec<Bound> {
         let mut bounds = self.sessions.bounds();
         bounds.extend(self.ledger.bounds());
+        bounds.extend(self.checkpoints.bounds());
         bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("children", self.children.len(), CHILDREN_MAX),
@@ -412,6 +436,18 @@ impl Manager {
                 .ledger
                 .suspect_leases(from, &leases, suspicion, returned),
             Message::EndJob { job } => self.handle_end_job(now, from, job),
+            Message::RecordResults { job, entries } if !from_parent => {
+                self.handle_record_results(from, job, entries);
+            }
+            Message::RequestCheckpoint { job, after } if !from_parent => {
+                self.handle_request_checkpoint(now, from, job, after);
+            }
+            Message::GrantCheckpoint {
+                job,
+                entries,
+                until,
+                ..
+            } if from_parent => self.handle_grant_checkpoint(from, job, entries, until),
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)
             | Message::LeaveDomain
@@ -423,7 +459,10 @@ impl Manager {
             | Message::KeepAlive
             | Message::KeepPace { .. }
             | Message::HintPeers { .. }
-            | Message::ForgetPeer { .. } => {}
+            | Message::ForgetPeer { .. }
+            | Message::RecordResults { .. }
+            | Message::RequestCheckpoint { .. }
+            | Message::GrantCheckpoint { .. } => {}
         }
     }
 

@@ -77,17 +77,18 @@ impl Server {
             match (entry.source, entry.state) {
                 (Source::Peer { .. }, State::Running) => lost.push(id),
                 (Source::Engine { .. }, _) => unwanted.push(id),
-                (Source::Peer { .. } | Source::Root, _) => {}
+                (Source::Orphan { .. }, State::Running) => drop(self.ledger.remove(id)),
+                (Source::Peer { .. } | Source::Orphan { .. } | Source::Root, _) => {}
             }
         }
         self.abort(now, unwanted);
         let crashes = self.forget_engine(job, !lost.is_empty());
         if crash.hopeless {
-            self.fail(&lost, &crash.failure);
+            self.fail(now, &lost, &crash.failure);
         } else {
             let innocent = self.blame(now, job, &lost, &crash.failure);
             if crashes >= ENGINE_CRASHES_MAX {
-                self.fail(&innocent, &crash.failure);
+                self.fail(now, &innocent, &crash.failure);
             } else {
                 self.give_back_suspected(now, &innocent);
             }
@@ -117,7 +118,7 @@ impl Server {
             if worst.is_proven() {
                 let suspects = self.jobs.get(&job).map(|state| &state.suspects);
                 let why = suspects.map(|suspects| suspects.explain(&worst, failure));
-                self.fail(&[id], &why.unwrap_or_else(|| failure.clone()));
+                self.fail(now, &[id], &why.unwrap_or_else(|| failure.clone()));
             } else {
                 innocent.push(id);
             }
@@ -143,14 +144,14 @@ impl Server {
             .give_back(now, returned, ReturnReason::EngineFailed);
     }
 
-    fn fail(&mut self, entries: &[EntryId], failure: &Bytes) {
+    fn fail(&mut self, now: Time, entries: &[EntryId], failure: &Bytes) {
         for &id in entries {
             if let Some(entry) = self.ledger.remove(id) {
                 let finished = Finished {
                     outcome: Outcome::Panic(failure.clone()),
                     work: Duration::ZERO,
                 };
-                self.deliver_result(&entry, job::bounded(finished));
+                self.deliver_result(now, &entry, job::bounded(finished));
             }
         }
     }

@@ -36,16 +36,26 @@ impl Server {
         if !self.ledger.has_room(closures.len(), bytes.sum()) || !self.begin_job(job) {
             return self.sessions.give_back(now, all(), ReturnReason::NoRoom);
         }
-        for LeasedClosure { lease, closure } in closures {
+        let mut again_ids = Vec::new();
+        for leased in closures {
+            let LeasedClosure {
+                lease,
+                closure,
+                again,
+            } = leased;
             if self.ledger.borrowed(lender, lease).is_none() {
                 self.stats.closures_borrowed += 1;
                 if let Some(state) = self.jobs.get_mut(&alias) {
                     state.note_closure(&closure);
                 }
-                self.ledger
-                    .insert(alias, Source::Peer { lender, lease }, closure);
+                let source = Source::Peer { lender, lease };
+                let id = self.ledger.insert(alias, source, closure);
+                if again {
+                    again_ids.push(id);
+                }
             }
         }
+        self.recompute(now, again_ids);
     }
 
     pub(super) fn handle_return_closures(
@@ -53,19 +63,30 @@ impl Server {
         now: Time,
         borrower: NodeId,
         leases: &[LeaseId],
+        reason: ReturnReason,
     ) {
-        for &lease in leases {
-            if let Some(id) = self.ledger.lent_to(borrower, lease) {
-                self.note_suspect(now, id);
-                self.take_back(id);
+        let leases = leases.iter();
+        let returned = leases.filter_map(|&lease| self.ledger.lent_to(borrower, lease));
+        let returned: Vec<EntryId> = returned.collect();
+        returned.iter().for_each(|&id| self.note_suspect(now, id));
+        match reason {
+            // They may have begun.
+            ReturnReason::Retreat | ReturnReason::EngineFailed => self.recompute(now, returned),
+            ReturnReason::Inflow | ReturnReason::NoRoom | ReturnReason::Asked { .. } => {
+                returned.into_iter().for_each(|id| self.take_back(id));
             }
         }
     }
 
-    pub(super) fn handle_return_results(&mut self, borrower: NodeId, results: Vec<LeaseResult>) {
+    pub(super) fn handle_return_results(
+        &mut self,
+        now: Time,
+        borrower: NodeId,
+        results: Vec<LeaseResult>,
+    ) {
         for LeaseResult { lease, finished } in results {
             match self.ledger.take_lent(borrower, lease) {
-                Some(entry) => self.deliver_result(&entry, finished),
+                Some(entry) => self.deliver_result(now, &entry, finished),
                 None => self.stats.results_late += 1,
             }
         }
@@ -98,13 +119,13 @@ impl Server {
                 job,
                 ticket,
                 finished,
-            } => self.handle_finished(job, ticket, finished),
+            } => self.handle_finished(now, job, ticket, finished),
             EngineEvent::Unwanted { job, lease } => {
                 let entry = self.ledger.from_engine(job, lease);
                 self.abort(now, entry.into_iter().collect());
             }
             EngineEvent::Measured { job, samples } => self.handle_measured(job, samples),
-            EngineEvent::Recorded { .. } => {}
+            EngineEvent::Recorded { job, entries } => self.handle_recorded(now, job, entries),
             EngineEvent::Tasks { job, paths } => self.handle_tasks(job, paths),
             EngineEvent::Crashed { job, crash } => self.handle_crash(now, job, crash),
         }
@@ -119,10 +140,8 @@ impl Server {
         if self.steal.is_some_and(|steal| steal.victim == peer) {
             self.steal = None;
         }
-        for id in self.ledger.lent_to_peer(peer) {
-            self.take_back(id);
-        }
-        self.abort(now, self.ledger.borrowed_from_peer(peer));
+        self.recompute(now, self.ledger.lent_to_peer(peer));
+        self.orphan_borrowed(now, peer);
     }
 
     /// The membership is over: nothing that was agreed in it holds. This node joins anew.
@@ -184,13 +203,13 @@ impl Server {
         *known = epoch.max(*known);
     }
 
-    fn handle_finished(&mut self, job: JobAlias, ticket: Ticket, finished: Finished) {
+    fn handle_finished(&mut self, now: Time, job: JobAlias, ticket: Ticket, finished: Finished) {
         let id = EntryId(ticket.0);
         let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
         let runs = self.ledger.entry(id).is_some_and(runs);
         match runs.then(|| self.ledger.remove(id)).flatten() {
             Some(entry) => {
-                self.deliver_result(&entry, job::bounded(finished));
+                self.deliver_result(now, &entry, job::bounded(finished));
                 self.note_run_dry(job);
                 self.note_survivor(job);
             }
@@ -198,7 +217,7 @@ impl Server {
         }
     }
 
-    pub(super) fn deliver_result(&mut self, entry: &Entry, finished: Finished) {
+    pub(super) fn deliver_result(&mut self, now: Time, entry: &Entry, finished: Finished) {
         match entry.source {
             Source::Peer { lender, lease } => {
                 self.results.push(lender, LeaseResult { lease, finished })
@@ -210,24 +229,28 @@ impl Server {
                     finished,
                 });
             }
+            Source::Orphan { .. } => self.record_orphan(now, entry, finished),
             Source::Root => {}
         }
     }
 
     /// A closure that was lent is undone: it is ready again, here or in the engine that it came from.
-    fn take_back(&mut self, id: EntryId) {
+    pub(super) fn take_back(&mut self, id: EntryId) {
         let Some(entry) = self.ledger.entry(id) else {
             return;
         };
         self.stats.closures_requeued += 1;
-        if let Source::Engine { lease } = entry.source {
-            self.commands.push_back(EngineCommand::Reclaim {
-                job: entry.job,
-                lease,
-            });
-            self.ledger.remove(id);
-        } else {
-            self.ledger.requeue(id);
+        match entry.source {
+            Source::Engine { lease } => {
+                self.commands.push_back(EngineCommand::Reclaim {
+                    job: entry.job,
+                    lease,
+                });
+                self.ledger.remove(id);
+            }
+            // Nobody waits for it.
+            Source::Orphan { .. } => drop(self.ledger.remove(id)),
+            Source::Root | Source::Peer { .. } => self.ledger.requeue(id),
         }
     }
 

@@ -5,11 +5,13 @@
 //! [`Server::poll_timeout`] and call [`Server::handle_timeout`] when it is due. Time never goes back.
 //!
 //! What it decides: whom to ask for work and when (`thief`), what to give to whom (`victim`), what becomes of
-//! leases (`leases`) and of closures whose engine has died (`crashes`), which engine gets how many workers and which closures (`work`). It must never know what is in a
+//! leases (`leases`), of closures whose engine has died (`crashes`) and of those that are run again (`recompute`), which engine gets
+//! how many workers and which closures (`work`). It must never know what is in a
 //! closure, nor where a job came from.
 
 mod crashes;
 mod leases;
+mod recompute;
 mod thief;
 mod victim;
 mod work;
@@ -32,6 +34,7 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::{Answer, Uplink};
 
+use recompute::Recomputing;
 use thief::Hints;
 use victim::Lending;
 use work::{EndedJobs, ServerJob, Turns};
@@ -60,6 +63,7 @@ pub struct Server {
     reporter: Reporter,
     ledger: Ledger,
     jobs: SortedMap<JobAlias, ServerJob>,
+    recomputing: Recomputing,
     turns: Turns,
     ended: EndedJobs,
     pub(crate) results: ResultQueues,
@@ -106,6 +110,7 @@ impl Server {
             reporter: Reporter::default(),
             ledger: Ledger::default(),
             jobs: SortedMap::default(),
+            recomputing: Recomputing::default(),
             turns: Turns::default(),
             ended: EndedJobs::default(),
             results: ResultQueues::default(),
@@ -152,6 +157,8 @@ impl Server {
         self.uplink
             .handle_timeout(now, &mut self.sessions, &mut self.rng);
         self.sessions.handle_timeout(now);
+        self.handle_late_checkpoints(now);
+        self.abort(now, self.ledger.orphans_over(now));
         self.settle(now);
     }
 
@@ -212,6 +219,8 @@ impl Server {
             self.uplink.poll_timeout(&self.sessions),
             self.results.poll_timeout(),
             self.turns.poll_timeout(),
+            self.recomputing.poll_timeout(),
+            self.ledger.orphans_until(),
             self.reporter.poll_timeout().filter(|_| member),
         ];
         timers.into_iter().flatten().min()
@@ -363,10 +372,10 @@ impl Server {
                 }
                 self.handle_grant(now, from, job, closures);
             }
-            Message::ReturnClosures { leases, .. } => {
-                self.handle_return_closures(now, from, &leases);
+            Message::ReturnClosures { leases, reason } => {
+                self.handle_return_closures(now, from, &leases, reason);
             }
-            Message::ReturnResults { results } => self.handle_return_results(from, results),
+            Message::ReturnResults { results } => self.handle_return_results(now, from, results),
             Message::AbortLeases { leases } => {
                 self.abort(now, self.ledger.borrowed_under(from, &leases));
             }
@@ -385,6 +394,12 @@ impl Server {
                 self.end_job(job);
                 self.end_lendings(now, job, EndStealReason::NoSurplus);
             }
+            Message::GrantCheckpoint {
+                job,
+                entries,
+                until,
+                more,
+            } if from_manager => self.handle_grant_checkpoint(now, job, entries, until, more),
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
             | Message::ForgetPeer { .. }
@@ -396,7 +411,10 @@ impl Server {
             | Message::LeaveDomain
             | Message::KeepAlive
             | Message::KeepPace { .. }
-            | Message::ReportLoad(_) => {}
+            | Message::ReportLoad(_)
+            | Message::RecordResults { .. }
+            | Message::RequestCheckpoint { .. }
+            | Message::GrantCheckpoint { .. } => {}
         }
     }
 

@@ -106,6 +106,7 @@ impl Server {
         job: JobAlias,
         closures: Vec<(EngineLease, Closure)>,
     ) -> Vec<EntryId> {
+        let again = self.lends_again(job);
         let mut entries = Vec::with_capacity(closures.len());
         let inherited = self.inherited(now, job);
         for (lease, closure) in closures {
@@ -120,6 +121,9 @@ impl Server {
                 let id = self.ledger.insert(job, source, closure);
                 if let Some(inherited) = inherited {
                     self.ledger.suspect(id, inherited, None);
+                }
+                if again {
+                    self.ledger.note_again(id);
                 }
                 entries.push(id);
             }
@@ -318,7 +322,11 @@ impl Server {
             expected,
             ..entry.closure.clone()
         };
-        LeasedClosure { lease, closure }
+        LeasedClosure {
+            lease,
+            closure,
+            again: entry.again,
+        }
     }
 
     fn end_steal(&mut self, now: Time, thief: NodeId, request: RequestId, reason: EndStealReason) {

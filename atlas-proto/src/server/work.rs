@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Server;
 use super::crashes::Suspects;
+use super::recompute::Known;
 use crate::cost::CostModel;
 use crate::engine::{EngineCommand, EngineLoad, Measured};
 use crate::ids::{JobAlias, Ticket};
@@ -28,6 +29,7 @@ pub(super) struct ServerJob {
     pub(super) load: EngineLoad,
     /// What a closure's arguments take, on average.
     pub(super) closure_bytes: usize,
+    pub(super) known: Known,
     workers: u32,
     started: bool,
     pub(super) suspects: Suspects,
@@ -101,6 +103,7 @@ impl ServerJob {
             model: CostModel::default(),
             load,
             closure_bytes: 0,
+            known: Known::default(),
             workers: 0,
             started: false,
             suspects: Suspects::default(),
@@ -126,6 +129,7 @@ impl ServerJob {
     /// Its engine is gone.
     pub(super) fn forget_engine(&mut self) {
         (self.started, self.workers, self.load) = (false, 0, EngineLoad::default());
+        self.known.forget();
     }
 
     /// How many workers it could keep busy.
@@ -167,6 +171,7 @@ impl Server {
         for id in self.ledger.of_job(job) {
             self.ledger.remove(id);
         }
+        self.recomputing.forget(job);
         if self.jobs.remove(&job).is_some_and(|state| state.started) {
             self.commands.push_back(EngineCommand::Stop { job });
         }
@@ -272,6 +277,10 @@ impl Server {
                     job,
                     spec: state.spec.clone(),
                 });
+                for entries in state.known.take_unsaid() {
+                    self.commands
+                        .push_back(EngineCommand::Remember { job, entries });
+                }
             }
             // Until the engine says otherwise: what was begun goes first, and of the workers that leave, the idle do.
             let begun = state.begun();

@@ -140,6 +140,7 @@ fn grant(alias: JobAlias, leases: &[u64], bytes: usize) -> Message {
             expected: Duration::MAX,
             ..closure(bytes)
         },
+        again: false,
     };
     Message::GrantClosures {
         request: None,

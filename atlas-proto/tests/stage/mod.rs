@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use atlas_engine::Recorded;
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun};
 use atlas_proto::ids::{EngineLease, JobAlias, NodeId, TaskId, Ticket};
@@ -49,6 +50,8 @@ pub(crate) struct Stage {
     /// All that arrived, in order.
     pub(crate) log: Vec<(NodeId, NodeId, Message)>,
     pub(crate) finished: Vec<(JobAlias, Finished)>,
+    /// What managers have told their drivers to keep of their own jobs.
+    pub(crate) kept: BTreeMap<JobAlias, Vec<Recorded>>,
 }
 
 struct Actor {
@@ -65,6 +68,8 @@ struct Engine {
     ready: VecDeque<Closure>,
     lent: BTreeMap<EngineLease, Closure>,
     results: Vec<Finished>,
+    /// What it was told that others have recorded.
+    remembered: Vec<Recorded>,
     last_lease: u64,
 }
 
@@ -84,6 +89,7 @@ impl Stage {
             double: Box::new(|_, _, _| false),
             log: Vec::new(),
             finished: Vec::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -177,12 +183,7 @@ impl Stage {
     }
 
     pub(crate) fn submit(&mut self, manager: NodeId) -> JobAlias {
-        let spec = JobSpec {
-            origin: "replaced.example".parse().unwrap(),
-            engine: "native".to_owned(),
-            artifact: [7; 32],
-            options: Bytes::new(),
-        };
+        let spec = job_spec();
         let root = closure(0, Duration::ZERO);
         let job = self
             .managers
@@ -192,6 +193,21 @@ impl Stage {
             .unwrap();
         self.drain(manager);
         job
+    }
+
+    /// A job that an earlier life of the manager had.
+    pub(crate) fn submit_again(&mut self, manager: NodeId, checkpoint: Vec<Recorded>) -> JobAlias {
+        let (spec, root) = (job_spec(), closure(0, Duration::ZERO));
+        let machine = self.managers.get_mut(&manager).unwrap();
+        let job = machine.submit_again(self.now, spec, root, checkpoint);
+        self.drain(manager);
+        job.unwrap()
+    }
+
+    pub(crate) fn restore(&mut self, manager: NodeId, job: JobAlias, entries: Vec<Recorded>) {
+        let machine = self.managers.get_mut(&manager).unwrap();
+        machine.restore_checkpoint(job, entries);
+        self.drain(manager);
     }
 
     /// What the engine of `node` runs makes `closures` ready, at `depth`; closures of that depth are known to
@@ -321,6 +337,20 @@ impl Stage {
         self.servers[&node].engine.accepted.len()
     }
 
+    /// The engine of `node` has results that are worth keeping.
+    pub(crate) fn record(&mut self, node: NodeId, entries: Vec<Recorded>) {
+        let actor = self.servers.get_mut(&node).unwrap();
+        let job = actor.engine.job.expect("the engine runs something");
+        let recorded = EngineEvent::Recorded { job, entries };
+        actor.server.handle_engine(self.now, recorded);
+        self.drain(node);
+    }
+
+    /// What the engine of `node` was told that others have recorded.
+    pub(crate) fn remembered(&self, node: NodeId) -> &[Recorded] {
+        &self.servers[&node].engine.remembered
+    }
+
     /// How many closures that it made the engine of `node` has.
     pub(crate) fn ready(&self, node: NodeId) -> usize {
         self.servers[&node].engine.ready.len()
@@ -425,10 +455,15 @@ impl Stage {
         loop {
             let transmit = match self.managers.get_mut(&node) {
                 Some(manager) => {
-                    while let Some(ManagerEvent::JobFinished { job, finished }) =
-                        manager.poll_event()
-                    {
-                        self.finished.push((job, finished));
+                    while let Some(event) = manager.poll_event() {
+                        match event {
+                            ManagerEvent::JobFinished { job, finished } => {
+                                self.finished.push((job, finished));
+                            }
+                            ManagerEvent::CheckpointRecorded { job, entries } => {
+                                self.kept.entry(job).or_default().extend(entries);
+                            }
+                        }
                     }
                     manager.poll_transmit()
                 }
@@ -507,7 +542,8 @@ impl Stage {
                     actor.engine.ready.push_front(closure);
                 }
                 EngineCommand::Stop { .. } => actor.engine = Engine::default(),
-                EngineCommand::SetWorkers { .. } | EngineCommand::Remember { .. } => {}
+                EngineCommand::Remember { entries, .. } => actor.engine.remembered.extend(entries),
+                EngineCommand::SetWorkers { .. } => {}
             }
             self.tell_load(node);
         }
@@ -560,6 +596,15 @@ impl Engine {
             closures.push((lease, closure));
         }
         closures
+    }
+}
+
+fn job_spec() -> JobSpec {
+    JobSpec {
+        origin: "replaced.example".parse().unwrap(),
+        engine: "native".to_owned(),
+        artifact: [7; 32],
+        options: Bytes::new(),
     }
 }
 

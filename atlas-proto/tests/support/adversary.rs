@@ -274,7 +274,7 @@ impl World {
     }
 
     fn message(&mut self, from: NodeId, choices: &mut Choices) -> Message {
-        match choices.below(24) {
+        match choices.below(28) {
             0 => {
                 let nonce = self.peer(from).nonce + u64::from(choices.byte() % 2);
                 self.peer(from).nonce = nonce;
@@ -336,6 +336,20 @@ impl World {
                 },
                 returned: choices.once_in(2),
             },
+            24 => Message::RecordResults {
+                job: JobAlias(self.known.jobs.pick(choices)),
+                entries: choices.recorded(false),
+            },
+            25 => Message::RequestCheckpoint {
+                job: JobAlias(self.known.jobs.pick(choices)),
+                after: choices.number(),
+            },
+            26 => Message::GrantCheckpoint {
+                job: JobAlias(self.known.jobs.pick(choices)),
+                entries: choices.recorded(false),
+                until: choices.number(),
+                more: choices.once_in(3),
+            },
             18 => Message::ReturnClosures {
                 leases: self.leases(from, choices),
                 reason: {
@@ -390,6 +404,7 @@ impl World {
         let leased = |_| LeasedClosure {
             lease: LeaseId(choices.number()),
             closure: choices.closure(),
+            again: choices.once_in(3),
         };
         let closures = (0..count).map(leased).collect();
         Message::GrantClosures {
@@ -413,7 +428,11 @@ impl World {
 
     fn engine_event(&mut self, choices: &mut Choices) -> EngineEvent {
         let job = JobAlias(self.known.jobs.pick(choices));
-        match choices.below(12) {
+        match choices.below(13) {
+            12 => EngineEvent::Recorded {
+                job,
+                entries: choices.recorded(true),
+            },
             0 if choices.once_in(2) => EngineEvent::Unwanted {
                 job,
                 lease: EngineLease(choices.number()),
@@ -479,7 +498,9 @@ impl World {
             match output {
                 Output::Sent(transmit) => self.hear(transmit),
                 Output::Commanded(command) => self.obey(command),
-                Output::Told(ManagerEvent::JobFinished { .. }) => {}
+                Output::Told(
+                    ManagerEvent::JobFinished { .. } | ManagerEvent::CheckpointRecorded { .. },
+                ) => {}
             }
         }
         self.check();
@@ -497,7 +518,13 @@ impl World {
                 Source::Peer { lender, .. } => assert!(has_session(lender), "{id:?} {entry:?}"),
                 Source::Engine { .. } => {
                     assert!(
-                        matches!(entry.state, State::Lent { .. }),
+                        matches!(entry.state, State::Lent { .. } | State::Held),
+                        "{id:?} {entry:?}"
+                    );
+                }
+                Source::Orphan { .. } => {
+                    assert!(
+                        matches!(entry.state, State::Lent { .. } | State::Running),
                         "{id:?} {entry:?}"
                     );
                 }

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_engine::{Key, Recorded};
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
@@ -60,6 +61,22 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         collection::vec(result(), 0..9).prop_map(|results| Message::ReturnResults { results }),
         leases().prop_map(|leases| Message::AbortLeases { leases }),
         number().prop_map(|job| Message::EndJob { job: JobAlias(job) }),
+        (number(), recorded()).prop_map(|(job, entries)| Message::RecordResults {
+            job: JobAlias(job),
+            entries
+        }),
+        (number(), number()).prop_map(|(job, after)| Message::RequestCheckpoint {
+            job: JobAlias(job),
+            after
+        }),
+        (number(), recorded(), number(), any::<bool>()).prop_map(|(job, entries, until, more)| {
+            Message::GrantCheckpoint {
+                job: JobAlias(job),
+                entries,
+                until,
+                more,
+            }
+        }),
         (any::<bool>(), any::<bool>())
             .prop_map(|(bound, answer)| Message::KeepPace { bound, answer }),
         (leases(), suspicion(), any::<bool>()).prop_map(|(leases, suspicion, returned)| {
@@ -206,9 +223,11 @@ fn leased_closure() -> impl Strategy<Value = LeasedClosure> {
         bytes(),
         duration(),
         shared,
+        any::<bool>(),
     )
         .prop_map(
-            |(lease, task, depth, args, expected, shared)| LeasedClosure {
+            |(lease, task, depth, args, expected, shared, again)| LeasedClosure {
+                again,
                 lease: LeaseId(lease),
                 closure: Closure {
                     kind: ClosureKind {
@@ -232,6 +251,15 @@ fn result() -> impl Strategy<Value = LeaseResult> {
         lease: LeaseId(lease),
         finished: Finished { outcome, work },
     })
+}
+
+fn recorded() -> impl Strategy<Value = Vec<Recorded>> {
+    let entry = (any::<[u8; 32]>(), bytes(), duration()).prop_map(|(key, result, work)| Recorded {
+        key: Key(key),
+        result,
+        work,
+    });
+    collection::vec(entry, 0..9)
 }
 
 fn leases() -> impl Strategy<Value = Vec<LeaseId>> {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_engine::{Key, Recorded};
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::engine::{EngineLoad, Measured, ReadyRun};
 use atlas_proto::ids::{RequestId, TaskId};
@@ -197,6 +198,23 @@ impl<'a> Choices<'a> {
             },
             work: self.duration(),
         }
+    }
+
+    /// Results as they are kept; with `beyond`, among them one that cannot be sent.
+    pub(crate) fn recorded(&mut self, beyond: bool) -> Vec<Recorded> {
+        let count = self.below(5);
+        let entry = |_| {
+            let bytes = match self.once_in(30) {
+                true => CLOSURE_BYTES_MAX + usize::from(beyond),
+                false => self.below(30),
+            };
+            Recorded {
+                key: Key([self.byte(); 32]),
+                result: vec![3; bytes].into(),
+                work: self.duration(),
+            }
+        };
+        (0..count).map(entry).collect()
     }
 
     pub(crate) fn return_reason(&mut self, request: RequestId) -> ReturnReason {

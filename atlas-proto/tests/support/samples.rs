@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_engine::{Key, Recorded};
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
@@ -22,7 +23,15 @@ use bytes::Bytes;
 
 /// The samples, in the enum's order.
 pub(crate) fn packets() -> Vec<Packet> {
-    let messages = [membership(), load(), steals(), leases()].concat();
+    let messages = [
+        membership(),
+        load(),
+        steals(),
+        leases(),
+        checkpoints(),
+        failures(),
+    ]
+    .concat();
     let packet = |(message, at): (Message, u32)| Packet {
         from: Epoch(0x0102_0304),
         to: Epoch(300),
@@ -151,10 +160,12 @@ fn grant(request: Option<RequestId>, more: bool) -> Message {
             LeasedClosure {
                 lease: LeaseId(1000),
                 closure: closure(b"arguments", &[]),
+                again: false,
             },
             LeasedClosure {
                 lease: LeaseId(1001),
                 closure: closure(b"", &[SharedName([0xcd; 32])]),
+                again: true,
             },
         ],
     }
@@ -192,21 +203,51 @@ fn leases() -> Vec<Message> {
         Message::EndJob {
             job: JobAlias(0x77),
         },
+    ]
+}
+
+fn failures() -> Vec<Message> {
+    let kind = ClosureKind {
+        task: TaskId(0x99),
+        depth: 3,
+    };
+    vec![
         Message::KeepPace {
             bound: true,
             answer: false,
         },
         Message::SuspectLeases {
-            leases: leases(),
+            leases: vec![LeaseId(1), LeaseId(1 << 40)],
             suspicion: Suspicion {
                 engines: 2,
-                kind: ClosureKind {
-                    task: TaskId(0x99),
-                    depth: 3,
-                },
+                kind,
                 bytes: 1000,
             },
             returned: true,
+        },
+    ]
+}
+
+fn checkpoints() -> Vec<Message> {
+    let job = JobAlias(0x77);
+    let entries = || {
+        vec![Recorded {
+            key: Key([0xef; 32]),
+            result: Bytes::from_static(b"result"),
+            work: Duration::new(4, 5),
+        }]
+    };
+    vec![
+        Message::RecordResults {
+            job,
+            entries: entries(),
+        },
+        Message::RequestCheckpoint { job, after: 300 },
+        Message::GrantCheckpoint {
+            job,
+            entries: entries(),
+            until: 301,
+            more: true,
         },
     ]
 }

@@ -158,7 +158,10 @@ impl Atlas {
         while let Some(transmit) = manager.poll_transmit() {
             packet::send(stage, node, transmit, self.wire);
         }
-        while let Some(ManagerEvent::JobFinished { job, finished }) = manager.poll_event() {
+        while let Some(event) = manager.poll_event() {
+            let ManagerEvent::JobFinished { job, finished } = event else {
+                continue;
+            };
             self.deliveries += 1;
             if self.job == Some(job) && self.outcome.is_none() {
                 self.outcome = Some(JobOutcome {
@@ -343,7 +346,7 @@ pub(crate) fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
     })
 }
 
-fn named(stats: Stats) -> [(&'static str, u64); 7] {
+fn named(stats: Stats) -> [(&'static str, u64); 10] {
     [
         ("steals asked", stats.steals_asked),
         ("steals refused", stats.steals_refused),
@@ -352,6 +355,9 @@ fn named(stats: Stats) -> [(&'static str, u64); 7] {
         ("results late", stats.results_late),
         ("closures requeued", stats.closures_requeued),
         ("peers lost", stats.peers_lost),
+        ("results recorded", stats.results_recorded),
+        ("orphans finished", stats.orphans_finished),
+        ("checkpoints asked", stats.checkpoints_asked),
     ]
 }
 

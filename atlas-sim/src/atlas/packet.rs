@@ -35,6 +35,9 @@ impl Parcel for AtlasPacket {
             Message::ReturnResults { .. } => "ReturnResults",
             Message::AbortLeases { .. } => "AbortLeases",
             Message::EndJob { .. } => "EndJob",
+            Message::RecordResults { .. } => "RecordResults",
+            Message::RequestCheckpoint { .. } => "RequestCheckpoint",
+            Message::GrantCheckpoint { .. } => "GrantCheckpoint",
             Message::KeepPace { .. } => "KeepPace",
             Message::SuspectLeases { .. } => "SuspectLeases",
         }

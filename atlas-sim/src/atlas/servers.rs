@@ -112,6 +112,9 @@ fn sum(one: Stats, other: Stats) -> Stats {
         results_late: one.results_late + other.results_late,
         closures_requeued: one.closures_requeued + other.closures_requeued,
         closures_too_large: one.closures_too_large + other.closures_too_large,
+        results_recorded: one.results_recorded + other.results_recorded,
+        orphans_finished: one.orphans_finished + other.orphans_finished,
+        checkpoints_asked: one.checkpoints_asked + other.checkpoints_asked,
         peers_lost: one.peers_lost + other.peers_lost,
     }
 }

@@ -149,7 +149,7 @@ fn check_engines(view: View<'_>, server: ServerIndex, ledger: &Ledger) -> Result
     }
     let lent = |(_, entry): (EntryId, &Entry)| match entry.source {
         Source::Engine { lease } => Some((entry.job, lease)),
-        Source::Root | Source::Peer { .. } => None,
+        Source::Root | Source::Peer { .. } | Source::Orphan { .. } => None,
     };
     let expected = sorted(ledger.entries().filter_map(lent));
     let held = sorted(engine.leases().map(|(job, lease, _)| (job, lease)));
@@ -191,7 +191,7 @@ fn check_way_up(view: View<'_>, node: NodeId, id: EntryId) -> Result<(), String>
 fn step_up(view: View<'_>, node: NodeId, id: EntryId) -> Option<(NodeId, EntryId)> {
     let entry = view.node(node)?.ledger().entry(id)?;
     match entry.source {
-        Source::Root => None,
+        Source::Root | Source::Orphan { .. } => None,
         Source::Peer { lender, lease } => {
             let there = view
                 .node(lender)

@@ -1,0 +1,283 @@
+//! What is known of a job beside its leases: results of finished closures, by the key of task and arguments.
+//!
+//! A closure whose borrower is lost is run again with this at hand, and finds in it what was finished before the loss. Nothing
+//! depends on it: what is not found is computed. So what is kept is bounded, and what was cheapest to compute goes first.
+//!
+//! Each entry has a stamp, later ones larger, so that whoever has been told of all up to a stamp need not be told again. What
+//! must never be asked here: what a key stands for, and whether a result is right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
+
+use atlas_engine::{Key, Recorded};
+
+use crate::ids::JobAlias;
+use crate::limits::{
+    Bound, CHECKPOINT_BYTES_MAX, CHECKPOINT_ENTRIES_MAX, CHECKPOINTS_BYTES_MAX, RECORDS_BYTES_MAX,
+    RECORDS_MAX,
+};
+
+/// The checkpoints of all jobs of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints {
+    jobs: BTreeMap<JobAlias, Checkpoint>,
+    /// The sizes of all entries.
+    bytes: usize,
+    last_stamp: u64,
+}
+
+/// What is kept of one job.
+#[derive(Debug, Default)]
+struct Checkpoint {
+    entries: BTreeMap<Key, Kept>,
+    by_work: BTreeSet<(Duration, Key)>,
+    by_stamp: BTreeMap<u64, Key>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    recorded: Recorded,
+    stamp: u64,
+}
+
+/// A part of a checkpoint that fits into one message.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) entries: Vec<Recorded>,
+    /// With it, all up to this stamp is told.
+    pub(crate) until: u64,
+}
+
+impl Checkpoints {
+    /// Takes results in; the first of a key stays. Gives those that were new and worth their room.
+    pub(crate) fn record(&mut self, job: JobAlias, entries: Vec<Recorded>) -> Vec<Recorded> {
+        let checkpoint = self.jobs.entry(job).or_default();
+        let mut added = Vec::with_capacity(entries.len());
+        for recorded in entries {
+            if checkpoint.entries.contains_key(&recorded.key) {
+                continue;
+            }
+            self.last_stamp += 1;
+            self.bytes += recorded.size();
+            added.push(recorded.clone());
+            checkpoint.insert(recorded, self.last_stamp);
+            while checkpoint.is_over() || self.bytes > CHECKPOINTS_BYTES_MAX {
+                let Some(bytes) = checkpoint.evict() else {
+                    break;
+                };
+                self.bytes -= bytes;
+            }
+        }
+        added.retain(|recorded| checkpoint.entries.contains_key(&recorded.key));
+        added
+    }
+
+    /// What came after a stamp, in parts for one message each: at least one part, if an empty one.
+    pub(crate) fn since(&self, job: JobAlias, after: u64) -> Vec<Part> {
+        let mut parts = vec![Part {
+            entries: Vec::new(),
+            until: after,
+        }];
+        let Some(checkpoint) = self.jobs.get(&job) else {
+            return parts;
+        };
+        let mut bytes = 0;
+        let later = checkpoint.by_stamp.range((Excluded(after), Unbounded));
+        for (&stamp, key) in later {
+            let recorded = &checkpoint.entries[key].recorded;
+            bytes += recorded.size();
+            let last = parts.last_mut().expect("there is one at least");
+            if last.entries.len() < RECORDS_MAX && bytes <= RECORDS_BYTES_MAX {
+                last.entries.push(recorded.clone());
+                last.until = stamp;
+            } else {
+                bytes = recorded.size();
+                parts.push(Part {
+                    entries: vec![recorded.clone()],
+                    until: stamp,
+                });
+            }
+        }
+        parts
+    }
+
+    /// The job is over.
+    pub(crate) fn forget(&mut self, job: JobAlias) {
+        if let Some(checkpoint) = self.jobs.remove(&job) {
+            self.bytes -= checkpoint.bytes;
+        }
+    }
+
+    /// How many results are kept of a job.
+    pub(crate) fn len(&self, job: JobAlias) -> usize {
+        self.jobs.get(&job).map_or(0, |job| job.entries.len())
+    }
+
+    /// What others make this node hold.
+    pub(crate) fn bounds(&self) -> Vec<Bound> {
+        let mut bounds = vec![Bound::new(
+            "bytes of checkpoints",
+            self.bytes,
+            CHECKPOINTS_BYTES_MAX,
+        )];
+        for checkpoint in self.jobs.values() {
+            let entries = checkpoint.entries.len();
+            bounds.extend([
+                Bound::new("results kept", entries, CHECKPOINT_ENTRIES_MAX),
+                Bound::new(
+                    "bytes of a checkpoint",
+                    checkpoint.bytes,
+                    CHECKPOINT_BYTES_MAX,
+                ),
+            ]);
+        }
+        bounds
+    }
+}
+
+impl Checkpoint {
+    fn insert(&mut self, recorded: Recorded, stamp: u64) {
+        let key = recorded.key;
+        self.bytes += recorded.size();
+        self.by_work.insert((recorded.work, key));
+        self.by_stamp.insert(stamp, key);
+        self.entries.insert(key, Kept { recorded, stamp });
+    }
+
+    fn is_over(&self) -> bool {
+        self.entries.len() > CHECKPOINT_ENTRIES_MAX || self.bytes > CHECKPOINT_BYTES_MAX
+    }
+
+    /// What cost the least work goes; gives its size.
+    fn evict(&mut self) -> Option<usize> {
+        let (_, key) = self.by_work.pop_first()?;
+        let kept = self.entries.remove(&key)?;
+        self.by_stamp.remove(&kept.stamp);
+        let bytes = kept.recorded.size();
+        self.bytes -= bytes;
+        Some(bytes)
+    }
+}
+
+/// The results in as many messages as they take, each within its limits. What no message can carry is left out.
+pub(crate) fn in_messages(entries: Vec<Recorded>) -> Vec<Vec<Recorded>> {
+    let mut messages: Vec<Vec<Recorded>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for recorded in entries {
+        if recorded.size() > RECORDS_BYTES_MAX
+            || recorded.result.len() > crate::limits::CLOSURE_BYTES_MAX
+        {
+            continue;
+        }
+        bytes = bytes.saturating_add(recorded.size());
+        match messages.last_mut() {
+            Some(last) if last.len() < RECORDS_MAX && bytes <= RECORDS_BYTES_MAX => {
+                last.push(recorded);
+            }
+            Some(_) | None => {
+                bytes = recorded.size();
+                messages.push(vec![recorded]);
+            }
+        }
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: JobAlias = JobAlias(1);
+
+    fn recorded(number: u64, work_ms: u64, bytes: usize) -> Recorded {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_le_bytes());
+        Recorded {
+            key: Key(key),
+            result: vec![1; bytes].into(),
+            work: Duration::from_millis(work_ms),
+        }
+    }
+
+    fn kept(checkpoints: &Checkpoints, after: u64) -> Vec<Recorded> {
+        let parts = checkpoints.since(JOB, after).into_iter();
+        parts.flat_map(|part| part.entries).collect()
+    }
+
+    #[test]
+    fn the_first_result_of_a_key_stays() {
+        let mut checkpoints = Checkpoints::default();
+        let first = recorded(1, 5, 3);
+        assert_eq!(
+            checkpoints.record(JOB, vec![first.clone()]),
+            [first.clone()]
+        );
+        assert_eq!(checkpoints.record(JOB, vec![recorded(1, 9, 7)]), []);
+        assert_eq!(kept(&checkpoints, 0), [first]);
+    }
+
+    #[test]
+    fn what_cost_least_work_is_forgotten_first() {
+        let mut checkpoints = Checkpoints::default();
+        let quarter = CHECKPOINT_BYTES_MAX / 16;
+        for number in 0..24 {
+            checkpoints.record(JOB, vec![recorded(number, number, quarter.min(2 << 20))]);
+        }
+        let left: Vec<u128> = kept(&checkpoints, 0)
+            .iter()
+            .map(|recorded| recorded.work.as_millis())
+            .collect();
+        let first = left[0];
+        assert!(first > 0, "something had to go");
+        assert_eq!(left, (first..24).collect::<Vec<_>>());
+        // What is worth less than all that is there does not stay either, and is not said to.
+        assert_eq!(checkpoints.record(JOB, vec![recorded(99, 0, quarter)]), []);
+        assert!(checkpoints.bounds().iter().all(|b| b.held <= b.max));
+    }
+
+    #[test]
+    fn entries_are_bounded_in_number_and_all_jobs_together_in_bytes() {
+        let mut checkpoints = Checkpoints::default();
+        let many = (0..CHECKPOINT_ENTRIES_MAX as u64 + 100).map(|n| recorded(n, n, 1));
+        checkpoints.record(JOB, many.collect());
+        assert_eq!(checkpoints.len(JOB), CHECKPOINT_ENTRIES_MAX);
+        for job in 2..40 {
+            let large = (0..16).map(|n| recorded(n, n, 2 << 20)).collect();
+            checkpoints.record(JobAlias(job), large);
+        }
+        assert!(checkpoints.bounds().iter().all(|b| b.held <= b.max));
+        (1..40).for_each(|job| checkpoints.forget(JobAlias(job)));
+        assert_eq!(checkpoints.bytes, 0);
+    }
+
+    #[test]
+    fn who_knows_a_part_is_told_the_rest() {
+        let mut checkpoints = Checkpoints::default();
+        let large = |number| recorded(number, 1, 2 << 20);
+        checkpoints.record(JOB, vec![large(1), large(2), large(3)]);
+        let parts = checkpoints.since(JOB, 0);
+        assert_eq!(parts.len(), 3, "each fits into a message alone");
+        assert_eq!(kept(&checkpoints, parts[0].until), [large(2), large(3)]);
+        let all = parts[2].until;
+        let nothing = Part {
+            entries: Vec::new(),
+            until: all,
+        };
+        assert_eq!(checkpoints.since(JOB, all), [nothing]);
+        checkpoints.record(JOB, vec![recorded(4, 1, 1)]);
+        assert_eq!(kept(&checkpoints, all), [recorded(4, 1, 1)]);
+    }
+
+    #[test]
+    fn messages_are_as_full_as_they_may_be() {
+        let half = RECORDS_BYTES_MAX / 2 - Key::BYTES;
+        let entries: Vec<Recorded> = (0..5).map(|number| recorded(number, 1, half)).collect();
+        let sizes: Vec<usize> = in_messages(entries).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [2, 2, 1]);
+        assert_eq!(in_messages(Vec::new()), Vec::<Vec<Recorded>>::new());
+        let beyond = recorded(1, 1, crate::limits::CLOSURE_BYTES_MAX + 1);
+        assert_eq!(in_messages(vec![beyond]), Vec::<Vec<Recorded>>::new());
+    }
+}

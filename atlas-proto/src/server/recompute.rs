@@ -1,0 +1,255 @@
+//! What becomes of closures that somebody had who is lost: they are run again, but not before what was finished of them is known.
+//!
+//! ```text
+//!   borrower lost ──▶ held ── RequestCheckpoint ──▶ manager
+//!                      │                              │
+//!   ready, or back     ◀── Remember to the engine ◀── GrantCheckpoint
+//!   in its engine
+//! ```
+//!
+//! - One question of each job is under way at a time; who comes meanwhile waits for the next one, since what was recorded after
+//!   the answer left is missing in it.
+//! - Nothing waits for long: when the manager does not answer in time, what is not known is computed.
+//! - What an engine lends while it runs such a closure descends from it, and may have been finished in part as well: it is lent with
+//!   the word that it is run again, and its borrower asks its own manager.
+//! - Orphans, whose lender is lost, go on for a while if they have begun; their results are recorded. Those that have not are
+//!   dropped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Server;
+use crate::checkpoint::in_messages;
+use crate::engine::{EngineCommand, Recorded};
+use crate::ids::{JobAlias, NodeId};
+use crate::job::Finished;
+use crate::ledger::{Entry, EntryId, Source, State};
+use crate::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINT_ENTRIES_MAX};
+use crate::message::Message;
+use crate::orphan::{ORPHAN_TIME, recorded};
+use crate::time::Time;
+
+/// The jobs of which a checkpoint was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Recomputing(BTreeMap<JobAlias, Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    /// What waits for the answer.
+    waiting: Vec<EntryId>,
+    /// What came later, and waits for the next one.
+    next: Vec<EntryId>,
+    /// Nobody waits for longer.
+    due: Time,
+}
+
+/// What is known of a job from checkpoints.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// All up to this stamp has come.
+    until: u64,
+    /// The engine has been told something, or will be.
+    any: bool,
+    /// What the engine is told when it has been started.
+    unsaid: Vec<Vec<Recorded>>,
+    unsaid_entries: usize,
+    unsaid_bytes: usize,
+}
+
+impl Recomputing {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.0.values().map(|asked| asked.due).min()
+    }
+
+    pub(super) fn forget(&mut self, job: JobAlias) {
+        self.0.remove(&job);
+    }
+}
+
+impl Known {
+    /// The engine is gone: the next one knows nothing.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What to tell an engine that has just been started.
+    pub(super) fn take_unsaid(&mut self) -> Vec<Vec<Recorded>> {
+        (self.unsaid_entries, self.unsaid_bytes) = (0, 0);
+        std::mem::take(&mut self.unsaid)
+    }
+
+    /// Keeps what there is room for: an honest manager keeps no more itself.
+    fn keep(&mut self, entries: Vec<Recorded>) {
+        self.unsaid_entries += entries.len();
+        self.unsaid_bytes += entries.iter().map(Recorded::size).sum::<usize>();
+        if self.unsaid_entries <= CHECKPOINT_ENTRIES_MAX
+            && self.unsaid_bytes <= CHECKPOINT_BYTES_MAX
+        {
+            self.unsaid.push(entries);
+        }
+    }
+}
+
+impl Server {
+    /// An engine has results that are worth keeping.
+    pub(super) fn handle_recorded(&mut self, now: Time, job: JobAlias, entries: Vec<Recorded>) {
+        if !self.jobs.contains_key(&job) {
+            return;
+        }
+        for entries in in_messages(entries) {
+            self.stats.results_recorded += entries.len() as u64;
+            let manager = self.uplink.manager();
+            let record = Message::RecordResults { job, entries };
+            self.sessions.send(now, manager, record);
+        }
+    }
+
+    /// Closures that somebody had who is lost are ready again as soon as what was finished of them is known.
+    pub(super) fn recompute(&mut self, now: Time, ids: Vec<EntryId>) {
+        let mut by_job: BTreeMap<JobAlias, Vec<EntryId>> = BTreeMap::new();
+        for id in ids {
+            let Some(entry) = self.ledger.entry(id) else {
+                continue;
+            };
+            if matches!(entry.source, Source::Orphan { .. }) {
+                // Nobody waits for it.
+                self.ledger.remove(id);
+                continue;
+            }
+            by_job.entry(entry.job).or_default().push(id);
+            self.ledger.note_again(id);
+            self.ledger.hold(id);
+        }
+        for (job, ids) in by_job {
+            match self.recomputing.0.get_mut(&job) {
+                Some(asked) => asked.next.extend(ids),
+                None => self.ask_for_checkpoint(now, job, ids),
+            }
+        }
+    }
+
+    fn ask_for_checkpoint(&mut self, now: Time, job: JobAlias, waiting: Vec<EntryId>) {
+        let Some(state) = self.jobs.get(&job) else {
+            return self.release(job, waiting);
+        };
+        let after = state.known.until;
+        let manager = self.uplink.manager();
+        if !self.sessions.is_open(manager) {
+            return self.release(job, waiting);
+        }
+        self.stats.checkpoints_asked += 1;
+        let due = now + self.sessions.path(manager).round_trip() * 4 + ANSWER_TIME;
+        let asked = Asked {
+            waiting,
+            next: Vec::new(),
+            due,
+        };
+        self.recomputing.0.insert(job, asked);
+        let request = Message::RequestCheckpoint { job, after };
+        self.sessions.send(now, manager, request);
+    }
+
+    pub(super) fn handle_grant_checkpoint(
+        &mut self,
+        now: Time,
+        job: JobAlias,
+        entries: Vec<Recorded>,
+        until: u64,
+        more: bool,
+    ) {
+        let (Some(state), true) = (
+            self.jobs.get_mut(&job),
+            self.recomputing.0.contains_key(&job),
+        ) else {
+            return;
+        };
+        state.known.until = until.max(state.known.until);
+        if !entries.is_empty() {
+            state.known.any = true;
+            if self.is_started(job) {
+                self.commands
+                    .push_back(EngineCommand::Remember { job, entries });
+            } else if let Some(state) = self.jobs.get_mut(&job) {
+                state.known.keep(entries);
+            }
+        }
+        if !more {
+            self.end_recomputing(now, job);
+        }
+    }
+
+    /// Whoever has waited for too long for a checkpoint goes on without.
+    pub(super) fn handle_late_checkpoints(&mut self, now: Time) {
+        let late = self.recomputing.0.iter();
+        let late = late.filter(|(_, asked)| asked.due <= now);
+        let late: Vec<JobAlias> = late.map(|(&job, _)| job).collect();
+        for job in late {
+            self.end_recomputing(now, job);
+        }
+    }
+
+    fn end_recomputing(&mut self, now: Time, job: JobAlias) {
+        let Some(asked) = self.recomputing.0.remove(&job) else {
+            return;
+        };
+        self.release(job, asked.waiting);
+        let next = self.ledger.still_held(asked.next);
+        if !next.is_empty() {
+            self.ask_for_checkpoint(now, job, next);
+        }
+    }
+
+    /// What was held is ready, here or in the engine that it came from.
+    fn release(&mut self, job: JobAlias, ids: Vec<EntryId>) {
+        let mut in_engine = false;
+        for id in self.ledger.still_held(ids) {
+            in_engine |= self
+                .ledger
+                .entry(id)
+                .is_some_and(|entry| matches!(entry.source, Source::Engine { .. }));
+            self.take_back(id);
+        }
+        if in_engine {
+            // It is not known which closure of the engine's it descends from.
+            for id in self.ledger.running_of(job) {
+                self.ledger.note_again(id);
+            }
+        }
+    }
+
+    /// What the engine of a job lends now may have been finished in part by somebody who is lost.
+    pub(super) fn lends_again(&self, job: JobAlias) -> bool {
+        let knows = self.jobs.get(&job).is_some_and(|state| state.known.any);
+        knows && self.ledger.runs_again(job)
+    }
+
+    /// The lender is lost: what has begun of its closures goes on for a while, the rest is dropped.
+    pub(super) fn orphan_borrowed(&mut self, now: Time, lender: NodeId) {
+        let mut dropped = Vec::new();
+        for id in self.ledger.borrowed_from_peer(lender) {
+            match self
+                .ledger
+                .entry(id)
+                .map(|entry| (entry.state, entry.closure.kind.task))
+            {
+                // What `main` prints and leaves is its next run's.
+                Some((State::Running | State::Lent { .. }, task))
+                    if task != atlas_engine::ROOT_TASK =>
+                {
+                    self.ledger.orphan(id, now + ORPHAN_TIME);
+                }
+                Some(_) | None => dropped.push(id),
+            }
+        }
+        self.abort(now, dropped);
+    }
+
+    pub(super) fn record_orphan(&mut self, now: Time, entry: &Entry, finished: Finished) {
+        self.stats.orphans_finished += 1;
+        let entries = recorded(&entry.closure, finished).into_iter().collect();
+        self.handle_recorded(now, entry.job, entries);
+    }
+}
+
+/// Beyond the way to the manager: a large checkpoint takes as long on a link of some 100 Mbit/s.
+const ANSWER_TIME: Duration = Duration::from_secs(2);

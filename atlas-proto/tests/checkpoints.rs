@@ -1,0 +1,276 @@
+//! How losses are mended, told as stories: what is kept of a job, who is told of it, and what becomes of closures whose borrower
+//! or lender is lost.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "also outside of the test functions themselves, a failure here is the test's; a story looks for one message"
+)]
+
+#[allow(
+    dead_code,
+    reason = "other stories use the rest of the stage, each test program has its own copy"
+)]
+mod stage;
+
+use std::time::Duration;
+
+use atlas_engine::{Key, Recorded};
+use atlas_proto::ids::NodeId;
+use atlas_proto::ledger::{Source, State};
+use atlas_proto::message::Message;
+
+use stage::{Stage, closure};
+
+const LONG: Duration = Duration::from_secs(1000);
+const SOON: Duration = Duration::from_secs(1);
+
+fn asks(message: &Message) -> bool {
+    matches!(message, Message::RequestCheckpoint { .. })
+}
+
+fn tells(message: &Message) -> bool {
+    matches!(message, Message::GrantCheckpoint { .. })
+}
+
+fn entry(number: u8) -> Recorded {
+    Recorded {
+        key: Key([number; 32]),
+        result: vec![number].into(),
+        work: Duration::from_secs(u64::from(number)),
+    }
+}
+
+/// What the results of the stage's closures are kept under.
+fn key_of_closures() -> Key {
+    let closure = closure(1, LONG);
+    Key::of(closure.kind.task, &closure.args)
+}
+
+/// A domain of servers with one worker each; the first of those that are given runs the root of a job and has lent a closure to the
+/// second, which runs it.
+struct Domain {
+    stage: Stage,
+    manager: NodeId,
+    busy: NodeId,
+    thief: NodeId,
+    others: Vec<NodeId>,
+}
+
+fn domain(servers: usize) -> Domain {
+    let mut stage = Stage::new();
+    let manager = stage.manager("example.edu", None);
+    let mut all: Vec<NodeId> = (0..servers).map(|_| stage.server(manager, 1)).collect();
+    stage.submit(manager);
+    stage.run_until("the root running", |s| all.iter().any(|&n| s.given(n) == 1));
+    let busy = all.iter().position(|&node| stage.given(node) == 1);
+    let busy = all.remove(busy.expect("one runs the root"));
+    stage.spawn(busy, 1, 1, LONG);
+    stage.run_until("a steal", |s| all.iter().any(|&n| s.given(n) == 1));
+    let thief = all.iter().position(|&node| stage.given(node) == 1);
+    let thief = all.remove(thief.expect("one has stolen"));
+    Domain {
+        stage,
+        manager,
+        busy,
+        thief,
+        others: all,
+    }
+}
+
+fn first_after(stage: &Stage, to: NodeId, matches: fn(&Message) -> bool) -> Option<usize> {
+    let mut log = stage.log.iter();
+    log.position(|(_, at, message)| *at == to && matches(message))
+}
+
+/// What engines record goes to the manager of their domain, and from there to its driver, once for each key.
+#[test]
+fn what_an_engine_records_is_kept_by_the_manager_of_its_domain() {
+    let mut domain = domain(2);
+    let (stage, thief) = (&mut domain.stage, domain.thief);
+    stage.record(thief, vec![entry(1), entry(2)]);
+    stage.record(thief, vec![entry(2), entry(3)]);
+    stage.run_for(SOON);
+    let kept: Vec<Recorded> = stage.kept.values().flatten().cloned().collect();
+    assert_eq!(kept, [entry(1), entry(2), entry(3)]);
+    // The end of the job is the end of what was kept.
+    let job = *stage.kept.keys().next().expect("there is a job");
+    assert_eq!(stage.manager_ref(domain.manager).checkpoint_len(job), 3);
+    stage.finish(domain.busy, 9);
+    stage.run_until("the end", |s| !s.finished.is_empty());
+    assert_eq!(stage.manager_ref(domain.manager).checkpoint_len(job), 0);
+}
+
+/// A closure whose borrower is lost comes back to its lender's engine when that knows what was finished of it, and not before.
+#[test]
+fn borrower_loss_brings_the_closure_back_with_its_checkpoint() {
+    let mut domain = domain(2);
+    let (stage, busy, thief) = (&mut domain.stage, domain.busy, domain.thief);
+    stage.record(thief, vec![entry(1), entry(2)]);
+    stage.run_for(SOON);
+    // The answer takes its time.
+    stage.lose(|_, _, message| tells(message));
+    stage.kill(thief);
+    stage.run_until("the question", |s| s.count(busy, domain.manager, asks) == 1);
+    assert_eq!(stage.ready(busy), 0);
+    let held = |s: &Stage| {
+        let ledger = s.server_ref(busy).ledger();
+        ledger
+            .entries()
+            .any(|(_, entry)| entry.state == State::Held)
+    };
+    assert!(held(stage));
+    stage.lose(|_, _, _| false);
+    stage.run_until("the closure", |s| s.ready(busy) == 1);
+    assert_eq!(stage.remembered(busy), [entry(1), entry(2)]);
+    assert!(!held(stage));
+}
+
+/// Who knows a part of the checkpoint is told the rest.
+#[test]
+fn a_checkpoint_is_told_once() {
+    let mut domain = domain(3);
+    let (stage, busy, other) = (&mut domain.stage, domain.busy, domain.others[0]);
+    stage.record(domain.thief, vec![entry(1)]);
+    stage.run_for(SOON);
+    stage.kill(domain.thief);
+    stage.run_until("another thief", |s| s.given(other) == 1);
+    stage.record(other, vec![entry(2)]);
+    stage.run_for(SOON);
+    stage.kill(other);
+    stage.run_until("the closure", |s| s.ready(busy) == 1);
+    assert_eq!(stage.remembered(busy), [entry(1), entry(2)]);
+    assert_eq!(stage.count(busy, domain.manager, asks), 2);
+}
+
+/// Nobody waits for a checkpoint for long: what is not known is computed.
+#[test]
+fn a_checkpoint_that_does_not_come_holds_nobody_up() {
+    let mut domain = domain(2);
+    let (stage, busy) = (&mut domain.stage, domain.busy);
+    stage.record(domain.thief, vec![entry(1)]);
+    stage.lose(|_, _, message| tells(message));
+    stage.kill(domain.thief);
+    stage.run_until("the question", |s| s.count(busy, domain.manager, asks) == 1);
+    let asked = stage.now;
+    stage.run_until("the closure", |s| s.ready(busy) == 1);
+    assert!(stage.now.since(asked) <= Duration::from_secs(3));
+    assert_eq!(stage.remembered(busy), []);
+}
+
+/// When the server that runs the root is lost, another one begins the root again: with the checkpoint, which it asks for first.
+#[test]
+fn a_closure_that_a_manager_lends_again_is_begun_with_its_checkpoint() {
+    let mut domain = domain(2);
+    let (stage, thief) = (&mut domain.stage, domain.thief);
+    stage.record(domain.busy, vec![entry(1)]);
+    stage.run_for(SOON);
+    stage.kill(domain.busy);
+    let root_at = |s: &Stage| {
+        let ledger = s.server_ref(thief).ledger();
+        let mut roots = ledger.entries().filter(|(_, e)| e.closure.kind.depth == 0);
+        roots.any(|(_, entry)| entry.again)
+    };
+    stage.run_until("the root elsewhere", root_at);
+    stage.finish(thief, 1);
+    stage.run_until("the root running", |s| s.given(thief) == 1);
+    assert_eq!(stage.remembered(thief), [entry(1)]);
+    let (asked, told) = (
+        first_after(stage, domain.manager, asks),
+        first_after(stage, thief, tells),
+    );
+    assert!(asked.is_some() && told > asked);
+}
+
+fn orphan() -> Recorded {
+    Recorded {
+        key: key_of_closures(),
+        result: vec![1].into(),
+        work: Duration::from_secs(1),
+    }
+}
+
+/// What has begun when its lender is lost goes on for a while, and its result is kept: whoever computes it again finds it.
+#[test]
+fn an_orphan_that_finishes_is_recorded() {
+    let mut domain = domain(3);
+    let (stage, thief) = (&mut domain.stage, domain.thief);
+    stage.kill(domain.busy);
+    let orphaned = |s: &Stage| {
+        let ledger = s.server_ref(thief).ledger();
+        let mut entries = ledger.entries();
+        entries.any(|(_, entry)| matches!(entry.source, Source::Orphan { .. }))
+    };
+    stage.run_until("the loss", orphaned);
+    assert_eq!(stage.given(thief), 1, "it goes on");
+    stage.finish(thief, 1);
+    stage.run_for(SOON);
+    let kept: Vec<Recorded> = stage.kept.values().flatten().cloned().collect();
+    assert_eq!(kept, [orphan()]);
+}
+
+/// Beyond that time it would only do once more what others do already.
+#[test]
+fn an_orphan_that_takes_too_long_is_given_up() {
+    let mut domain = domain(3);
+    let (stage, thief) = (&mut domain.stage, domain.thief);
+    stage.kill(domain.busy);
+    let orphans = |s: &Stage| {
+        let ledger = s.server_ref(thief).ledger();
+        let orphans = ledger.entries();
+        orphans
+            .filter(|(_, entry)| matches!(entry.source, Source::Orphan { .. }))
+            .count()
+    };
+    stage.run_until("the loss", |s| orphans(s) == 1);
+    let lost = stage.now;
+    stage.run_until("the end of patience", |s| orphans(s) == 0);
+    assert!(stage.now.since(lost) >= Duration::from_secs(4));
+    let root = |entry: &atlas_proto::ledger::Entry| entry.closure.kind.depth == 0;
+    let held = stage.server_ref(thief).ledger();
+    assert!(held.entries().all(|(_, entry)| root(entry)));
+}
+
+/// What an engine lends while it runs something again may have been finished in part, too: its thief asks before it begins.
+#[test]
+fn what_descends_from_a_lost_closure_is_lent_with_the_word() {
+    let mut domain = domain(3);
+    let (stage, busy, other) = (&mut domain.stage, domain.busy, domain.others[0]);
+    stage.record(domain.thief, vec![entry(1)]);
+    stage.run_for(SOON);
+    stage.kill(domain.thief);
+    // The only closure that is ready comes back, and goes to the other server: again.
+    stage.run_until("another thief", |s| s.given(other) == 1);
+    assert_eq!(stage.count(other, domain.manager, asks), 1);
+    assert_eq!(stage.remembered(other), [entry(1)]);
+    assert_eq!(stage.remembered(busy), [entry(1)]);
+}
+
+/// A manager that was killed begins its jobs anew, with what its driver has kept.
+#[test]
+fn a_restarted_manager_begins_its_job_anew_with_what_was_kept() {
+    let mut stage = Stage::new();
+    let manager = stage.manager("example.edu", None);
+    let job = stage.submit_again(manager, vec![entry(1), entry(2)]);
+    stage.restore(manager, job, vec![entry(3)]);
+    assert!(stage.kept.is_empty(), "it is kept already");
+    let server = stage.server(manager, 1);
+    stage.run_until("the root running", |s| s.given(server) == 1);
+    assert_eq!(stage.remembered(server), [entry(1), entry(2), entry(3)]);
+}
+
+/// A sub-domain that is lent a closure again asks its parent, and tells its own servers.
+#[test]
+fn a_manager_below_is_told_by_its_parent() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    stage.run_for(SOON);
+    stage.submit_again(top, vec![entry(1)]);
+    // It runs in the sub-domain, and there is killed again.
+    let first = stage.server(cs, 1);
+    stage.run_until("the root running", |s| s.given(first) == 1);
+    stage.run_until("the parent's answer", |s| s.count(top, cs, tells) == 1);
+    stage.kill(first);
+    let second = stage.server(cs, 1);
+    stage.run_until("the root elsewhere", |s| s.given(second) == 1);
+    assert_eq!(stage.remembered(second), [entry(1)]);
+}
