@@ -64,6 +64,29 @@ impl<const MAX: usize> ByteString<MAX> {
     }
 }
 
+/// Text of at most so many bytes.
+#[derive(Debug)]
+pub enum Text<const MAX: usize> {}
+
+impl<const MAX: usize> Text<MAX> {
+    /// Writes a text.
+    ///
+    /// # Errors
+    /// It is over the limit.
+    pub fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        check(text.len(), MAX).map_err(S::Error::custom)?;
+        serializer.serialize_str(text)
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// It is over the limit, or there is none.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(TextVisitor { max: MAX })
+    }
+}
+
 struct ListVisitor<T> {
     max: usize,
     element: PhantomData<T>,
@@ -103,6 +126,23 @@ impl Visitor<'_> for BytesVisitor {
     fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
         check(bytes.len(), self.max).map_err(E::custom)?;
         Ok(Bytes::copy_from_slice(bytes))
+    }
+}
+
+struct TextVisitor {
+    max: usize,
+}
+
+impl Visitor<'_> for TextVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "text of at most {} bytes", self.max)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
+        check(text.len(), self.max).map_err(E::custom)?;
+        Ok(text.to_owned())
     }
 }
 

@@ -71,6 +71,34 @@ impl fmt::Debug for SharedName {
     }
 }
 
+/// The name of a task with its arguments, and so of its result: what is kept of a job is looked up by it.
+///
+/// It names no job: results are kept for each job apart, and a job has another name on each link.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key(pub [u8; Self::BYTES]);
+
+impl Key {
+    /// How many bytes it has.
+    pub const BYTES: usize = 32;
+
+    /// The key of a task with its encoded arguments: the BLAKE3 hash of both.
+    #[must_use]
+    pub fn of(task: TaskId, args: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&task.0.to_le_bytes());
+        hasher.update(args);
+        Self(hasher.finalize().into())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
 /// The task of a job's root closure: the stable hash of the path `main`, which no task of a program has, since
 /// paths begin with the name of a crate.
 pub const ROOT_TASK: TaskId = TaskId(0x49de_89cb_7af5_5ee5);

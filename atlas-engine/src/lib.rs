@@ -9,8 +9,9 @@
 //!   Hello {workers_max} ───────────────────────▶
 //!         ◀─────────────────────────── Hello {program}
 //!   SetWorkers, Accept, Abort, Lend,  ─────────▶
-//!   ReturnResult, Reclaim
-//!         ◀──────────  Load, Lent, Finished, Unwanted, Measured, Share
+//!   ReturnResult, Reclaim, Remember
+//!         ◀──────────  Load, Lent, Finished, Unwanted, Measured, Share,
+//!                      Record, Tasks
 //!   Stop, or the end of the socket ────────────▶ (ends)
 //! ```
 //!
@@ -23,6 +24,10 @@
 //! [name](SharedName), tells the server ([`FromEngine::Share`]), and lends closures that name it after that. The server puts a file
 //! for each value that a closure names into the same folder before it gives the closure to the engine. Neither believes the other:
 //! a file's content is what its name says, or nothing.
+//!
+//! **Results that are kept.** What an engine has computed is lost with it, unless it has been recorded ([`FromEngine::Record`]): a
+//! result under the [`Key`] of its task and arguments. Whoever computes the same again is told ([`ToEngine::Remember`]) and finds it
+//! instead. A result that nobody recorded, or that nobody looks up, is computed; so nothing depends on either message.
 //!
 //! **The root.** The job's root closure is of the reserved task [`ROOT_TASK`]. Its arguments are the program's command
 //! line ([`CommandLine`]), its result is the exit code, one byte. The engine runs the body of `main` for it.
@@ -40,10 +45,10 @@ pub mod message;
 
 pub use failure::Failure;
 pub use frame::{DecodeError, EncodeError, ReadError, WIRE_VERSION, WriteError};
-pub use ids::{Lease, ROOT_TASK, RequestId, SharedName, TaskId, Ticket};
+pub use ids::{Key, Lease, ROOT_TASK, RequestId, SharedName, TaskId, Ticket};
 pub use message::{
     Closure, ClosureKind, CommandLine, Finished, FromEngine, Lent, Load, Measured, Outcome,
-    Program, ReadyRun, ToEngine,
+    Program, ReadyRun, Recorded, TaskPath, ToEngine,
 };
 
 /// The environment variable that makes a program an engine: the absolute path of the server's socket.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::{ByteString, List};
-use crate::ids::{Lease, RequestId, SharedName, TaskId, Ticket};
+use crate::bounded::{ByteString, List, Text};
+use crate::ids::{Key, Lease, RequestId, SharedName, TaskId, Ticket};
 use crate::limits::{
-    CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, SAMPLES_MAX, SHARED_NAMES_MAX,
+    CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, RECORDS_MAX, SAMPLES_MAX,
+    SHARED_NAMES_MAX, TASK_PATH_BYTES_MAX, TASKS_MAX,
 };
 
 /// What a server wants of an engine.
@@ -57,6 +58,13 @@ pub enum ToEngine {
     },
     /// The job is over: end, and forget all.
     Stop,
+    /// Results that were recorded by engines that are gone, so that they need not be computed again: whatever begins or
+    /// runs again from now on looks its children up among them. More may follow; what is said twice is the same.
+    Remember {
+        /// Which, and of what.
+        #[serde(with = "List::<RECORDS_MAX>")]
+        entries: Vec<Recorded>,
+    },
 }
 
 /// What an engine tells its server.
@@ -99,6 +107,18 @@ pub enum FromEngine {
     Share {
         /// Which.
         name: SharedName,
+    },
+    /// Results of finished closures that are worth keeping for the case that this machine is lost.
+    Record {
+        /// Each with what it is the result of.
+        #[serde(with = "List::<RECORDS_MAX>")]
+        entries: Vec<Recorded>,
+    },
+    /// How the program calls its tasks, said after [`FromEngine::Hello`], so that what is said of a closure can name its task.
+    Tasks {
+        /// Some of them, or all.
+        #[serde(with = "List::<TASKS_MAX>")]
+        paths: Vec<TaskPath>,
     },
 }
 
@@ -222,6 +242,36 @@ pub struct Measured {
     pub work: Duration,
     /// How many of them finished.
     pub finished: u32,
+}
+
+/// A result that is kept, under the name of what it is the result of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The task and its arguments.
+    pub key: Key,
+    /// The encoded result. Panics are not kept.
+    #[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")]
+    pub result: Bytes,
+    /// The workers' time that it took, which is what it saves.
+    pub work: Duration,
+}
+
+impl Recorded {
+    /// The bytes that are held and moved for it, but for some numbers.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.result.len() + Key::BYTES
+    }
+}
+
+/// What a program calls one of its tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskPath {
+    /// The task.
+    pub task: TaskId,
+    /// Its path: crate, modules, name.
+    #[serde(with = "Text::<TASK_PATH_BYTES_MAX>")]
+    pub path: String,
 }
 
 /// The arguments of a root closure: what follows the program's name on its command line.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use atlas_engine::frame::{decode, encode, read, write};
 use atlas_engine::limits::{
     CLOSURE_BYTES_MAX, FRAME_BYTES_MAX, LENT_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX,
-    SAMPLES_MAX, SHARED_NAMES_MAX,
+    RECORDS_BYTES_MAX, RECORDS_MAX, SAMPLES_MAX, SHARED_NAMES_MAX, TASK_PATH_BYTES_MAX, TASKS_MAX,
 };
 use atlas_engine::{
-    Closure, ClosureKind, CommandLine, DecodeError, EncodeError, Finished, FromEngine, Lease, Lent,
-    Load, Measured, Outcome, Program, ReadError, ReadyRun, RequestId, SharedName, TaskId, Ticket,
-    ToEngine, WIRE_VERSION,
+    Closure, ClosureKind, CommandLine, DecodeError, EncodeError, Finished, FromEngine, Key, Lease,
+    Lent, Load, Measured, Outcome, Program, ReadError, ReadyRun, Recorded, RequestId, SharedName,
+    TaskId, TaskPath, Ticket, ToEngine, WIRE_VERSION,
 };
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -51,6 +51,21 @@ fn finished(outcome: fn(Bytes) -> Outcome) -> Finished {
     }
 }
 
+fn recorded() -> Recorded {
+    Recorded {
+        key: Key([0xcd; 32]),
+        result: Bytes::from_static(b"out"),
+        work: Duration::new(5, 6),
+    }
+}
+
+fn path(bytes: usize) -> TaskPath {
+    TaskPath {
+        task: kind().task,
+        path: "p".repeat(bytes),
+    }
+}
+
 fn commands() -> Vec<ToEngine> {
     vec![
         ToEngine::Hello { workers_max: 300 },
@@ -70,6 +85,9 @@ fn commands() -> Vec<ToEngine> {
         },
         ToEngine::Reclaim { lease: Lease(10) },
         ToEngine::Stop,
+        ToEngine::Remember {
+            entries: vec![recorded()],
+        },
     ]
 }
 
@@ -118,6 +136,12 @@ fn events() -> Vec<FromEngine> {
                 lease: Lease(14),
                 closure: closure_with(2),
             }],
+        },
+        FromEngine::Record {
+            entries: vec![recorded()],
+        },
+        FromEngine::Tasks {
+            paths: vec![path("a::b".len())],
         },
     ]
 }
@@ -211,6 +235,8 @@ fn limits_hold_in_both_directions() {
         work: Duration::ZERO,
         finished: 1,
     };
+    let record = |entries| FromEngine::Record { entries };
+    let tasks = |paths| FromEngine::Tasks { paths };
     let large = Outcome::Value(vec![0; CLOSURE_BYTES_MAX + 1].into());
     let over = [
         lent(vec![one; LENT_CLOSURES_MAX + 1]),
@@ -232,10 +258,22 @@ fn limits_hold_in_both_directions() {
                 work: Duration::ZERO,
             },
         },
+        record(vec![recorded(); RECORDS_MAX + 1]),
+        record(vec![Recorded {
+            result: vec![0; CLOSURE_BYTES_MAX + 1].into(),
+            ..recorded()
+        }]),
+        tasks(vec![path(1); TASKS_MAX + 1]),
+        tasks(vec![path(TASK_PATH_BYTES_MAX + 1)]),
     ];
     for message in over {
         assert!(matches!(encode(&message), Err(EncodeError::OverLimit(_))));
     }
+    let remember = |entries| encode(&ToEngine::Remember { entries });
+    assert!(matches!(
+        remember(vec![recorded(); RECORDS_MAX + 1]),
+        Err(EncodeError::OverLimit(_))
+    ));
     // Version, `Measured`, and a promise of 2^32 - 1 entries.
     let promise = [WIRE_VERSION, 5, 0xff, 0xff, 0xff, 0xff, 0x0f];
     assert!(matches!(
@@ -268,6 +306,37 @@ fn the_largest_closure_fits_into_an_answer() {
         closures: vec![Lent { lease, closure }],
     };
     encode(&lent).unwrap();
+}
+
+#[test]
+fn as_many_results_as_may_be_fit_into_one_message() {
+    let entry = Recorded {
+        key: Key([0xff; 32]),
+        result: vec![0; CLOSURE_BYTES_MAX / RECORDS_MAX].into(),
+        work: Duration::MAX,
+    };
+    assert!(entry.size() * RECORDS_MAX <= RECORDS_BYTES_MAX);
+    let largest = Recorded {
+        result: vec![0; CLOSURE_BYTES_MAX].into(),
+        ..entry.clone()
+    };
+    assert!(largest.size() <= RECORDS_BYTES_MAX);
+    for entries in [vec![entry; RECORDS_MAX], vec![largest]] {
+        encode(&ToEngine::Remember { entries }).unwrap();
+    }
+    let paths = vec![path(TASK_PATH_BYTES_MAX); TASKS_MAX];
+    encode(&FromEngine::Tasks { paths }).unwrap();
+}
+
+#[test]
+fn a_key_is_of_a_task_and_its_arguments() {
+    let key = Key::of(TaskId(1), b"args");
+    assert_eq!(key, Key::of(TaskId(1), b"args"));
+    assert_ne!(key, Key::of(TaskId(2), b"args"));
+    assert_ne!(key, Key::of(TaskId(1), b"argt"));
+    // It is kept from one version to the next.
+    let expected = blake3::hash(b"\x01\0\0\0\0\0\0\0args");
+    assert_eq!(key, Key(expected.into()));
 }
 
 #[test]
@@ -309,6 +378,14 @@ fn any_finished() -> impl Strategy<Value = Finished> {
     (outcome, any::<Duration>()).prop_map(|(outcome, work)| Finished { outcome, work })
 }
 
+fn any_recorded() -> impl Strategy<Value = Recorded> {
+    (any::<[u8; 32]>(), any_bytes(), any::<Duration>()).prop_map(|(key, result, work)| Recorded {
+        key: Key(key),
+        result,
+        work,
+    })
+}
+
 fn any_command() -> impl Strategy<Value = ToEngine> {
     let ticket = || any::<u64>().prop_map(Ticket);
     let lease = || any::<u64>().prop_map(Lease);
@@ -326,6 +403,7 @@ fn any_command() -> impl Strategy<Value = ToEngine> {
             .prop_map(|(lease, finished)| ToEngine::ReturnResult { lease, finished }),
         lease().prop_map(|lease| ToEngine::Reclaim { lease }),
         Just(ToEngine::Stop),
+        vec(any_recorded(), 0..9).prop_map(|entries| ToEngine::Remember { entries }),
     ]
 }
 
@@ -333,6 +411,10 @@ fn any_event() -> impl Strategy<Value = FromEngine> {
     let lent = (any::<u64>(), any_closure()).prop_map(|(lease, closure)| Lent {
         lease: Lease(lease),
         closure,
+    });
+    let path = (any::<u64>(), ".{0,32}").prop_map(|(task, path)| TaskPath {
+        task: TaskId(task),
+        path,
     });
     let run = (any_kind(), any::<u32>()).prop_map(|(kind, closures)| ReadyRun { kind, closures });
     let sample =
@@ -368,6 +450,8 @@ fn any_event() -> impl Strategy<Value = FromEngine> {
         any::<[u8; 32]>().prop_map(|name| FromEngine::Share {
             name: SharedName(name)
         }),
+        vec(any_recorded(), 0..9).prop_map(|entries| FromEngine::Record { entries }),
+        vec(path, 0..9).prop_map(|paths| FromEngine::Tasks { paths }),
     ]
 }
 

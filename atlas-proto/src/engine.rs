@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use atlas_engine::{FromEngine, Lent, ToEngine};
-pub use atlas_engine::{Load as EngineLoad, Measured, ReadyRun};
+pub use atlas_engine::{Load as EngineLoad, Measured, ReadyRun, Recorded, TaskPath};
 use bytes::Bytes;
 
 use crate::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
@@ -77,6 +77,13 @@ pub enum EngineCommand {
         /// The job.
         job: JobAlias,
     },
+    /// Results that were recorded by machines that are gone: whatever begins or runs again from now on looks its children up.
+    Remember {
+        /// The job.
+        job: JobAlias,
+        /// What is known of it.
+        entries: Vec<Recorded>,
+    },
 }
 
 /// What an engine tells its server.
@@ -121,6 +128,20 @@ pub enum EngineEvent {
         /// One entry for each kind that anything was done for.
         samples: Vec<Measured>,
     },
+    /// Results that are worth keeping for the case that this machine is lost.
+    Recorded {
+        /// The job.
+        job: JobAlias,
+        /// Each with what it is the result of.
+        entries: Vec<Recorded>,
+    },
+    /// How the program calls its tasks, or some of them.
+    Tasks {
+        /// The job.
+        job: JobAlias,
+        /// Each with its path.
+        paths: Vec<TaskPath>,
+    },
     /// The engine died, or could not be had. What it held is lost.
     Crashed {
         /// The job.
@@ -151,7 +172,8 @@ impl EngineCommand {
             | Self::Lend { job, .. }
             | Self::ReturnResult { job, .. }
             | Self::Reclaim { job, .. }
-            | Self::Stop { job } => *job,
+            | Self::Stop { job }
+            | Self::Remember { job, .. } => *job,
         }
     }
 
@@ -182,6 +204,7 @@ impl EngineCommand {
             } => ToEngine::ReturnResult { lease, finished },
             Self::Reclaim { job: _, lease } => ToEngine::Reclaim { lease },
             Self::Stop { job: _ } => ToEngine::Stop,
+            Self::Remember { job: _, entries } => ToEngine::Remember { entries },
         };
         Some(said)
     }
@@ -197,6 +220,8 @@ impl EngineEvent {
             | Self::Finished { job, .. }
             | Self::Unwanted { job, .. }
             | Self::Measured { job, .. }
+            | Self::Recorded { job, .. }
+            | Self::Tasks { job, .. }
             | Self::Crashed { job, .. } => *job,
         }
     }
@@ -222,6 +247,8 @@ impl EngineEvent {
             },
             FromEngine::Unwanted { lease } => Self::Unwanted { job, lease },
             FromEngine::Measured { samples } => Self::Measured { job, samples },
+            FromEngine::Record { entries } => Self::Recorded { job, entries },
+            FromEngine::Tasks { paths } => Self::Tasks { job, paths },
         };
         Some(event)
     }
@@ -231,7 +258,7 @@ impl EngineEvent {
 mod tests {
     use std::time::Duration;
 
-    use atlas_engine::{Program, SharedName, frame};
+    use atlas_engine::{Key, Program, SharedName, frame};
 
     use super::*;
     use crate::ids::TaskId;
@@ -259,8 +286,23 @@ mod tests {
         }
     }
 
+    fn recorded() -> Recorded {
+        Recorded {
+            key: Key::of(KIND.task, b"args"),
+            result: b"out".as_slice().into(),
+            work: Duration::from_millis(4),
+        }
+    }
+
+    fn path() -> TaskPath {
+        TaskPath {
+            task: KIND.task,
+            path: "a::b".to_owned(),
+        }
+    }
+
     /// Every command but `Start`, and what is said to the engine.
-    fn commands() -> [(EngineCommand, ToEngine); 7] {
+    fn commands() -> [(EngineCommand, ToEngine); 8] {
         let (job, ticket, lease) = (JOB, Ticket(3), EngineLease(4));
         let (request, workers, closures_max) = (EngineRequest(5), 6, 8);
         let (closure, finished) = (closure(), finished());
@@ -305,11 +347,20 @@ mod tests {
                 ToEngine::Reclaim { lease },
             ),
             (EngineCommand::Stop { job }, ToEngine::Stop),
+            (
+                EngineCommand::Remember {
+                    job,
+                    entries: vec![recorded()],
+                },
+                ToEngine::Remember {
+                    entries: vec![recorded()],
+                },
+            ),
         ]
     }
 
     /// Everything but `Hello`, and what the machine hears.
-    fn events() -> [(FromEngine, EngineEvent); 5] {
+    fn events() -> [(FromEngine, EngineEvent); 7] {
         let (job, ticket, lease) = (JOB, Ticket(3), EngineLease(4));
         let (request, finished) = (EngineRequest(5), finished());
         let load = EngineLoad {
@@ -366,6 +417,24 @@ mod tests {
                     samples: samples.clone(),
                 },
                 EngineEvent::Measured { job, samples },
+            ),
+            (
+                FromEngine::Record {
+                    entries: vec![recorded()],
+                },
+                EngineEvent::Recorded {
+                    job,
+                    entries: vec![recorded()],
+                },
+            ),
+            (
+                FromEngine::Tasks {
+                    paths: vec![path()],
+                },
+                EngineEvent::Tasks {
+                    job,
+                    paths: vec![path()],
+                },
             ),
         ]
     }

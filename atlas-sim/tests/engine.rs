@@ -292,7 +292,10 @@ impl Pool {
                     self.command(engine, EngineCommand::Abort { job: JOB, ticket });
                 }
                 EngineEvent::Crashed { .. } => panic!("every artifact is known"),
-                EngineEvent::Load { .. } | EngineEvent::Measured { .. } => {}
+                EngineEvent::Load { .. }
+                | EngineEvent::Measured { .. }
+                | EngineEvent::Recorded { .. }
+                | EngineEvent::Tasks { .. } => {}
             }
         }
     }

@@ -102,6 +102,7 @@ impl Server {
                 self.abort(now, entry.into_iter().collect());
             }
             EngineEvent::Measured { job, samples } => self.handle_measured(job, samples),
+            EngineEvent::Recorded { .. } | EngineEvent::Tasks { .. } => {}
             EngineEvent::Crashed { job, crash } => self.handle_crash(now, job, crash),
         }
     }

@@ -469,7 +469,7 @@ impl Stage {
                     actor.engine.ready.push_front(closure);
                 }
                 EngineCommand::Stop { .. } => actor.engine = Engine::default(),
-                EngineCommand::SetWorkers { .. } => {}
+                EngineCommand::SetWorkers { .. } | EngineCommand::Remember { .. } => {}
             }
             self.tell_load(node);
         }

@@ -538,7 +538,8 @@ impl World {
             EngineCommand::SetWorkers { job, .. }
             | EngineCommand::Abort { job, .. }
             | EngineCommand::ReturnResult { job, .. }
-            | EngineCommand::Reclaim { job, .. } => job,
+            | EngineCommand::Reclaim { job, .. }
+            | EngineCommand::Remember { job, .. } => job,
             EngineCommand::Stop { job } => {
                 assert!(self.started.remove(&job), "{job} is stopped once");
                 return;

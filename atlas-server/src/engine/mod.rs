@@ -135,7 +135,8 @@ impl Engines {
             | EngineCommand::Abort { .. }
             | EngineCommand::Lend { .. }
             | EngineCommand::ReturnResult { .. }
-            | EngineCommand::Reclaim { .. }) => {
+            | EngineCommand::Reclaim { .. }
+            | EngineCommand::Remember { .. }) => {
                 if let Some(handle) = self.running.get(&job) {
                     if let EngineCommand::SetWorkers { workers, .. } = &command {
                         handle.gauge.workers.store(*workers, Ordering::Relaxed);

@@ -303,6 +303,8 @@ impl Nodes for Thieves {
             } => self.deliver_result(stage, server, ticket, finished),
             EngineEvent::Unwanted { .. }
             | EngineEvent::Measured { .. }
+            | EngineEvent::Recorded { .. }
+            | EngineEvent::Tasks { .. }
             | EngineEvent::Crashed { .. } => {}
         }
     }

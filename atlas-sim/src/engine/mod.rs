@@ -108,6 +108,7 @@ impl VirtualEngine {
                 self.on_job(job, |job, _| job.return_result(lease, finished));
             }
             EngineCommand::Reclaim { job, lease } => self.on_job(job, |job, _| job.reclaim(lease)),
+            EngineCommand::Remember { .. } => {}
             EngineCommand::Lend {
                 job,
                 request,

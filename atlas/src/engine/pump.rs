@@ -172,7 +172,8 @@ impl Pump {
                     when: "twice",
                 });
             }
-            ToEngine::Stop => {}
+            // What is not looked up is computed.
+            ToEngine::Stop | ToEngine::Remember { .. } => {}
         }
         Ok(())
     }

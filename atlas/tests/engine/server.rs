@@ -310,6 +310,7 @@ impl Server {
                 assert_eq!(blake3::hash(&bytes).as_bytes(), &name.0);
                 self.told_of.push(name);
             }
+            FromEngine::Record { .. } | FromEngine::Tasks { .. } => {}
             FromEngine::Hello { .. } => panic!("a second Hello"),
         }
         None

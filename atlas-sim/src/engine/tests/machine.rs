@@ -100,6 +100,8 @@ impl Machine {
                 EngineEvent::Unwanted { lease, .. } => self.unwanted.push(lease),
                 EngineEvent::Load { .. }
                 | EngineEvent::Measured { .. }
+                | EngineEvent::Recorded { .. }
+                | EngineEvent::Tasks { .. }
                 | EngineEvent::Crashed { .. } => {}
             }
         }
