@@ -14,13 +14,14 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Place;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::portable::{Bounded, CodecError, guarded};
+use crate::stats::Stats;
 use crate::task::TaskId;
 
 /// The name of a result: a hash of the task and its arguments.
@@ -47,14 +48,13 @@ pub struct Recorded {
 }
 
 impl Key {
-    /// Of the child that runs this task with these arguments; none if they cannot be encoded.
+    /// Of the child that runs this task with these arguments; none if they cannot be encoded. It is the hash of the
+    /// task's number and of the arguments as they leave the process, so that whoever has a lent closure has its key.
     pub(crate) fn of_child(task: TaskId, args: &impl Serialize) -> Option<Self> {
-        let mut head = [CHILD; 9];
-        head[1..].copy_from_slice(&task.number().to_le_bytes());
         let _keying = Keying(KEYING.replace(true));
         let hashed = guarded(|| {
             let mut hashing = Hashing::new();
-            hashing.update(&head);
+            hashing.update(&task.number().to_le_bytes());
             Ok(postcard::serialize_with_flavor(args, hashing)?)
         });
         hashed.ok().map(Self)
@@ -62,13 +62,12 @@ impl Key {
 
     /// Of what the child with this key has said of itself while it ran.
     pub(crate) fn of_state(self) -> Self {
-        let mut bytes = [STATE; 33];
-        bytes[1..].copy_from_slice(&self.0);
+        let bytes = [STATE.as_bytes(), &self.0].concat();
         Self(blake3::hash(&bytes).into())
     }
 }
 
-/// True while this thread encodes arguments to hash them: a value that has a name need write nothing else.
+/// True while this thread encodes arguments to hash them: a value is written as into a closure that leaves.
 #[doc(hidden)]
 #[must_use]
 pub fn is_keying() -> bool {
@@ -159,6 +158,8 @@ pub(crate) struct Checkpoints {
     unfound: AtomicUsize,
     /// Another number says that workers are to look at all depths again.
     pub(crate) round: AtomicU32,
+    children_found: AtomicU64,
+    children_recorded: AtomicU64,
 }
 
 #[derive(Default)]
@@ -214,7 +215,28 @@ impl Checkpoints {
                 self.unfound.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Workers are to look at all depths again. What was found by all who could ask is let go.
+    pub(crate) fn begin_round(&self) {
+        if !self.is_replaying() {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            *table = Table::default();
+        }
         self.round.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        stats.children_found += self.children_found.load(Ordering::Relaxed);
+        stats.children_recorded += self.children_recorded.load(Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_found(&self) {
+        self.children_found.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_recorded(&self) {
+        self.children_recorded.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The result with this name. It stays: a program may ask for the same again.
@@ -350,9 +372,8 @@ thread_local! {
     static KEYING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a key begins with.
-const CHILD: u8 = 0;
-const STATE: u8 = 1;
+/// What sets the name of a child's state apart from that of its result.
+const STATE: &str = "state of a running task";
 /// Arguments that are hashed without a copy elsewhere.
 const BUFFER_BYTES: usize = 512;
 /// To recompute it costs so many times what it costs to send.
@@ -396,8 +417,7 @@ mod tests {
     fn arguments_of_any_size_are_hashed_whole() {
         for bytes in [0, 400, 510, 511, 512, 513, 600, 1500, 100_000] {
             let text = "x".repeat(bytes);
-            let mut expected = vec![CHILD];
-            expected.extend_from_slice(&7_u64.to_le_bytes());
+            let mut expected = 7_u64.to_le_bytes().to_vec();
             expected.extend(postcard::to_stdvec(&(1_u8, &text, 2_u8)).expect("encodes"));
             let key = Key::of_child(TaskId::from_number(7), &(1_u8, text, 2_u8));
             assert_eq!(key, Some(Key(blake3::hash(&expected).into())), "{bytes}");
@@ -466,8 +486,14 @@ mod tests {
         checkpoints.remember(vec![entry(2)]);
         assert!(checkpoints.find(Key([3; 32])).is_none());
         let found = checkpoints.find(Key([1; 32])).expect("is remembered");
-        assert_eq!((&*found.result, found.nanoseconds), (&[1][..], 1_000_000_000));
-        assert!(checkpoints.find(Key([1; 32])).is_some(), "as long as another is left");
+        assert_eq!(
+            (&*found.result, found.nanoseconds),
+            (&[1][..], 1_000_000_000)
+        );
+        assert!(
+            checkpoints.find(Key([1; 32])).is_some(),
+            "as long as another is left"
+        );
         assert!(checkpoints.find(Key([2; 32])).is_some());
         assert!(!checkpoints.is_replaying());
     }
