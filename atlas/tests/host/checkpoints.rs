@@ -85,8 +85,7 @@ fn rest_last(row: usize, from: u64, to: u64) -> u64 {
     if from == to {
         return 0;
     }
-    let (short, leaf, rest) =
-        join!(xor(0, 0), leaf(row, from), rest_last(row, from + 1, to));
+    let (short, leaf, rest) = join!(xor(0, 0), leaf(row, from), rest_last(row, from + 1, to));
     short ^ leaf ^ rest
 }
 
@@ -120,7 +119,8 @@ fn value<T: DeserializeOwned>(rig: &Rig, closure: &PortableClosure) -> T {
 fn recorded(workers: usize, closure: &PortableClosure) -> Vec<Recorded> {
     let rig = rig(workers);
     let _: u64 = value(&rig, closure);
-    rig.notes.wait_for("records", |told| Some(told.recorded.clone()))
+    rig.notes
+        .wait_for("records", |told| Some(told.recorded.clone()))
 }
 
 /// Loses a run in the middle, and computes it again with what was recorded: how many leaves that had begun ran again.
