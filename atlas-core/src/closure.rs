@@ -30,6 +30,7 @@ use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
+use crate::checkpoint::Key;
 use crate::measure::{self, Origin};
 use crate::panic::TaskPanic;
 use crate::portable::{CodecError, EncodeError};
@@ -78,6 +79,11 @@ pub(crate) struct PortableKind {
     /// Encodes the arguments in at most so many bytes, and leaves them in place.
     /// The caller has claimed it.
     pub(crate) encode: unsafe fn(&Closure, usize) -> Result<Vec<u8>, EncodeError>,
+    /// The name of its result, if it may be kept. The caller has claimed it, and it has not run.
+    pub(crate) key: unsafe fn(&Closure) -> Option<Key>,
+    /// Encodes its result in so many bytes at most; none for a failure. The caller has claimed it and written the
+    /// result, or is its waiter and has seen it done.
+    pub(crate) encode_result: unsafe fn(&Closure, usize) -> Option<Vec<u8>>,
     /// Decodes a result, which nobody but `fill` can use.
     pub(crate) decode: fn(&[u8]) -> Result<ErasedValue, CodecError>,
     /// Drops the arguments that were kept, and writes what `decode` gave as the
@@ -284,6 +290,40 @@ impl Closure {
         // SAFETY: passed on to the caller.
         unsafe { (self.kind.fail)(self, panic) };
         self.complete();
+    }
+
+    /// The name of its result, if it has one.
+    ///
+    /// # Safety
+    /// The caller has claimed the closure, and it has not run.
+    pub(crate) unsafe fn key(&self) -> Option<Key> {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.kind.portable?.key)(self) }
+    }
+
+    /// Its result in so many bytes at most.
+    ///
+    /// # Safety
+    /// The caller has claimed the closure and written the result, or is its waiter and has seen it done.
+    pub(crate) unsafe fn encode_result(&self, bytes_max: usize) -> Option<Vec<u8>> {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.kind.portable?.encode_result)(self, bytes_max) }
+    }
+
+    /// Decodes its result and writes it; the caller completes it then. False if these bytes are no result.
+    ///
+    /// # Safety
+    /// The caller has claimed the closure, and it has not run.
+    pub(crate) unsafe fn fill_with(&self, bytes: &[u8]) -> bool {
+        let Some(portable) = self.kind.portable else {
+            return false;
+        };
+        let Ok(value) = (portable.decode)(bytes) else {
+            return false;
+        };
+        // SAFETY: passed on to the caller; the value was decoded for this kind of closure.
+        unsafe { (portable.fill)(self, value) };
+        true
     }
 
     /// The task of a portable closure.

@@ -379,7 +379,8 @@ fn run_frames(mark: *const Node, mut full: Option<FrameRef>, driver: &Driver) {
         while let Some(frame) = full {
             full = finish(frame, driver);
         }
-        let unwanted = tls::want_raised() && Worker::current().is_some_and(Worker::poll);
+        let unwanted =
+            tls::want_raised() && Worker::current().is_some_and(|worker| worker.poll().is_unwanted);
         let newest = tls::newest();
         if std::ptr::eq(newest, mark) {
             return;

@@ -26,10 +26,8 @@
 //! and surplus, and must pace itself: a host that asks again at once for what it
 //! was told cannot be had keeps the workers busy with answers.
 //!
-//! Checkpoints are not served yet. They need one more call in each direction, and
-//! both fit in here: a `Host` method with an empty default for a finished child
-//! (its ticket, key and outcome), and a way to accept a closure together with the
-//! results of its children.
+//! A host may keep results of children that have finished ([`Host::recorded`]) in a safe place, and
+//! [give them](crate::Runtime::remember) to whoever computes the same again.
 //!
 //! Whose side is where: this file holds the words of both sides, `lender.rs` what
 //! was taken out, `borrower.rs` what was put in.
@@ -39,6 +37,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::checkpoint::Recorded;
 use crate::closure::ClosureRef;
 use crate::panic::AbortOnUnwind;
 use crate::portable::{CodecError, DecodeError, EncodeError, Outcome, PortableClosure};
@@ -78,6 +77,12 @@ pub trait Host: Send + Sync + 'static {
     /// A closure that was accepted under `ticket` is done. `work` is the workers' time that it took with all that
     /// descends from it, wherever that ran: zero if nothing is [measured](crate::Builder::measured).
     fn finished(&self, ticket: Ticket, outcome: Outcome, work: Duration);
+
+    /// A child of what was accepted has finished, and to run it again would cost much more than to keep its result:
+    /// where there are [checkpoints](crate::Builder::checkpoints). It may be told of twice.
+    fn recorded(&self, recorded: Recorded) {
+        let _ = recorded;
+    }
 
     /// Nobody here wants the result of the closure that was lent as `lease`: its
     /// handle was dropped, its parent has panicked or was aborted, or the runtime

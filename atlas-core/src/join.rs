@@ -31,6 +31,7 @@ use crate::latent::{Node, NodeKind, Promoted};
 use crate::pool;
 use crate::task_call::First;
 use crate::tls;
+use crate::trace;
 use crate::work::{Latent, Place, Slot, closure_kind, take_result};
 use crate::worker::{self, Polled, Worker};
 
@@ -78,6 +79,10 @@ impl<F: FnOnce() -> R + Send, R: Send> First for Body<F> {
 
     fn cold(self) -> Self {
         self
+    }
+
+    fn run_traced(self) -> R {
+        trace::run(self)
     }
 }
 
@@ -127,6 +132,7 @@ struct LatentCall<L: Latent> {
 impl<L: Latent> LatentCall<L> {
     const NODE: &'static NodeKind = &NodeKind {
         promote: Self::promote,
+        is_frame: false,
     };
 
     /// # Safety
@@ -150,18 +156,18 @@ impl<L: Latent> LatentCall<L> {
     }
 
     /// The end of a join whose record was marked: the second result, if somebody
-    /// else has begun the call. Otherwise the call is the owner's, and is run by
-    /// [`join_latent`]: in a recursion no frame of this function stays behind.
+    /// else has begun the call, or it is traced. Otherwise the call is the owner's, and is
+    /// run by [`join_latent`]: in a recursion no frame of this function stays behind.
     #[cold]
     #[inline(never)]
     fn settle(&self) -> Option<L::Output> {
         let worker = Worker::current().expect("only a worker's thread marks a record");
         let Some(closure) = self.node.take_closure() else {
             worker.take_back(&raw const self.node);
-            return None;
+            return self.run_if_traced();
         };
         if worker.reclaim(&raw const self.node, &closure) {
-            return None;
+            return self.run_if_traced();
         }
         worker.wait_for(&closure);
         // SAFETY: this is the waiter, and `wait_for` returns when it is done.
@@ -169,6 +175,16 @@ impl<L: Latent> LatentCall<L> {
             Ok(output) => Some(output),
             Err(panic) => panic.resume(),
         }
+    }
+
+    /// The result of a call that was taken back, if it is to be traced.
+    #[inline(never)]
+    fn run_if_traced(&self) -> Option<L::Output> {
+        if !self.node.is_traced() {
+            return None;
+        }
+        // SAFETY: taken back by the caller: the call is the owner's.
+        Some(trace::run(unsafe { self.take_own_call() }))
     }
 
     /// A join that has found the poll flag raised: looks what for, and goes on.
@@ -183,6 +199,7 @@ impl<L: Latent> LatentCall<L> {
         let guard = Abandon(self);
         let first = match worker::poll_raised() {
             Polled::Worker => a.run(),
+            Polled::Traced => a.run_traced(),
             Polled::Outsider => {
                 mem::forget(guard);
                 tls::set_newest(self.node.parent.get());

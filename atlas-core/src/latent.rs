@@ -9,6 +9,8 @@
 //! | the same, with [`MARKED`] | *marked*: the owner takes the slow path when it comes back |
 //! | a `Closure` reference, with [`MARKED`] and [`PROMOTED`] | promoted to that closure |
 //!
+//! With [`TRACED`] a marked node's work is keyed and timed by its owner (`trace.rs`).
+//!
 //! Promotion takes the oldest node. To find it without walking the list each
 //! time, the walk marks every node that it passes and remembers them, oldest
 //! first, in the strand's [`Marked`] queue: each node is walked once in its life.
@@ -41,6 +43,8 @@ pub(crate) struct NodeKind {
     /// Turns the node, or one child of it, into a public closure. Called by the
     /// owner's thread, on a node that is in the list.
     pub(crate) promote: unsafe fn(*const Node) -> Promoted,
+    /// It is a frame, which has children rather than a call of its owner's.
+    pub(crate) is_frame: bool,
 }
 
 /// A promoted closure, and whether its node has more to give.
@@ -76,17 +80,34 @@ impl Node {
     pub(crate) fn kind(&self) -> Option<&'static NodeKind> {
         let word = self.word.get();
         let kind = word
-            .map_addr(|address| address & !MARKED)
+            .map_addr(|address| address & !(MARKED | TRACED))
             .cast::<NodeKind>();
         // SAFETY: a word without PROMOTED came from a `&'static NodeKind`.
         (word.addr() & PROMOTED == 0).then(|| unsafe { &*kind })
+    }
+
+    /// Has the owner key and time its work; false if it would already. The node is marked.
+    fn trace(&self) -> bool {
+        let fresh = !self.is_traced();
+        self.word
+            .set(self.word.get().map_addr(|address| address | TRACED));
+        fresh
+    }
+
+    /// True if the owner is to key and time its work.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.traced_bit() != 0
+    }
+
+    fn traced_bit(&self) -> usize {
+        self.word.get().addr() & TRACED
     }
 
     /// Keeps a reference to the closure that the marked node became.
     pub(crate) fn set_closure(&self, closure: ClosureRef) {
         let pointer = closure.into_raw().as_ptr().cast_const().cast::<()>();
         self.word
-            .set(pointer.map_addr(|address| address | MARKED | PROMOTED));
+            .set(pointer.map_addr(|address| address | MARKED | PROMOTED | self.traced_bit()));
     }
 
     /// The reference to the closure of a promoted node. It is taken once.
@@ -96,7 +117,7 @@ impl Node {
             return None;
         }
         let pointer = word
-            .map_addr(|address| address & !(MARKED | PROMOTED))
+            .map_addr(|address| address & !(MARKED | PROMOTED | TRACED))
             .cast_mut();
         let pointer = NonNull::new(pointer).expect("a promoted node keeps its closure");
         // SAFETY: a word with PROMOTED is a reference of `set_closure`; the
@@ -121,7 +142,7 @@ impl Marked {
     pub(crate) unsafe fn oldest(&mut self, newest: *const Node) -> Option<*const Node> {
         if self.nodes.is_empty() {
             // SAFETY: passed on to the caller.
-            unsafe { self.mark_all(newest) };
+            unsafe { self.mark_newer(newest) };
         }
         self.nodes.front().copied()
     }
@@ -168,20 +189,68 @@ impl Marked {
         self.promoted.saturating_add(queued)
     }
 
+    /// Marks all nodes, and has their owners key and time what they take back.
+    ///
+    /// # Safety
+    /// As for [`Marked::oldest`].
+    pub(crate) unsafe fn trace_all(&mut self, newest: *const Node) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.mark_newer(newest) };
+        for node in self.nodes.iter().rev() {
+            // SAFETY: nodes in the queue are in the list (invariant), so alive.
+            if !unsafe { &**node }.trace() {
+                break;
+            }
+        }
+    }
+
+    /// Promotes the children of the marked frames, the oldest first and so many at most; with each, how many
+    /// nodes are older.
+    ///
+    /// # Safety
+    /// As for [`Marked::oldest`].
+    pub(crate) unsafe fn hand_out_frames(&mut self, children_max: usize) -> Vec<(u32, ClosureRef)> {
+        let mut handed_out = Vec::new();
+        let mut at = 0;
+        while let Some(&node) = self.nodes.get(at)
+            && handed_out.len() < children_max
+        {
+            // SAFETY: nodes in the queue are in the list (invariant), so alive.
+            let kind = unsafe { (*node).kind() }.expect("queued nodes are not promoted");
+            if !kind.is_frame {
+                at += 1;
+                continue;
+            }
+            let above = self.promoted + u32::try_from(at).unwrap_or(u32::MAX);
+            // SAFETY: as above.
+            let promoted = unsafe { (kind.promote)(node) };
+            handed_out.push((above, promoted.closure));
+            if promoted.exhausted {
+                self.nodes.remove(at);
+                self.promoted = self.promoted.saturating_add(1);
+            }
+        }
+        handed_out
+    }
+
     /// Marks the unmarked end of the list and queues it.
     ///
     /// # Safety
     /// As for [`Marked::oldest`].
-    unsafe fn mark_all(&mut self, newest: *const Node) {
+    unsafe fn mark_newer(&mut self, newest: *const Node) {
+        let queued = self.nodes.len();
         let mut next = newest;
         // SAFETY: each node of the list is alive: its frame is on the strand's
         // stack, or on the heap until its owner comes back to it.
         while let Some(node) = unsafe { next.as_ref() } {
             if !node.mark() {
-                return;
+                break;
             }
-            self.nodes.push_front(node);
+            self.nodes.push_back(node);
             next = node.parent.get();
+        }
+        if self.nodes.len() > queued + 1 {
+            self.nodes.make_contiguous()[queued..].reverse();
         }
     }
 }
@@ -189,6 +258,7 @@ impl Marked {
 /// The bits of a node's word; kinds and closures are aligned to 8 at least.
 const MARKED: usize = 1;
 const PROMOTED: usize = 2;
+const TRACED: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -199,10 +269,12 @@ mod tests {
     /// One that can be promoted once.
     const ONCE: &NodeKind = &NodeKind {
         promote: promote_once,
+        is_frame: false,
     };
     /// One that always has more.
     const MORE: &NodeKind = &NodeKind {
         promote: promote_more,
+        is_frame: true,
     };
 
     unsafe fn promote_once(node: *const Node) -> Promoted {

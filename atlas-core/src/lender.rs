@@ -18,6 +18,7 @@
 
 use std::time::Duration;
 
+use crate::checkpoint::{Recorded, Worth, bytes_worth, cost_of};
 use crate::closure::ClosureRef;
 use crate::host::{Lease, Lent, LentClosure, ReadyClosure, ReturnError};
 use crate::panic::TaskPanic;
@@ -63,6 +64,9 @@ impl Pool {
         };
         if closure.stays() {
             return false;
+        }
+        if self.complete_found(closure) {
+            return true;
         }
         // SAFETY: claimed by the caller, and not run.
         let args = match unsafe { (portable.encode)(closure, self.hosting.closure_bytes_max) } {
@@ -124,6 +128,7 @@ impl Pool {
         })?;
         let closure = self.take_lent(lease)?;
         self.measure_lent(&closure, work);
+        self.record_lent(&closure, bytes, work);
         // SAFETY: claimed by `lend` and not run; out of the table, so this is the
         // only result. A lease is given once, so `value` was decoded for this closure.
         unsafe { (portable.fill)(&closure, value) };
@@ -136,6 +141,32 @@ impl Pool {
         if let Some(measures) = &self.measures {
             measures.add_lent(closure, work);
         }
+    }
+
+    /// The result of a lent closure is here: it may be lost with this machine.
+    fn record_lent(&self, closure: &ClosureRef, result: &[u8], work: Duration) {
+        let total = u64::try_from(work.as_nanos()).unwrap_or(u64::MAX);
+        let worth = Worth {
+            total,
+            ..Worth::default()
+        };
+        let is_worth = bytes_worth(worth).is_some_and(|bytes_max| result.len() <= bytes_max);
+        let Some(origin) = closure
+            .origin()
+            .filter(|_| is_worth && self.checkpoints.is_some())
+        else {
+            return;
+        };
+        // SAFETY: claimed by `lend` and not run, and out of the table: it is the caller's.
+        let Some(key) = (unsafe { closure.key() }) else {
+            return;
+        };
+        origin.account.cover_part(worth, cost_of(result.len()));
+        self.tell_recorded(Recorded {
+            key,
+            result: result.to_vec(),
+            work,
+        });
     }
 
     /// The oldest closures that could be lent, up to so many. They stay ready, all for anybody from now on; what

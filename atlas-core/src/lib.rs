@@ -16,6 +16,7 @@
 //! Programs use the `atlas` crate; this one is behind it.
 
 mod borrower;
+mod checkpoint;
 mod closure;
 mod frame;
 mod handle;
@@ -45,11 +46,15 @@ mod sync;
 mod task;
 mod task_call;
 mod tls;
+mod trace;
 mod waiter;
 mod wake_policy;
 mod work;
 mod worker;
 
+#[doc(hidden)]
+pub use checkpoint::is_keying;
+pub use checkpoint::{Key, Recorded};
 pub use handle::{Handle, spawn_task};
 pub use host::{AcceptError, Host, Lease, Lent, LentClosure, ReadyClosure, ReturnError, Ticket};
 #[doc(hidden)]

@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::checkpoint::{Key, Worth};
 use crate::closure::{Closure, ClosureRef};
 use crate::task::TaskId;
 use crate::worker::Worker;
@@ -52,10 +53,17 @@ pub struct Measured {
 
 /// Where the time of one strand, and of those that descend from it, is added up.
 pub(crate) struct Account {
-    kind: Option<Kind>,
+    pub(crate) kind: Option<Kind>,
+    /// The name of what comes out, where that may be recorded.
+    pub(crate) key: Option<Key>,
     /// The address of the closure whose end is the end of what is counted.
     closure: usize,
     nanoseconds: AtomicU64,
+    /// What went into results that were found in place of running anything.
+    found: AtomicU64,
+    /// See [`Worth`].
+    covered: AtomicU64,
+    sent: AtomicU64,
     above: Option<Arc<Account>>,
     /// How many are above.
     level: u32,
@@ -73,28 +81,21 @@ pub(crate) struct Origin {
 impl Origin {
     /// Of an accepted closure.
     pub(crate) fn accepted(depth: u32) -> Self {
-        let account = Arc::new(Account {
-            kind: None,
-            closure: 0,
-            nanoseconds: AtomicU64::new(0),
-            above: None,
-            level: 0,
-        });
+        let account = Arc::new(Account::new(None));
         Self { account, depth }
     }
 
-    /// Of what a strand does that runs `closure`, which has this origin.
-    pub(crate) fn inside(&self, closure: &ClosureRef) -> Self {
+    /// Of what a strand does that runs `closure`, which has this origin; `key` is the name of its result.
+    pub(crate) fn inside(&self, closure: &ClosureRef, key: Option<Key>) -> Self {
         let task = closure.task().filter(|_| self.account.level < LEVELS_MAX);
         let Some(task) = task else {
             return self.clone();
         };
         let account = Arc::new(Account {
             kind: Some((task.id(), self.depth)),
+            key,
             closure: ptr::from_ref::<Closure>(closure).addr(),
-            nanoseconds: AtomicU64::new(0),
-            above: Some(Arc::clone(&self.account)),
-            level: self.account.level + 1,
+            ..Account::new(Some(&self.account))
         });
         Self {
             account,
@@ -113,6 +114,82 @@ impl Origin {
     /// The work that was added up so far.
     pub(crate) fn work(&self) -> Duration {
         Duration::from_nanos(self.account.nanoseconds.load(Ordering::Relaxed))
+    }
+}
+
+impl Account {
+    fn new(above: Option<&Arc<Self>>) -> Self {
+        Self {
+            kind: None,
+            key: None,
+            closure: 0,
+            nanoseconds: AtomicU64::new(0),
+            found: AtomicU64::new(0),
+            covered: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            above: above.cloned(),
+            level: above.map_or(0, |above| above.level + 1),
+        }
+    }
+
+    /// For a part of what is counted here; none if there are too many above each other.
+    pub(crate) fn below(self: &Arc<Self>) -> Option<Arc<Self>> {
+        (self.level < LEVELS_MAX).then(|| Arc::new(Self::new(Some(self))))
+    }
+
+    /// What is known of the work so far.
+    pub(crate) fn worth(&self) -> Worth {
+        let [measured, found, covered, sent] =
+            [&self.nanoseconds, &self.found, &self.covered, &self.sent]
+                .map(|number| number.load(Ordering::Relaxed));
+        Worth {
+            total: measured.saturating_add(found),
+            covered,
+            sent,
+        }
+    }
+
+    /// What is counted here, and was worth this, is recorded: those above need not do it again.
+    pub(crate) fn cover(&self, worth: Worth, cost: u64) {
+        if let Some(above) = &self.above {
+            above.cover_part(worth, cost);
+        }
+    }
+
+    /// Some of what is counted here is recorded.
+    pub(crate) fn cover_part(&self, part: Worth, cost: u64) {
+        let covered = part.total.saturating_sub(part.covered);
+        // It stands for those that were sent before.
+        let sent = cost.wrapping_sub(part.sent);
+        self.for_all(|account| {
+            account.covered.fetch_add(covered, Ordering::Relaxed);
+            account.sent.fetch_add(sent, Ordering::Relaxed);
+        });
+    }
+
+    /// The result of what is counted here was found: it has taken so long, and would cost so much to send.
+    pub(crate) fn found(&self, nanoseconds: u64, cost: u64) {
+        if let Some(above) = &self.above {
+            above.found_part(nanoseconds, cost);
+        }
+    }
+
+    /// The result of some of what is counted here was found.
+    pub(crate) fn found_part(&self, nanoseconds: u64, cost: u64) {
+        self.for_all(|account| {
+            account.found.fetch_add(nanoseconds, Ordering::Relaxed);
+            account.covered.fetch_add(nanoseconds, Ordering::Relaxed);
+            account.sent.fetch_add(cost, Ordering::Relaxed);
+        });
+    }
+
+    /// Does so for this account and those above it.
+    fn for_all(&self, add: impl Fn(&Self)) {
+        let mut at = Some(self);
+        while let Some(account) = at {
+            add(account);
+            at = account.above.as_deref();
+        }
     }
 }
 
@@ -234,12 +311,16 @@ impl Worker {
 
     /// Adds what the running strand has used to its account.
     pub(crate) fn measure(&self) {
-        let running = self.running.borrow();
-        let origin = running.as_ref().and_then(|running| running.origin.as_ref());
-        if let (Some(measures), Some(origin)) = (&self.pool.measures, origin) {
+        let mut running = self.running.borrow_mut();
+        if let (Some(measures), Some(running)) = (&self.pool.measures, running.as_mut())
+            && running.origin.is_some()
+        {
             let now = clock();
             let used = now.saturating_sub(self.measured_to.replace(now));
-            measures.add(self.index, &origin.account, used);
+            running.used += used;
+            if let Some(account) = running.account() {
+                measures.add(self.index, account, used);
+            }
         }
     }
 
@@ -258,6 +339,9 @@ impl Worker {
         self.measure();
         if !closure.is_aborted() {
             measures.finish(self.index, &account, closure);
+            if is_of(&account, closure) {
+                self.end_strand(&account, closure);
+            }
         }
         // What the strand does from now on is nobody's.
         self.with_running(|running| running.origin = None);

@@ -335,6 +335,7 @@ where
     const KIND: &'static FrameKind = &FrameKind {
         node: NodeKind {
             promote: promote_child,
+            is_frame: true,
         },
         children: {
             assert!(

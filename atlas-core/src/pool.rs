@@ -13,6 +13,7 @@ use std::thread::Thread;
 
 use crossbeam_deque::{Injector, Steal, Stealer};
 
+use crate::checkpoint::Checkpoints;
 use crate::closure::ClosureRef;
 use crate::host::Hosting;
 use crate::measure::Measures;
@@ -36,6 +37,8 @@ pub(crate) struct Pool {
     pub(crate) stacks: Stacks,
     pub(crate) tasks: TaskTable,
     pub(crate) hosting: Hosting,
+    /// None where nothing is kept.
+    pub(crate) checkpoints: Option<Checkpoints>,
     /// None where nothing is measured.
     pub(crate) measures: Option<Measures>,
     pub(crate) closing: AtomicBool,
@@ -61,6 +64,7 @@ impl Pool {
         tasks: TaskTable,
         hosting: Hosting,
         measured: bool,
+        checkpoints: bool,
     ) -> Self {
         static NUMBERS: AtomicUsize = AtomicUsize::new(0);
         let workers = stealers.len();
@@ -73,6 +77,7 @@ impl Pool {
             stacks: Stacks::new(stack_bytes),
             tasks,
             hosting,
+            checkpoints: checkpoints.then(Checkpoints::default),
             measures: measured.then(|| Measures::new(workers)),
             closing: AtomicBool::new(false),
             leaving: Barrier::new(workers),
@@ -123,6 +128,15 @@ impl Pool {
         self.inside_gate(|| {
             for station in &self.stations {
                 station.with_want(WantFlag::ask_for_measures);
+            }
+        });
+    }
+
+    /// Asks all workers to trace what they run.
+    pub(crate) fn ask_for_traces(&self) {
+        self.inside_gate(|| {
+            for station in &self.stations {
+                station.with_want(WantFlag::ask_for_traces);
             }
         });
     }

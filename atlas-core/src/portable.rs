@@ -232,10 +232,7 @@ pub(crate) fn encode(
     args: &impl Serialize,
     bytes_max: usize,
 ) -> Result<Vec<u8>, EncodeError> {
-    let bytes = Bounded {
-        bytes: Vec::new(),
-        bytes_max,
-    };
+    let bytes = Bounded::new(bytes_max);
     guarded(|| Ok(postcard::serialize_with_flavor(args, bytes)?)).map_err(|source| {
         if matches!(
             &source,
@@ -257,7 +254,7 @@ pub(crate) fn decode<V: Portable>(bytes: &[u8]) -> Result<V, CodecError> {
 }
 
 /// Calls the program's code on a thread that is not the program's.
-fn guarded<R>(f: impl FnOnce() -> Result<R, CodecError>) -> Result<R, CodecError> {
+pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R, CodecError>) -> Result<R, CodecError> {
     catch(f).unwrap_or_else(|panic| {
         let message = panic.message().to_owned();
         Err(CodecError::Panicked { message })
@@ -266,9 +263,18 @@ fn guarded<R>(f: impl FnOnce() -> Result<R, CodecError>) -> Result<R, CodecError
 
 /// Bytes that postcard writes, up to a number: what is too large is not first
 /// built in memory.
-struct Bounded {
+pub(crate) struct Bounded {
     bytes: Vec<u8>,
     bytes_max: usize,
+}
+
+impl Bounded {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            bytes_max,
+        }
+    }
 }
 
 impl postcard::ser_flavors::Flavor for Bounded {
@@ -283,7 +289,11 @@ impl postcard::ser_flavors::Flavor for Bounded {
     }
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        if self.bytes.len() >= self.bytes_max {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.bytes.push(byte);
+        Ok(())
     }
 
     fn finalize(self) -> postcard::Result<Vec<u8>> {

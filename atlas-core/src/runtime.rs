@@ -9,6 +9,7 @@ use std::{env, io, thread};
 
 use crossbeam_deque::Worker as Deque;
 
+use crate::checkpoint::Recorded;
 use crate::closure::ClosureRef;
 use crate::heap::{InHeap, new_closure};
 use crate::host::{AcceptError, Host, Hosting, Lease, Lent, ReadyClosure, ReturnError, Ticket};
@@ -39,6 +40,7 @@ pub struct Builder {
     host: Option<Arc<dyn Host>>,
     closure_bytes_max: Option<usize>,
     measured: bool,
+    checkpoints: bool,
     tasks: Vec<&'static TaskInfo>,
 }
 
@@ -113,6 +115,15 @@ impl Builder {
         self
     }
 
+    /// Tells the host of finished children that are worth keeping ([`Host::recorded`]), and takes their results from
+    /// what is [remembered](Runtime::remember). It concerns what descends from accepted closures, which is
+    /// measured then.
+    #[must_use]
+    pub fn checkpoints(mut self, checkpoints: bool) -> Self {
+        self.checkpoints = checkpoints;
+        self
+    }
+
     /// One more task, beside those that are linked into the program.
     #[must_use]
     pub fn task(mut self, task: &'static TaskInfo) -> Self {
@@ -149,7 +160,8 @@ impl Builder {
                 self.host,
                 self.closure_bytes_max.unwrap_or(CLOSURE_BYTES_MAX),
             ),
-            self.measured,
+            self.measured || self.checkpoints,
+            self.checkpoints,
         ));
         pool.register();
         let name = self.thread_name.as_deref().unwrap_or("atlas");
@@ -226,6 +238,9 @@ impl Runtime {
         let mut stats = Stats::default();
         for station in &self.pool.stations {
             stats.add(&station.counters);
+        }
+        if let Some(checkpoints) = &self.pool.checkpoints {
+            checkpoints.add_to(&mut stats);
         }
         stats
     }
@@ -306,6 +321,23 @@ impl Runtime {
         let measured = measures.take();
         self.pool.ask_for_measures();
         measured
+    }
+
+    /// Takes in results that this or another process has recorded: what is begun from now on, and what begins
+    /// children from now on, looks them up before it runs anything. Nothing is believed but that these bytes are what
+    /// was recorded under these keys; what cannot be used is computed. Without
+    /// [checkpoints](Builder::checkpoints) nothing is.
+    pub fn remember(&self, entries: Vec<Recorded>) {
+        if let Some(checkpoints) = &self.pool.checkpoints {
+            checkpoints.remember(entries);
+            self.pool.begin_round();
+        }
+    }
+
+    /// Has the workers look at what they run, so that its children are recorded when they are done. A host
+    /// calls it once an interval: so much work may be lost.
+    pub fn checkpoint_now(&self) {
+        self.pool.begin_round();
     }
 
     /// Puts a closure in that another process has lent; [`Host::finished`] brings

@@ -50,6 +50,10 @@ pub struct Stats {
     pub sleeps: u64,
     /// Times that a worker woke another one for new work.
     pub wakes: u64,
+    /// Children whose results were remembered.
+    pub children_found: u64,
+    /// Finished children that the host was told of.
+    pub children_recorded: u64,
 }
 
 impl Stats {

@@ -32,6 +32,7 @@ use crate::frame::{Driver, FrameRef};
 use crate::latent::{Marked, Node};
 use crate::measure::Origin;
 use crate::stack::Stack;
+use crate::trace::Scope;
 
 /// What a strand is given to run.
 pub(crate) enum Job {
@@ -69,6 +70,10 @@ pub(crate) struct Running {
     pub(crate) yielder: *const StrandYielder,
     /// Whose time the strand's is, and how deep in the job it is; none where nothing is measured.
     pub(crate) origin: Option<Origin>,
+    /// Children that are traced and run in the middle of this strand, the outermost first.
+    pub(crate) scopes: Vec<Scope>,
+    /// The time that the strand itself has used.
+    pub(crate) used: u64,
     /// Nobody wants the closure's result.
     pub(crate) aborting: bool,
     /// The number of the wait that the strand is blocked in.
@@ -278,6 +283,8 @@ impl Running {
             newest: ptr::null(),
             yielder: ptr::null(),
             origin,
+            scopes: Vec::new(),
+            used: 0,
             aborting: false,
             wait: None,
         }
@@ -299,7 +306,8 @@ impl Running {
     pub(crate) fn say_origin(&self, closure: &ClosureRef, above: u32) {
         if let Some(origin) = &self.origin {
             let depth = origin.depth.saturating_add(above).saturating_add(1);
-            let account = Arc::clone(&origin.account);
+            let account = self.account_of(above).unwrap_or(&origin.account);
+            let account = Arc::clone(account);
             closure.set_origin(Origin { account, depth });
         }
     }

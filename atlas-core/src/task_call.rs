@@ -1,12 +1,14 @@
 //! A task with its arguments, as latent work: the portable kind.
 
+use crate::checkpoint::{Key, encode_result};
 use crate::closure::ClosureRef;
 use crate::frame::{Continuation, drive};
 use crate::join::join_latent;
 use crate::next::Returned;
 use crate::panic::noting;
 use crate::portable::{decode, encode};
-use crate::task::{Task, TaskInfo, Value};
+use crate::task::{Task, TaskId, TaskInfo, Value};
+use crate::trace;
 use crate::work::{Hooks, Latent, Place};
 
 /// Runs `first` with the call of a task latent, then the task. `join!` expands to
@@ -46,6 +48,8 @@ pub trait First: Send {
     type Cold: First<Output = Self::Output>;
     /// Turns it into that.
     fn cold(self) -> Self::Cold;
+    /// Runs it as a child that is keyed and timed.
+    fn run_traced(self) -> Self::Output;
 }
 
 /// See [`first_task`].
@@ -79,6 +83,10 @@ where
     fn cold(self) -> Self::Cold {
         first_task(self.args, T::call)
     }
+
+    fn run_traced(self) -> Value<T> {
+        trace::run(TaskCall::<T>(self.args))
+    }
 }
 
 impl<T, A> First for JoinTask<T, A>
@@ -97,6 +105,11 @@ where
 
     fn cold(self) -> Self::Cold {
         join_task(self.first.cold(), self.args)
+    }
+
+    fn run_traced(self) -> Self::Output {
+        trace::go_on();
+        self.run()
     }
 }
 
@@ -119,6 +132,11 @@ impl<T: Task> Latent for TaskCall<T> {
     const HOOKS: Option<Hooks<Self>> = Some(Hooks {
         task: info::<T>,
         encode: |call, bytes_max| encode(T::PATH, &call.0, bytes_max),
+        key: |call| {
+            let id = const { TaskId::of_path(T::PATH) };
+            (!T::IMPURE).then(|| Key::of_child(id, &call.0))?
+        },
+        encode_result,
         decode_result: |bytes| Ok(Box::new(decode::<Value<T>>(bytes)?)),
         typed_result: |value| *value.downcast().expect("made by `decode_result`"),
     });

@@ -44,6 +44,8 @@ pub(crate) const URGENT: u8 = 4;
 pub(crate) const LIMIT: u8 = 8;
 /// What has been measured so far is asked for.
 pub(crate) const MEASURE: u8 = 16;
+/// Children are to be keyed and timed.
+pub(crate) const TRACE: u8 = 32;
 /// This thread is not a worker.
 pub(crate) const OUTSIDER: u8 = 0x80;
 
@@ -102,6 +104,20 @@ impl WantFlag {
     /// Asks for what was measured so far.
     pub(crate) fn ask_for_measures(&self) {
         self.0.fetch_or(MEASURE, Ordering::Relaxed);
+    }
+
+    /// Has the next join traced, without taking the cache line if it is already.
+    pub(crate) fn ask_for_traces(&self) {
+        if self.0.load(Ordering::Relaxed) & TRACE == 0 {
+            self.0.fetch_or(TRACE, Ordering::Relaxed);
+        }
+    }
+
+    /// The next join is not to be traced.
+    pub(crate) fn lower_traces(&self) {
+        if self.0.load(Ordering::Relaxed) & TRACE != 0 {
+            self.0.fetch_and(!TRACE, Ordering::Relaxed);
+        }
     }
 
     /// Says that the inbox has something. Release pairs with the Acquire of

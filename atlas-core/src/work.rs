@@ -12,6 +12,7 @@
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+use crate::checkpoint::Key;
 use crate::closure::{Closure, ClosureKind, ClosureRef, ErasedValue, PortableKind};
 use crate::panic::{TaskPanic, catch, catch_for};
 use crate::portable::{CodecError, EncodeError};
@@ -41,6 +42,10 @@ pub(crate) trait Latent: Send + Sized {
 pub(crate) struct Hooks<L: Latent> {
     pub(crate) task: fn() -> &'static TaskInfo,
     pub(crate) encode: fn(&L, usize) -> Result<Vec<u8>, EncodeError>,
+    /// The name of the result; none if it may be another one the next time.
+    pub(crate) key: fn(&L) -> Option<Key>,
+    /// The result in so many bytes at most.
+    pub(crate) encode_result: fn(&L::Output, usize) -> Option<Vec<u8>>,
     pub(crate) decode_result: fn(&[u8]) -> Result<ErasedValue, CodecError>,
     /// What `decode_result` gave, with its type.
     pub(crate) typed_result: fn(ErasedValue) -> L::Output,
@@ -97,6 +102,8 @@ pub(crate) const fn closure_kind<L: Latent, P: Place<L>>() -> ClosureKind {
             Some(hooks) => Some(PortableKind {
                 task: hooks.task,
                 encode: encode::<L, P>,
+                key: key::<L, P>,
+                encode_result: encode_result::<L, P>,
                 decode: hooks.decode_result,
                 fill: fill::<L, P>,
             }),
@@ -193,6 +200,25 @@ unsafe fn encode<L: Latent, P: Place<L>>(
     let call = unsafe { &*slot.cast::<L>() };
     let hooks = L::HOOKS.expect("a portable closure has hooks: `closure_kind` looked");
     (hooks.encode)(call, bytes_max)
+}
+
+unsafe fn key<L: Latent, P: Place<L>>(closure: &Closure) -> Option<Key> {
+    // SAFETY: contract of `PortableKind::key`: claimed, and not run.
+    let slot = unsafe { P::slot(closure) };
+    // SAFETY: the call is there, and stays while it is hashed.
+    let call = unsafe { &*slot.cast::<L>() };
+    (L::HOOKS?.key)(call)
+}
+
+unsafe fn encode_result<L: Latent, P: Place<L>>(
+    closure: &Closure,
+    bytes_max: usize,
+) -> Option<Vec<u8>> {
+    // SAFETY: contract of `PortableKind::encode_result`: the result is the caller's.
+    let slot = unsafe { P::slot(closure) };
+    // SAFETY: as above, and it stays while it is encoded.
+    let result = unsafe { &*slot.cast::<Result<L::Output, TaskPanic>>() };
+    (L::HOOKS?.encode_result)(result.as_ref().ok()?, bytes_max)
 }
 
 unsafe fn fill<L: Latent, P: Place<L>>(closure: &Closure, value: ErasedValue) {

@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use crossbeam_deque::Worker as Deque;
 
+use crate::checkpoint::{Credit, Depth};
 use crate::closure::{Closure, ClosureRef};
 use crate::frame::{self, Driver, FrameRef};
 use crate::latent::Node;
@@ -30,6 +31,7 @@ use crate::patience::Patience;
 use crate::pool::{self, Pool, Station, steal_from};
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
 use crate::tls;
+use crate::trace::Child;
 use crate::waiter::{Message, Waiter};
 use crate::wake_policy::{Wake, WakePolicy};
 
@@ -53,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) patience: Cell<Patience>,
     /// When the running strand's time was last added up.
     pub(crate) measured_to: Cell<u64>,
+    pub(crate) depth: Depth,
+    pub(crate) credit: Credit,
 }
 
 /// A child that was handed out.
@@ -84,6 +88,8 @@ impl Worker {
             policy: RefCell::new(WakePolicy::new()),
             patience: Cell::new(Patience::NEW),
             measured_to: Cell::new(0),
+            depth: Depth::new(),
+            credit: Credit::new(),
         }
     }
 
@@ -172,19 +178,28 @@ impl Worker {
         }
         while let Some(closure) = self.deque.pop() {
             if self.claim(&closure) {
-                return Some(start(closure));
+                return Some(self.start(closure));
             }
         }
         let blocked = self.strands.borrow_mut().promote_blocked();
         if let Some(closure) = blocked {
             assert!(self.claim(&closure), "nobody else knows it");
-            return Some(start(closure));
+            return Some(self.start(closure));
         }
         None
     }
 
+    /// What a claimed closure begins with.
+    fn start(&self, closure: ClosureRef) -> Found {
+        let origin = closure.origin().map(|origin| {
+            let key = self.key_of_strand(&closure);
+            origin.inside(&closure, key)
+        });
+        Found::Start(Job::Closure(closure), origin)
+    }
+
     fn find_elsewhere(&self) -> Option<Found> {
-        self.steal().map(start)
+        self.steal().map(|closure| self.start(closure))
     }
 
     /// Lets another worker run first that waits for it and has something to go on with. What there is to do here
@@ -245,6 +260,9 @@ impl Worker {
             Found::Start(job, origin) => {
                 let strand = self.idle_strand();
                 let born = self.births.replace(self.births.get() + 1);
+                if let Some(origin) = &origin {
+                    self.trace_strand(origin);
+                }
                 let closure = match &job {
                     Job::Closure(closure) => Some(closure.clone()),
                     Job::Frame(_) | Job::Continue | Job::End => None,
@@ -359,15 +377,15 @@ impl Worker {
 
     // ----------------------------------------------- called from strands
 
-    /// Looks at what the raised poll flag announces; true if nobody wants the
-    /// running strand's result.
+    /// Looks at what the raised poll flag announces.
     #[cold]
-    pub(crate) fn poll(&self) -> bool {
+    pub(crate) fn poll(&self) -> Answer {
         let bits = tls::with_want(tls::WantFlag::take);
         self.read_inbox();
         if bits & (tls::THIEF | tls::URGENT) != 0 {
             self.serve_thieves(bits & tls::URGENT != 0);
         }
+        let is_traced = bits & tls::TRACE != 0 && self.trace_latent();
         if bits & tls::MEASURE != 0 {
             self.measure();
         }
@@ -384,7 +402,15 @@ impl Worker {
             // that, or be a destructor, which is not to be unwound.
             tls::with_want(tls::WantFlag::announce_inbox);
         }
-        aborting
+        Answer {
+            is_unwanted: aborting,
+            is_traced,
+        }
+    }
+
+    /// Makes a closure public; the caller says so.
+    pub(crate) fn push(&self, closure: ClosureRef) {
+        self.deque.push(closure);
     }
 
     /// Makes the oldest latent work public, if a thief is to have it.
@@ -550,11 +576,35 @@ impl Worker {
         if self.claim(closure) {
             self.drop_stale();
             let depth = self.enter(closure);
+            if let Some(child) = self.begin_closure(closure) {
+                self.run_traced(child, closure, depth);
+                return;
+            }
             // SAFETY: claimed just now.
             unsafe { (closure.kind().execute)(closure) };
             self.leave(depth);
         }
         self.wait_for(closure);
+    }
+
+    /// [`Worker::wait_or_run`] of a closure that was claimed, and is traced.
+    fn run_traced(&self, child: Child<'_>, closure: &ClosureRef, depth: Option<u32>) {
+        if let Some(found) = child.find()
+            // SAFETY: claimed by the caller, and not begun.
+            && unsafe { closure.fill_with(&found.result) }
+        {
+            closure.complete();
+            self.leave(depth);
+            child.end_found(&found);
+            return;
+        }
+        // SAFETY: claimed by the caller.
+        unsafe { (closure.kind().execute)(closure) };
+        self.leave(depth);
+        // Its frames may wait for what others have taken.
+        self.wait_for(closure);
+        // SAFETY: the caller is its waiter, and it is done.
+        child.end(|bytes_max| unsafe { closure.encode_result(bytes_max) });
     }
 
     fn older_is_ready(&self) -> bool {
@@ -577,7 +627,7 @@ impl Worker {
         f(running.as_mut().expect("called on a strand's stack"))
     }
 
-    fn wake_one(&self) {
+    pub(crate) fn wake_one(&self) {
         if let Some(worker) = self.pool.sleep.wake_one() {
             self.station().counters.wakes.add_one();
             self.pool.unpark(worker);
@@ -595,12 +645,6 @@ impl Worker {
     }
 }
 
-/// What a claimed closure begins with.
-fn start(closure: ClosureRef) -> Found {
-    let origin = closure.origin().map(|origin| origin.inside(&closure));
-    Found::Start(Job::Closure(closure), origin)
-}
-
 /// The body of every strand's coroutine: runs one job after another.
 fn run_jobs(yielder: &StrandYielder, mut job: Job) {
     while !matches!(job, Job::End) {
@@ -615,6 +659,7 @@ fn run_jobs(yielder: &StrandYielder, mut job: Job) {
                 // SAFETY: as above, and its call is gone.
                 unsafe { closure.fail(TaskPanic::aborted()) };
             }
+            Job::Closure(closure) if worker.complete_found(&closure) => {}
             // SAFETY: claimed by whoever found it.
             Job::Closure(closure) => unsafe { (closure.kind().execute)(&closure) },
             Job::Frame(frame) => frame::run_full(frame),
@@ -627,6 +672,8 @@ fn run_jobs(yielder: &StrandYielder, mut job: Job) {
 /// Who has polled.
 pub(crate) enum Polled {
     Worker,
+    /// A worker, and the children are to be keyed and timed.
+    Traced,
     /// A thread of no runtime, which cannot hand out work.
     Outsider,
 }
@@ -636,8 +683,21 @@ pub(crate) fn poll_raised() -> Polled {
     let Some(worker) = Worker::current() else {
         return Polled::Outsider;
     };
-    if worker.poll() && !thread::panicking() {
+    let answer = worker.poll();
+    if answer.is_unwanted && !thread::panicking() {
         panic::unwind_aborted();
     }
-    Polled::Worker
+    if answer.is_traced {
+        Polled::Traced
+    } else {
+        Polled::Worker
+    }
+}
+
+/// What a poll has found.
+pub(crate) struct Answer {
+    /// Nobody wants the running strand's result.
+    pub(crate) is_unwanted: bool,
+    /// The children of the join that has polled are to be keyed and timed.
+    is_traced: bool,
 }

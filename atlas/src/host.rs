@@ -72,7 +72,7 @@
 //! ```
 
 pub use atlas_core::{
-    AcceptError, CLOSURE_BYTES_MAX, CodecError, DecodeError, EncodeError, Host, Lease, Lent,
-    LentClosure, Measured, Outcome, PortableClosure, ReadyClosure, ReturnError, TaskCollision,
-    TaskId, TaskInfo, TaskTable, Ticket,
+    AcceptError, CLOSURE_BYTES_MAX, CodecError, DecodeError, EncodeError, Host, Key, Lease, Lent,
+    LentClosure, Measured, Outcome, PortableClosure, ReadyClosure, Recorded, ReturnError,
+    TaskCollision, TaskId, TaskInfo, TaskTable, Ticket,
 };

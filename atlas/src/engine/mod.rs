@@ -20,6 +20,8 @@
 //! server sees the process end, or waits for the connection in vain, and tells its client that the program
 //! lacks the attribute.
 //!
+//! - Results of finished children that are worth it are recorded at the server (`Record`), and what others have
+//!   recorded (`Remember`) is not computed again. `ATLAS_CHECKPOINTS=off` in the environment turns both off.
 //! - Values that many tasks share ([`Shared`](crate::Shared)) go by way of files: with [`SHARED_VARIABLE`] set, this process writes
 //!   those that its closures need into the folder of that path, and finds there those that others' closures need.
 //!
@@ -45,7 +47,7 @@ use std::{env, thread};
 
 use atlas_core::BuildError;
 use atlas_core::Runtime;
-use atlas_engine::limits::{CLOSURE_BYTES_MAX, WORKERS_MAX};
+use atlas_engine::limits::{CLOSURE_BYTES_MAX, TASKS_MAX, WORKERS_MAX};
 use atlas_engine::{FromEngine, Program, ReadError, ToEngine, WriteError, frame};
 
 use crate::shared;
@@ -112,6 +114,7 @@ fn serve(path: OsString) -> Result<(), EngineError> {
         .thread_name("atlas-engine")
         .closure_bytes_max(CLOSURE_BYTES_MAX)
         .measured(true)
+        .checkpoints(env::var_os(CHECKPOINTS_VARIABLE).is_none_or(|value| value != "off"))
         .task(root::info())
         .host(Arc::new(Notes::new(tell.clone())))
         .build()?;
@@ -120,6 +123,11 @@ fn serve(path: OsString) -> Result<(), EngineError> {
     runtime.set_workers(0);
     let program = program(runtime);
     frame::write(&mut socket, &FromEngine::Hello { program })?;
+    let paths: Vec<_> = runtime.tasks().iter().map(words::path).collect();
+    for paths in paths.chunks(TASKS_MAX) {
+        let paths = paths.to_vec();
+        frame::write(&mut socket, &FromEngine::Tasks { paths })?;
+    }
     let reader = socket.try_clone().map_err(EngineError::Thread)?;
     let pump = Arc::new(Mutex::new(Pump::new(runtime, socket)));
     let doer = pump.clone();
@@ -202,5 +210,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// Set to `off`, nothing is recorded and nothing is looked up: to see what that costs.
+const CHECKPOINTS_VARIABLE: &str = "ATLAS_CHECKPOINTS";
 /// A server that has started an engine greets it at once.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(30);

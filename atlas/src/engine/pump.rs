@@ -6,13 +6,18 @@
 //! the socket is written to: a server reads whatever it is doing.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use atlas_core::{AcceptError, Host, Lease, LentClosure, Outcome, ReturnError, Runtime, Ticket};
-use atlas_engine::limits::{LENT_BYTES_MAX, LENT_CLOSURES_MAX, SAMPLES_MAX};
+use atlas_core::{
+    AcceptError, Host, Lease, LentClosure, Outcome, Recorded, ReturnError, Runtime, Ticket,
+};
+use atlas_engine::limits::{
+    LENT_BYTES_MAX, LENT_CLOSURES_MAX, RECORDS_BYTES_MAX, RECORDS_MAX, SAMPLES_MAX,
+};
 use atlas_engine::{Closure, Finished, FromEngine, Lent, RequestId, SharedName, ToEngine, frame};
 
 use super::load::LoadReport;
@@ -31,6 +36,8 @@ pub(super) enum News {
     Finished(Ticket, Outcome, Duration),
     /// A lent closure is not wanted any more.
     Unwanted(Lease),
+    /// A child is done, and its result worth keeping.
+    Recorded(Recorded),
 }
 
 /// The runtime's host: it notes what it is told.
@@ -63,6 +70,10 @@ impl Host for Notes {
     fn unwanted(&self, lease: Lease) {
         self.note(News::Unwanted(lease));
     }
+
+    fn recorded(&self, recorded: Recorded) {
+        self.note(News::Recorded(recorded));
+    }
 }
 
 pub(super) struct Pump {
@@ -74,6 +85,10 @@ pub(super) struct Pump {
     measured: Instant,
     /// Something may have been measured since.
     has_worked: bool,
+    /// When the workers were last asked to look at what they run.
+    checkpointed: Instant,
+    /// Results that the server is told of when no more news wait.
+    recorded: Vec<atlas_engine::Recorded>,
 }
 
 /// Whether to go on.
@@ -92,11 +107,14 @@ impl Pump {
             accepted: BTreeSet::new(),
             measured: Instant::now(),
             has_worked: false,
+            checkpointed: Instant::now(),
+            recorded: Vec::new(),
         }
     }
 
     /// Before waiting for news: how long until a look is due; none if only news can make it so.
     fn prepare(&mut self) -> Result<Option<Duration>, EngineError> {
+        self.tell_recorded()?;
         let wait = self.load.next_look(self.is_busy());
         if self.has_worked && wait.is_none() {
             // There may be nothing more to say for long.
@@ -113,6 +131,10 @@ impl Pump {
         }
         if self.measured.elapsed() >= MEASURE_INTERVAL {
             self.tell_measured()?;
+        }
+        if busy && self.checkpointed.elapsed() >= CHECKPOINT_INTERVAL {
+            self.checkpointed = Instant::now();
+            self.runtime.checkpoint_now();
         }
         Ok(())
     }
@@ -139,6 +161,7 @@ impl Pump {
                 let lease = atlas_engine::Lease(lease.0);
                 self.tell(&FromEngine::Unwanted { lease })?;
             }
+            News::Recorded(entry) => self.recorded.push(words::recorded(entry)),
         }
         Ok(Flow::GoOn)
     }
@@ -172,8 +195,11 @@ impl Pump {
                     when: "twice",
                 });
             }
-            // What is not looked up is computed.
-            ToEngine::Stop | ToEngine::Remember { .. } => {}
+            ToEngine::Remember { entries } => {
+                let entries = entries.iter().map(words::remembered).collect();
+                self.runtime.remember(entries);
+            }
+            ToEngine::Stop => {}
         }
         Ok(())
     }
@@ -270,6 +296,25 @@ impl Pump {
         Ok(())
     }
 
+    /// Tells of results, as many in a message as fit.
+    fn tell_recorded(&mut self) -> Result<(), EngineError> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for entry in std::mem::take(&mut self.recorded) {
+            if entries.len() == RECORDS_MAX || bytes + entry.size() > RECORDS_BYTES_MAX {
+                let entries = std::mem::take(&mut entries);
+                self.tell(&FromEngine::Record { entries })?;
+                bytes = 0;
+            }
+            bytes += entry.size();
+            entries.push(entry);
+        }
+        if !entries.is_empty() {
+            self.tell(&FromEngine::Record { entries })?;
+        }
+        Ok(())
+    }
+
     fn tell(&mut self, event: &FromEngine) -> Result<(), EngineError> {
         Ok(frame::write(&mut self.socket, event)?)
     }
@@ -290,9 +335,12 @@ pub(super) fn run(pump: &Mutex<Pump>, news: &Receiver<News>) -> Result<(), Engin
         };
         let mut pump = lock(pump);
         match heard {
-            Some(news) => {
-                if pump.act(news)? == Flow::End {
-                    return Ok(());
+            Some(first) => {
+                // What has come meanwhile is told together.
+                for news in iter::once(first).chain(news.try_iter().take(TOGETHER_MAX)) {
+                    if pump.act(news)? == Flow::End {
+                        return Ok(());
+                    }
                 }
             }
             None => pump.look()?,
@@ -319,3 +367,7 @@ fn to_wire(lent: LentClosure, shared: Vec<SharedName>) -> Lent {
 
 /// Often enough for estimates to follow a job's phases, seldom enough to cost nothing.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(200);
+/// So much of each worker's time may be lost with a machine.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// News that are acted on before the server's commands get a turn.
+const TOGETHER_MAX: usize = 64;

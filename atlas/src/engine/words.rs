@@ -1,8 +1,10 @@
 //! The words of the runtime in those of the socket, and back.
 
-use atlas_core::{Measured, Outcome, PortableClosure, ReadyClosure, TaskId};
-use atlas_engine::limits::CLOSURE_BYTES_MAX;
-use atlas_engine::{ClosureKind, Failure, ToEngine};
+use atlas_core::{
+    Key, Measured, Outcome, PortableClosure, ReadyClosure, Recorded, TaskId, TaskInfo,
+};
+use atlas_engine::limits::{CLOSURE_BYTES_MAX, TASK_PATH_BYTES_MAX};
+use atlas_engine::{ClosureKind, Failure, TaskPath, ToEngine};
 
 pub(super) fn kind(task: TaskId, depth: u32) -> ClosureKind {
     ClosureKind {
@@ -54,6 +56,33 @@ pub(super) fn from_wire(outcome: &atlas_engine::Outcome) -> Outcome {
             Failure::Panicked { task, message } => Outcome::Panic { task, message },
             Failure::Refused { reason } => Outcome::Refused { reason },
         },
+    }
+}
+
+pub(super) fn recorded(entry: Recorded) -> atlas_engine::Recorded {
+    atlas_engine::Recorded {
+        key: atlas_engine::Key(entry.key.0),
+        result: entry.result.into(),
+        work: entry.work,
+    }
+}
+
+pub(super) fn remembered(entry: &atlas_engine::Recorded) -> Recorded {
+    Recorded {
+        key: Key(entry.key.0),
+        result: entry.result.to_vec(),
+        work: entry.work,
+    }
+}
+
+/// What a task is called; the end of it, if it is too long.
+pub(super) fn path(task: &TaskInfo) -> TaskPath {
+    let path = task.path();
+    let cut = path.len().saturating_sub(TASK_PATH_BYTES_MAX);
+    let cut = (cut..=path.len()).find(|at| path.is_char_boundary(*at));
+    TaskPath {
+        task: atlas_engine::TaskId(task.id().number()),
+        path: path[cut.unwrap_or(path.len())..].to_owned(),
     }
 }
 

@@ -89,15 +89,15 @@ pub(super) fn decoding<R>(decode: impl FnOnce() -> R) -> (R, Needs) {
 
 /// Encodes a value with all that is in it, whatever is under way around it.
 pub(super) fn whole<R>(encode: impl FnOnce() -> R) -> R {
-    let _around = Around(COLLECTION.take());
-    encode()
+    let (encoded, _) = collect(false, usize::MAX, encode);
+    encoded
 }
 
-/// What is encoded on this thread now leaves to a server.
+/// What is encoded on this thread now leaves to a server, or is hashed as if it did.
 pub(super) fn is_leaving() -> bool {
     COLLECTION.with_borrow(|collection| {
         let collection = collection.as_ref();
-        collection.is_some_and(|collection| collection.is_leaving)
+        collection.map_or_else(atlas_core::is_keying, |collection| collection.is_leaving)
     })
 }
 

@@ -22,7 +22,7 @@ use atlas_engine::{
     CommandLine, Failure, Finished, Lease, Outcome, ROOT_TASK, SOCKET_VARIABLE, Ticket, ToEngine,
     frame,
 };
-use programs::{fib_plain, queens_plain, tree_plain};
+use programs::{fib_plain, mix, queens_plain, tree_plain};
 use server::{DEADLINE, Engine, Server, closure, value};
 
 const TESTS: &[(&str, fn())] = &[
@@ -41,6 +41,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "killed_engine_changes_no_result",
         killed_engine_changes_no_result,
+    ),
+    (
+        "what_a_killed_engine_had_finished_is_not_run_again",
+        what_a_killed_engine_had_finished_is_not_run_again,
     ),
     (
         "late_and_false_results_change_nothing",
@@ -253,6 +257,41 @@ fn killed_engine_changes_no_result() {
     server.carry_until(|server| server.runs_for_others(1) > 0);
     server.engine(1).kill();
     assert_eq!(value(&server.finish(FIRST)), fib_plain(LONG));
+}
+
+/// One engine is killed in the middle; another one is told what the first has recorded.
+fn what_a_killed_engine_had_finished_is_not_run_again() {
+    const LEAVES: u64 = 64;
+    let begun = |engine: Engine| {
+        let stdout = engine.end().stdout;
+        let begun = stdout.lines().filter(|line| line.starts_with("leaf "));
+        u64::try_from(begun.count()).unwrap()
+    };
+    let expected = (0..LEAVES).fold(0, |sum, number| sum ^ mix(number));
+    for path in ["told_halves", "told_handles", "told_frames"] {
+        let command = accept(&format!("engine::program::{path}"), &(0_u64, LEAVES));
+        let mut server = Server::new(1, &[]);
+        server.engine(0).say(&command);
+        server.carry_until(|server| server.recorded.len() >= 30);
+        server.engine(0).kill();
+        let before = begun(server.take(0));
+        let recorded = std::mem::take(&mut server.recorded);
+        assert!(server.tasks.iter().any(|task| task.path.ends_with(path)));
+
+        let mut server = Server::new(1, &[]);
+        server
+            .engine(0)
+            .say(&ToEngine::Remember { entries: recorded });
+        server.engine(0).say(&command);
+        assert_eq!(value(&server.finish(FIRST)), expected);
+        server.engine(0).say(&ToEngine::Stop);
+        let after = begun(server.take(0));
+        let again = before + after - LEAVES;
+        assert!(
+            before < LEAVES && again <= 2,
+            "{path}: {before}, then {after}"
+        );
+    }
 }
 
 fn late_and_false_results_change_nothing() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use atlas::Shared;
 use atlas::prelude::*;
 
-use crate::programs::{fib, fib_plain};
+use crate::programs::{fib, fib_plain, mix};
 
 /// Joins for ever.
 #[atlas::spawn]
@@ -70,6 +70,50 @@ fn sum_of(table: Shared<Vec<u64>>, from: usize, to: usize) -> u64 {
     table[from..to]
         .iter()
         .fold(0, |sum: u64, n| sum.wrapping_add(*n))
+}
+
+/// Says that it runs, and takes a twentieth of a second for it.
+#[atlas::spawn]
+fn told(number: u64) -> u64 {
+    println!("leaf {number}");
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(50) {
+        std::hint::spin_loop();
+    }
+    mix(number)
+}
+
+/// All leaves in a range, by joins.
+#[atlas::spawn]
+pub(crate) fn told_halves(from: u64, to: u64) -> u64 {
+    if to - from == 1 {
+        return told(from);
+    }
+    let middle = from.midpoint(to);
+    let (a, b) = join!(told_halves(from, middle), told_halves(middle, to));
+    a ^ b
+}
+
+/// The same by handles.
+#[atlas::spawn]
+pub(crate) fn told_handles(from: u64, to: u64) -> u64 {
+    let leaves: Vec<_> = (from..to).map(|number| spawn!(told(number))).collect();
+    leaves.into_iter().fold(0, |sum, leaf| sum ^ leaf.sync())
+}
+
+/// The same by continuations.
+#[atlas::spawn]
+pub(crate) fn told_frames(from: u64, to: u64) -> Next<u64> {
+    if to - from == 1 {
+        return Next::value(told(from));
+    }
+    let middle = from.midpoint(to);
+    spawn_next!(told_frames(from, middle), told_frames(middle, to) => xor())
+}
+
+#[atlas::spawn]
+fn xor(a: u64, b: u64) -> u64 {
+    a ^ b
 }
 
 /// Prints, and gives the exit code of its command line.

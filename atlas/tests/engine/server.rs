@@ -14,7 +14,8 @@ use std::{env, fs};
 
 use atlas_engine::{
     Closure, ClosureKind, Failure, Finished, FromEngine, Lease, Lent, Load, Outcome, Program,
-    RequestId, SHARED_VARIABLE, SOCKET_VARIABLE, SharedName, TaskId, Ticket, ToEngine, frame,
+    Recorded, RequestId, SHARED_VARIABLE, SOCKET_VARIABLE, SharedName, TaskId, TaskPath, Ticket,
+    ToEngine, frame,
 };
 use serde::Serialize;
 
@@ -180,6 +181,9 @@ pub(crate) struct Server {
     /// In place of shared values engines find garbage.
     pub(crate) damages: bool,
     pub(crate) refused: u64,
+    /// The results that were recorded by any engine.
+    pub(crate) recorded: Vec<Recorded>,
+    pub(crate) tasks: Vec<TaskPath>,
 }
 
 #[derive(Clone, Copy)]
@@ -219,6 +223,8 @@ impl Server {
             handed_on: Vec::new(),
             damages: false,
             refused: 0,
+            recorded: Vec::new(),
+            tasks: Vec::new(),
         }
     }
 
@@ -310,7 +316,8 @@ impl Server {
                 assert_eq!(blake3::hash(&bytes).as_bytes(), &name.0);
                 self.told_of.push(name);
             }
-            FromEngine::Record { .. } | FromEngine::Tasks { .. } => {}
+            FromEngine::Record { entries } => self.recorded.extend(entries),
+            FromEngine::Tasks { paths } => self.tasks.extend(paths),
             FromEngine::Hello { .. } => panic!("a second Hello"),
         }
         None

@@ -1,6 +1,6 @@
 //! The seam to the outside, driven as a server would drive it: [`network`] joins
 //! two runtimes by messages that come late, twice or never; [`lending`] takes one
-//! step at a time; [`bad_input`] gives bytes that no runtime made.
+//! step at a time; [`checkpoints`] computes again what one runtime has recorded; [`bad_input`] gives bytes that no runtime made.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod callbacks;
+mod checkpoints;
 mod lending;
 mod network;
 mod notes;

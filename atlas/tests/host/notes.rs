@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atlas::host::{Host, Lease, LentClosure, Outcome, Ticket};
+use atlas::host::{Host, Lease, LentClosure, Outcome, Recorded, Ticket};
 use atlas::{Builder, Runtime};
 
 /// What the host was told.
@@ -15,6 +15,7 @@ pub(crate) struct Told {
     pub(crate) surplus: usize,
     pub(crate) finished: Vec<(Ticket, Outcome)>,
     pub(crate) unwanted: Vec<Lease>,
+    pub(crate) recorded: Vec<Recorded>,
 }
 
 #[derive(Default)]
@@ -83,6 +84,10 @@ impl Host for Notes {
 
     fn unwanted(&self, lease: Lease) {
         self.note(|told| told.unwanted.push(lease));
+    }
+
+    fn recorded(&self, recorded: Recorded) {
+        self.note(|told| told.recorded.push(recorded));
     }
 }
 
