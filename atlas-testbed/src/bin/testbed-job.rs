@@ -29,6 +29,15 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["panic-in-task"] => drop(join!(fail(Failure::Panic), double(1))),
         ["abort-in-task"] => drop(join!(fail(Failure::Abort), double(1))),
         ["abort-once", folder] => println!("{}", abort_once(folder.to_owned())),
+        ["poison", bytes, folder] => {
+            let data = vec![0; bytes.parse()?];
+            let folder = || folder.to_owned();
+            drop(join!(after_another_died(folder()), poison(data, folder())));
+        }
+        ["naps", count, millis, folder] => {
+            let naps = nap_all(count.parse()?, millis.parse()?, folder);
+            println!("{naps} naps");
+        }
         ["print"] => print()?,
         ["files"] => write_files()?,
         ["read", ref paths @ ..] => read(paths)?,
@@ -89,6 +98,48 @@ fn abort_once(folder: String) -> u64 {
         process::abort();
     }
     double(21)
+}
+
+/// Ends its process, each time, and notes in the folder which it was.
+#[atlas::spawn]
+fn poison(data: Vec<u8>, folder: String) -> usize {
+    let mark = Path::new(&folder).join(process::id().to_string());
+    fs::write(mark, data).expect("the test has made the folder");
+    process::abort()
+}
+
+/// Waits until another process than this one has died of the poison, so that it is not this one at first.
+#[atlas::spawn]
+fn after_another_died(folder: String) -> u64 {
+    let own = process::id().to_string();
+    let end = Instant::now() + PATIENCE;
+    let others = || {
+        let marks = fs::read_dir(&folder).into_iter().flatten().flatten();
+        marks.filter(|mark| *mark.file_name() != *own).count()
+    };
+    while others() == 0 {
+        assert!(Instant::now() < end, "nobody has taken the poison");
+        thread::sleep(Duration::from_millis(5));
+    }
+    0
+}
+
+/// So many tasks that sleep; each adds a line to the file of its process.
+fn nap_all(count: u32, millis: u64, folder: &str) -> u32 {
+    let tasks: Vec<_> = (0..count)
+        .map(|_| spawn!(nap(millis, folder.to_owned())))
+        .collect();
+    tasks.into_iter().map(Handle::sync).sum()
+}
+
+#[atlas::spawn]
+fn nap(millis: u64, folder: String) -> u32 {
+    thread::sleep(Duration::from_millis(millis));
+    let path = Path::new(&folder).join(process::id().to_string());
+    let file = fs::File::options().create(true).append(true).open(path);
+    let mut file = file.expect("the test has made the folder");
+    file.write_all(b"nap\n").expect("the file is open");
+    1
 }
 
 /// Bytes of all kinds to both streams, in pieces that are flushed or not.
