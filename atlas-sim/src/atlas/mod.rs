@@ -4,6 +4,8 @@
 //! machine says, and arms its timer. It decides nothing. Faults come from the scenario: servers die, start
 //! again, leave, retreat and resume at the times that it states.
 
+mod clocks;
+mod managers;
 mod packet;
 mod servers;
 #[cfg(test)]
@@ -14,26 +16,27 @@ use std::time::Duration;
 
 use atlas_proto::engine::EngineEvent;
 use atlas_proto::ids::{JobAlias, NodeId};
-use atlas_proto::job::{Closure, JobSpec};
 use atlas_proto::message::Message;
 use atlas_proto::policy::Policy;
 use atlas_proto::rng::Rng;
 use atlas_proto::stats::Stats;
 use atlas_proto::time::Time;
-use atlas_proto::{Manager, ManagerConfig, ManagerEvent, Server};
+use atlas_proto::{Manager, ManagerEvent, Server};
 
+use clocks::Clocks;
+use managers::Managers;
 pub use packet::AtlasPacket;
-use servers::Servers;
+use servers::{Servers, sum};
 
 use crate::scenario::{Fault, FaultKind, Scenario, Submit};
 use crate::topology::{DomainIndex, Role, ServerIndex};
-use crate::workload::kind_at;
-use crate::world::{JobOutcome, Nodes, Stage, job_spec};
+use crate::world::{JobOutcome, Nodes, Stage};
 
 /// All machines of a world.
 #[derive(Debug)]
 pub struct Atlas {
-    managers: Vec<Manager>,
+    managers: Managers,
+    clocks: Clocks,
     servers: Servers,
     /// What befalls servers; to start is the first.
     faults: Vec<Fault>,
@@ -53,22 +56,16 @@ impl Atlas {
     #[must_use]
     pub fn new(scenario: &Scenario, stage: &Stage<AtlasPacket>) -> Self {
         let topology = &stage.topology;
-        let manager = |domain| {
-            let node = topology.manager(domain);
-            let config = ManagerConfig {
-                node,
-                domain: topology
-                    .place(domain)
-                    .name
-                    .parse()
-                    .expect("a topology's names are valid"),
-                parent: topology.parent(node),
-                policy: policy_of(scenario, domain),
-                incarnation: 1,
-            };
-            Manager::new(config, machine_seed(scenario.seed, node, 0), Time::ZERO)
+        let clocks = Clocks::new(topology.nodes(), scenario.skew, scenario.seed);
+        let managers = Managers::new(scenario, topology, |node| clocks.shown(node, Time::ZERO));
+        let exists = |fault: &Fault| {
+            let domain = (fault.server as usize) < topology.domains().len();
+            if fault.kind.is_of_manager() {
+                domain
+            } else {
+                fault.server < scenario.servers
+            }
         };
-        let exists = |fault: &Fault| fault.server < scenario.servers;
         let first_leaf = topology
             .domains()
             .find(|&domain| !topology.place(domain).servers.is_empty());
@@ -77,7 +74,8 @@ impl Atlas {
             Submit::Leaf => first_leaf.unwrap_or(DomainIndex(0)),
         };
         Self {
-            managers: topology.domains().map(manager).collect(),
+            managers,
+            clocks,
             servers: Servers::new(scenario),
             faults: scenario.faults.iter().copied().filter(exists).collect(),
             submit: (submit_to, Time::ZERO + scenario.warm_up),
@@ -89,9 +87,9 @@ impl Atlas {
         }
     }
 
-    /// All managers, by domain.
+    /// All managers that are there, by domain.
     pub fn managers(&self) -> impl Iterator<Item = (DomainIndex, &Manager)> {
-        (0..).map(DomainIndex).zip(&self.managers)
+        self.managers.iter()
     }
 
     /// All servers that are there, by number.
@@ -111,10 +109,10 @@ impl Atlas {
         self.deliveries
     }
 
-    /// The manager of a domain.
+    /// The manager of a domain, if it is there.
     #[must_use]
-    pub fn manager(&self, domain: DomainIndex) -> &Manager {
-        &self.managers[domain.0 as usize]
+    pub fn manager(&self, domain: DomainIndex) -> Option<&Manager> {
+        self.managers.get(domain)
     }
 
     /// A server, if it is there.
@@ -129,47 +127,69 @@ impl Atlas {
         self.submit.0
     }
 
+    /// The job comes to its manager, for the first time or from its store.
     fn submit_job(&mut self, stage: Play<'_>) {
-        let Some(tree) = stage.tree.clone() else {
+        let domain = self.submit.0;
+        let now = self.local(stage, stage.topology.manager(domain));
+        let Some(tree) = stage.tree.clone().filter(|_| self.outcome.is_none()) else {
             return;
         };
-        let root = tree.root();
-        let closure = Closure {
-            kind: kind_at(root.depth),
-            args: root.encode(tree.config().args_bytes),
-            expected: Duration::ZERO,
-            shared: Vec::new(),
-        };
-        let domain = self.submit.0;
-        let manager = &mut self.managers[domain.0 as usize];
-        // Who asks is the manager's to know, and nobody else's.
-        let spec = JobSpec {
-            origin: CLIENT.parse().expect("a domain's name"),
-            ..job_spec().as_ref().clone()
-        };
-        let submitted = manager.submit(stage.now(), spec, closure);
-        self.job = Some(submitted.expect("a manager takes its first job"));
+        // If it is not there, it will be.
+        if let Some(job) = self.managers.submit(now, domain, &tree) {
+            self.job = Some(job);
+        }
         self.drain_manager(stage, domain);
     }
 
-    fn drain_manager(&mut self, stage: Play<'_>, domain: DomainIndex) {
-        let manager = &mut self.managers[domain.0 as usize];
+    fn befall_manager(&mut self, stage: Play<'_>, domain: DomainIndex, kind: FaultKind) {
         let node = stage.topology.manager(domain);
+        if kind == FaultKind::KillManager {
+            return self.managers.remove(domain);
+        }
+        let now = self.local(stage, node);
+        if !self.managers.start(now, domain) {
+            return;
+        }
+        if let (Some(parent), Some(manager)) =
+            (stage.topology.parent(node), self.managers.at(domain))
+        {
+            manager.handle_path(now, parent, stage.path(node, parent));
+        }
+        if domain == self.submit.0 && stage.now() >= self.submit.1 {
+            self.submit_job(stage);
+        }
+        self.drain_manager(stage, domain);
+    }
+
+    /// What the clock of a node shows now.
+    fn local(&self, stage: &Stage<AtlasPacket>, node: NodeId) -> Time {
+        self.clocks.shown(node, stage.now())
+    }
+
+    fn drain_manager(&mut self, stage: Play<'_>, domain: DomainIndex) {
+        let Some(manager) = self.managers.at(domain) else {
+            return;
+        };
+        let node = stage.topology.manager(domain);
+        let mut kept = Vec::new();
         while let Some(transmit) = manager.poll_transmit() {
             packet::send(stage, node, transmit, self.wire);
         }
         while let Some(event) = manager.poll_event() {
-            let ManagerEvent::JobFinished { job, finished } = event else {
-                continue;
-            };
-            self.deliveries += 1;
-            if self.job == Some(job) && self.outcome.is_none() {
-                self.outcome = Some(JobOutcome {
-                    ended: stage.now(),
-                    finished,
-                });
+            match event {
+                ManagerEvent::JobFinished { job, finished } => {
+                    self.deliveries += 1;
+                    if self.job == Some(job) && self.outcome.is_none() {
+                        self.outcome = Some(JobOutcome {
+                            ended: stage.now(),
+                            finished,
+                        });
+                    }
+                }
+                ManagerEvent::CheckpointRecorded { entries, .. } => kept.extend(entries),
             }
         }
+        self.managers.keep(domain, kept);
     }
 
     fn drain_server(&mut self, stage: Play<'_>, index: ServerIndex) {
@@ -195,8 +215,11 @@ impl Atlas {
         domain: DomainIndex,
         message: AtlasPacket,
     ) {
-        let (now, node) = (stage.now(), stage.topology.manager(domain));
-        let manager = &mut self.managers[domain.0 as usize];
+        let node = stage.topology.manager(domain);
+        let now = self.local(stage, node);
+        let Some(manager) = self.managers.at(domain) else {
+            return;
+        };
         if matches!(message.0.message, Message::JoinDomain { .. }) {
             manager.handle_path(now, from, stage.path(node, from));
         }
@@ -211,7 +234,8 @@ impl Atlas {
         index: ServerIndex,
         message: AtlasPacket,
     ) {
-        let (now, node) = (stage.now(), stage.topology.server(index));
+        let node = stage.topology.server(index);
+        let now = self.local(stage, node);
         let Some(server) = self.servers.at(index) else {
             return;
         };
@@ -237,9 +261,11 @@ impl Nodes for Atlas {
     fn start(&mut self, stage: Play<'_>) {
         for domain in stage.topology.domains() {
             let node = stage.topology.manager(domain);
-            if let Some(parent) = stage.topology.parent(node) {
-                let path = stage.path(node, parent);
-                self.managers[domain.0 as usize].handle_path(stage.now(), parent, path);
+            let now = self.local(stage, node);
+            if let (Some(parent), Some(manager)) =
+                (stage.topology.parent(node), self.managers.at(domain))
+            {
+                manager.handle_path(now, parent, stage.path(node, parent));
             }
             self.drain_manager(stage, domain);
             self.settled(stage, node);
@@ -255,7 +281,11 @@ impl Nodes for Atlas {
             self.faults.push(start);
         }
         for (number, fault) in (0..).zip(&self.faults) {
-            let node = stage.topology.server(ServerIndex(fault.server));
+            let node = if fault.kind.is_of_manager() {
+                stage.topology.manager(DomainIndex(fault.server))
+            } else {
+                stage.topology.server(ServerIndex(fault.server))
+            };
             stage.plan(Time::ZERO + fault.at, node, number);
         }
         stage.plan(self.submit.1, stage.topology.manager(self.submit.0), SUBMIT);
@@ -270,14 +300,17 @@ impl Nodes for Atlas {
     }
 
     fn alarm(&mut self, stage: Play<'_>, node: NodeId) {
+        let now = self.local(stage, node);
         match stage.topology.role(node) {
             Some(Role::Manager(domain)) => {
-                self.managers[domain.0 as usize].handle_timeout(stage.now());
+                if let Some(manager) = self.managers.at(domain) {
+                    manager.handle_timeout(now);
+                }
                 self.drain_manager(stage, domain);
             }
             Some(Role::Server(index)) => {
                 if let Some(server) = self.servers.at(index) {
-                    server.handle_timeout(stage.now());
+                    server.handle_timeout(now);
                 }
                 self.drain_server(stage, index);
             }
@@ -286,8 +319,9 @@ impl Nodes for Atlas {
     }
 
     fn engine_event(&mut self, stage: Play<'_>, index: ServerIndex, event: EngineEvent) {
+        let now = self.local(stage, stage.topology.server(index));
         if let Some(server) = self.servers.at(index) {
-            server.handle_engine(stage.now(), event);
+            server.handle_engine(now, event);
         }
         self.drain_server(stage, index);
     }
@@ -297,20 +331,26 @@ impl Nodes for Atlas {
             return self.submit_job(stage);
         }
         let fault = self.faults[number as usize];
-        self.servers.befall(stage, fault);
+        if fault.kind.is_of_manager() {
+            return self.befall_manager(stage, DomainIndex(fault.server), fault.kind);
+        }
+        let now = self.local(stage, stage.topology.server(ServerIndex(fault.server)));
+        self.servers.befall(stage, now, fault);
         self.drain_server(stage, ServerIndex(fault.server));
     }
 
     fn settled(&mut self, stage: Play<'_>, node: NodeId) {
         let at = match stage.topology.role(node) {
-            Some(Role::Manager(domain)) => self.managers[domain.0 as usize].poll_timeout(),
+            Some(Role::Manager(domain)) => {
+                self.managers.get(domain).and_then(Manager::poll_timeout)
+            }
             Some(Role::Server(server)) => self
                 .servers
                 .at(server)
                 .and_then(|server| server.poll_timeout()),
             None => None,
         };
-        stage.arm(node, at);
+        stage.arm(node, at.map(|at| self.clocks.when(node, at)));
     }
 
     fn submitted(&self) -> Time {
@@ -321,11 +361,22 @@ impl Nodes for Atlas {
         self.outcome.as_ref()
     }
 
+    fn available(&self, stage: &Stage<AtlasPacket>, until: Time) -> Option<Duration> {
+        let servers = stage.topology.servers().zip(self.servers.present(until));
+        let work = |(server, present): (ServerIndex, Duration)| {
+            present.mul_f64(stage.speed(server) * f64::from(self.servers.workers()))
+        };
+        Some(servers.map(work).sum())
+    }
+
     fn counts(&self) -> BTreeMap<&'static str, u64> {
         let servers = self.servers.iter().map(|(_, server)| *server.stats());
-        let managers = self.managers.iter().map(|manager| *manager.stats());
+        let managers = self.managers.iter().map(|(_, manager)| *manager.stats());
         let mut counts = BTreeMap::new();
-        for stats in servers.chain(managers).chain([self.servers.past_stats()]) {
+        for stats in servers
+            .chain(managers)
+            .chain([self.servers.past_stats(), self.managers.past_stats()])
+        {
             for (name, count) in named(stats) {
                 *counts.entry(name).or_default() += count;
             }

@@ -1,6 +1,9 @@
 //! The servers of a world, as they come and go.
 
+use std::time::Duration;
+
 use atlas_proto::stats::Stats;
+use atlas_proto::time::Time;
 use atlas_proto::{Server, ServerConfig};
 
 use super::{AtlasPacket, machine_seed};
@@ -14,6 +17,8 @@ pub(super) struct Servers {
     places: Vec<Place>,
     workers: u32,
     seed: u64,
+    /// When the job is submitted.
+    from: Time,
     /// Of lives that are over.
     past: Stats,
 }
@@ -23,6 +28,10 @@ struct Place {
     server: Option<Server>,
     /// How often it was started.
     lives: u64,
+    /// When it was last.
+    since: Time,
+    /// How long it was there in earlier lives.
+    before: Duration,
 }
 
 impl Servers {
@@ -31,8 +40,14 @@ impl Servers {
             places: (0..scenario.servers).map(|_| Place::default()).collect(),
             workers: scenario.workers,
             seed: scenario.seed,
+            from: Time::ZERO + scenario.warm_up,
             past: Stats::default(),
         }
+    }
+
+    /// Of each server.
+    pub(super) fn workers(&self) -> u32 {
+        self.workers
     }
 
     /// The server, if it is there.
@@ -54,14 +69,24 @@ impl Servers {
         self.past
     }
 
+    /// How long each server was there up to a time, since the job was submitted.
+    pub(super) fn present(&self, until: Time) -> impl Iterator<Item = Duration> {
+        self.places.iter().map(move |place| {
+            let now = place.server.is_some();
+            let life = until.since(place.since.max(self.from));
+            place.before + if now { life } else { Duration::ZERO }
+        })
+    }
+
     /// A server comes, unless it is there.
-    pub(super) fn start(&mut self, stage: &mut Stage<AtlasPacket>, index: ServerIndex) {
+    pub(super) fn start(&mut self, stage: &mut Stage<AtlasPacket>, now: Time, index: ServerIndex) {
         let place = &mut self.places[index.0 as usize];
         if place.server.is_some() {
             return;
         }
         place.lives += 1;
-        let (now, node) = (stage.now(), stage.topology.server(index));
+        place.since = stage.now();
+        let node = stage.topology.server(index);
         let manager = stage.topology.manager(stage.topology.home(index));
         let config = ServerConfig {
             node,
@@ -76,18 +101,21 @@ impl Servers {
 
     /// A server is gone, with all that it held.
     pub(super) fn remove(&mut self, stage: &mut Stage<AtlasPacket>, index: ServerIndex) {
-        if let Some(server) = self.places[index.0 as usize].server.take() {
+        let place = &mut self.places[index.0 as usize];
+        if let Some(server) = place.server.take() {
+            place.before += stage.now().since(place.since.max(self.from));
             self.past = sum(self.past, *server.stats());
             stage.clear_engine(index);
         }
     }
 
     /// What the scenario has in store for a server happens to it.
-    pub(super) fn befall(&mut self, stage: &mut Stage<AtlasPacket>, fault: Fault) {
-        let (now, index) = (stage.now(), ServerIndex(fault.server));
+    pub(super) fn befall(&mut self, stage: &mut Stage<AtlasPacket>, now: Time, fault: Fault) {
+        let index = ServerIndex(fault.server);
         match fault.kind {
             FaultKind::Kill => self.remove(stage, index),
-            FaultKind::Start => self.start(stage, index),
+            FaultKind::Start => self.start(stage, now, index),
+            FaultKind::KillManager | FaultKind::StartManager => {}
             FaultKind::Leave | FaultKind::Retreat | FaultKind::Resume => {
                 let Some(server) = self.at(index) else {
                     return;
@@ -96,14 +124,17 @@ impl Servers {
                     FaultKind::Leave => server.leave(now),
                     FaultKind::Retreat => server.retreat(now),
                     FaultKind::Resume => server.resume(now),
-                    FaultKind::Kill | FaultKind::Start => {}
+                    FaultKind::Kill
+                    | FaultKind::Start
+                    | FaultKind::KillManager
+                    | FaultKind::StartManager => {}
                 }
             }
         }
     }
 }
 
-fn sum(one: Stats, other: Stats) -> Stats {
+pub(super) fn sum(one: Stats, other: Stats) -> Stats {
     Stats {
         steals_asked: one.steals_asked + other.steals_asked,
         steals_refused: one.steals_refused + other.steals_refused,

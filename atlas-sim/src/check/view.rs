@@ -52,7 +52,7 @@ impl<'a> View<'a> {
     pub(super) fn node(self, node: NodeId) -> Option<Node<'a>> {
         match self.stage.topology.role(node)? {
             Role::Server(server) => self.nodes.server(server).map(Node::Server),
-            Role::Manager(domain) => Some(Node::Manager(self.nodes.manager(domain))),
+            Role::Manager(domain) => self.nodes.manager(domain).map(Node::Manager),
         }
     }
 

@@ -24,7 +24,12 @@ use real_clock::RealClock;
 /// Runs all that is asked for. The exit code says whether every job ended with the sequential result.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(seeds) = &options.seeds {
-        return seeds::run_seeds(seeds);
+        let world = if options.churn {
+            Scenario::churned
+        } else {
+            Scenario::swarm
+        };
+        return seeds::run_seeds(seeds, world);
     }
     if let Some(Command::Plots(plots)) = &options.command {
         return plots::run(plots).map(|()| ExitCode::SUCCESS);

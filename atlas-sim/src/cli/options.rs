@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use atlas_sim::network::{LinkConfig, NetworkConfig};
-use atlas_sim::scenario::{Fault, Policy, Scenario, Span, Speeds, Submit, churn, crashes};
+use atlas_sim::scenario::{
+    ClockSkew, Fault, Policy, Scenario, Span, Speeds, Submit, churn, crash_churn, crashes,
+};
 use atlas_sim::workload::{Workload, WorkloadConfig};
 
 use super::duration::duration;
@@ -108,6 +110,10 @@ pub(crate) struct Options {
     /// always hold.
     #[arg(long, value_name = "FROM..TO", value_parser = parse_seeds)]
     pub(super) seeds: Option<Range<u64>>,
+    /// With --seeds: worlds in which everything goes wrong at once. Without: --faults crash-churn, an hour of work for each server and
+    /// closures of a second, for options that are not given.
+    #[arg(long)]
+    pub(super) churn: bool,
     /// Checks after every event what must always hold, in place of a report. Of one policy only.
     #[arg(long)]
     pub(super) check: bool,
@@ -146,6 +152,8 @@ enum FaultChoice {
     Crash,
     /// Servers come and go all the time: die, leave, retreat.
     Churn,
+    /// Servers die and start again all the time.
+    CrashChurn,
 }
 
 impl Options {
@@ -190,6 +198,7 @@ impl Options {
             horizon: self.horizon(),
             borders: Vec::new(),
             faults: self.server_faults(),
+            skew: ClockSkew::default(),
             heal_at: self.heal_at,
             steps_after_heal_max: self.steps_after_heal,
             wire: self.wire,
@@ -225,6 +234,12 @@ impl Options {
         match self.faults {
             FaultChoice::None | FaultChoice::Loss => Vec::new(),
             FaultChoice::Crash => crashes(self.servers, run, self.seed),
+            FaultChoice::CrashChurn => crash_churn(
+                self.servers,
+                Span { until, ..run },
+                self.mean_life,
+                self.seed,
+            ),
             FaultChoice::Churn => churn(
                 self.servers,
                 Span { until, ..run },

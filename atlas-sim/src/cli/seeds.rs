@@ -12,12 +12,12 @@ use atlas_sim::scenario::{Policy, Scenario};
 
 /// Runs the world of each seed. A world that goes wrong is made smaller and printed, to be run again with
 /// `--check --scenario FILE`; the others go on.
-pub(super) fn run_seeds(seeds: &Range<u64>) -> Result<ExitCode> {
+pub(super) fn run_seeds(seeds: &Range<u64>, world: fn(u64) -> Scenario) -> Result<ExitCode> {
     let mut failed: Vec<u64> = Vec::new();
     let mut events = 0;
     for seed in seeds.clone() {
         show(&format!("seed {seed} of {}..{}", seeds.start, seeds.end));
-        let scenario = Scenario::swarm(seed);
+        let scenario = world(seed);
         match run(&scenario) {
             Ok(passed) => events += passed.events,
             Err(violation) => {

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use super::clock::Work;
 use super::load::LoadReport;
 use super::measure::Measures;
+use super::record::Records;
 use super::run::{Run, Suspended};
 use super::slab::Slab;
 use crate::workload::{Tree, TreeNode, decode_result, encode_result, kind_at};
@@ -50,6 +51,7 @@ pub(super) struct Job {
     pub(super) begun: Vec<u32>,
     leases: BTreeMap<EngineLease, Ready>,
     pub(super) measures: Measures,
+    pub(super) records: Records,
     pub(super) report: LoadReport,
     pub(super) children: Vec<TreeNode>,
     /// How many runs were started, to break ties.
@@ -76,11 +78,11 @@ pub(super) struct Frame {
     pub(super) parent: u32,
     pub(super) ticket: u32,
     pub(super) pending: u32,
-    pub(super) depth: u32,
+    pub(super) node: TreeNode,
 }
 
 // There can be millions of each.
-const _: () = assert!(size_of::<Ready>() <= 32 && size_of::<Frame>() <= 32);
+const _: () = assert!(size_of::<Ready>() <= 32 && size_of::<Frame>() <= 56);
 
 /// A closure of the server.
 #[derive(Debug)]
@@ -140,6 +142,7 @@ impl Job {
             begun: Vec::new(),
             leases: BTreeMap::new(),
             measures: Measures::default(),
+            records: Records::default(),
             report: LoadReport::default(),
             children: Vec::new(),
             starts: 0,
@@ -181,7 +184,7 @@ impl Job {
             parent: TICKET,
             ticket,
             pending: 1,
-            depth: node.depth,
+            node,
         };
         let parent = self.frames.insert(frame);
         self.arrive(Ready { node, parent });
@@ -192,7 +195,11 @@ impl Job {
         let count = self.ready.len().min(closures_max as usize);
         let args_bytes = self.tree.config().args_bytes;
         let mut closures = Vec::with_capacity(count);
-        for ready in self.ready.drain(..count) {
+        let oldest: Vec<Ready> = self.ready.drain(..count).collect();
+        for ready in oldest {
+            if self.is_remembered(ready) {
+                continue;
+            }
             let ticket = self.frames[ready.parent].ticket;
             self.tickets[ticket].local -= 1;
             let lease = EngineLease(*next_lease);
@@ -236,6 +243,7 @@ impl Job {
         });
         self.measures.worked(node.depth, work);
         self.measures.finished(node.depth);
+        self.records.finished(node, result, work);
         self.deliver(parent, result, work);
     }
 
@@ -296,7 +304,8 @@ impl Job {
             if done.parent == TICKET {
                 return self.complete(&done);
             }
-            self.measures.finished(done.depth);
+            self.measures.finished(done.node.depth);
+            self.records.finished(done.node, done.result, done.work);
             (place, result, work) = (done.parent, done.result, done.work);
         }
     }

@@ -20,6 +20,7 @@ mod clock;
 mod job;
 mod load;
 mod measure;
+mod record;
 mod run;
 mod slab;
 
@@ -108,7 +109,9 @@ impl VirtualEngine {
                 self.on_job(job, |job, _| job.return_result(lease, finished));
             }
             EngineCommand::Reclaim { job, lease } => self.on_job(job, |job, _| job.reclaim(lease)),
-            EngineCommand::Remember { .. } => {}
+            EngineCommand::Remember { job, entries } => {
+                self.on_job(job, |job, _| job.records.remember(entries));
+            }
             EngineCommand::Lend {
                 job,
                 request,
@@ -143,7 +146,8 @@ impl VirtualEngine {
         };
         let news = self.clock.time_of(running().map(|(wake, _)| wake).min()?);
         let refresh = running().map(|(_, refresh_at)| refresh_at).min()?;
-        Some(news.min(refresh))
+        let records = self.jobs.iter().filter_map(|job| job.records.due()).min();
+        Some(news.min(refresh).min(records.unwrap_or(news)))
     }
 
     /// How long processors were busy, all of them together.

@@ -93,6 +93,7 @@ impl Job {
         self.tree.children(&node, &mut self.children);
         if self.children.is_empty() {
             self.measures.finished(node.depth);
+            self.records.finished(node, node.own_result(), work);
             return self.deliver(parent, node.own_result(), work);
         }
         let pending = u32::try_from(self.children.len()).expect("a node's children fit in memory");
@@ -103,7 +104,7 @@ impl Job {
             parent,
             ticket,
             pending,
-            depth: node.depth,
+            node,
         };
         let parent = self.frames.insert(frame);
         self.ready.extend(
@@ -121,6 +122,9 @@ impl Job {
                 (suspended.ready, suspended.left)
             } else if let Some(ready) = self.ready.pop_back() {
                 self.begin(ready);
+                if self.is_remembered(ready) {
+                    continue;
+                }
                 (ready, self.tree.work(&ready.node))
             } else {
                 break;
@@ -132,6 +136,17 @@ impl Job {
             });
             self.starts += 1;
         }
+    }
+
+    /// A node whose result is remembered takes no time.
+    pub(super) fn is_remembered(&mut self, Ready { node, parent }: Ready) -> bool {
+        let Some((result, work)) = self.records.look_up(&self.tree, &node) else {
+            return false;
+        };
+        let ticket = self.frames[parent].ticket;
+        self.tickets[ticket].local -= 1;
+        self.deliver(parent, result, work);
+        true
     }
 
     fn begin(&mut self, ready: Ready) {
@@ -152,6 +167,9 @@ impl Job {
                 self.events.push(EngineEvent::Measured { job, samples });
             }
         }
+        let busy = !self.running.is_empty();
+        let recorded = self.records.take(now, !busy, job, &self.tree);
+        self.events.extend(recorded);
         if let Some(load) = self
             .report
             .update(now, (self.idle(), self.stopped()), &self.ready)
@@ -163,6 +181,9 @@ impl Job {
     /// The earliest point of the clock of work at which there could be something to tell; none if nothing runs.
     pub(super) fn wake(&self) -> Option<Work> {
         let first = self.running.peek()?.finish;
+        if self.records.remembers_any() {
+            return Some(first);
+        }
         let rounds = self.leaves_until_news().div_ceil(self.running.len()) - 1;
         Some(first.saturating_add(self.tree.leaf_work().saturating_mul(rounds as u64)))
     }

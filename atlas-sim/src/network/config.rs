@@ -51,6 +51,8 @@ pub enum CutWhat {
     Uplink(u32),
     /// All between two nodes, by their numbers.
     Pair(u64, u64),
+    /// All between a node and others, by its number.
+    Node(u64),
 }
 
 impl NetworkConfig {

@@ -218,8 +218,10 @@ impl Network {
 
     fn is_pair_cut(&self, at: Time, transit: Transit) -> bool {
         let (from, to) = (transit.from.0, transit.to.0);
-        self.is_cut(at, |what| {
-            matches!(*what, CutWhat::Pair(one, other) if (one, other) == (from, to) || (one, other) == (to, from))
+        self.is_cut(at, |what| match *what {
+            CutWhat::Pair(one, other) => (one, other) == (from, to) || (one, other) == (to, from),
+            CutWhat::Node(node) => node == from || node == to,
+            CutWhat::Uplink(_) => false,
         })
     }
 

@@ -69,6 +69,8 @@ pub struct JobReport {
     pub makespan_s: f64,
     /// T1 / (P x TP).
     pub efficiency: f64,
+    /// T1 over the work that the servers could have done while they were there.
+    pub efficiency_of_present: Option<f64>,
     /// Work that was done more than once, at speed 1.
     pub rerun_work_s: f64,
     /// The time from submission until the median server had its first closure.
@@ -139,11 +141,8 @@ impl JobReport {
         let ended = outcome.map_or(stage.now(), |outcome| outcome.ended);
         let work_s = Duration::from_nanos(sequential.work_ns).as_secs_f64();
         let makespan_s = ended.since(submitted).as_secs_f64();
-        let engines = stage
-            .topology
-            .servers()
-            .map(|server| stage.engine(server).executed_work());
-        let executed = engines.sum::<Duration>() + nodes.executed_elsewhere();
+        let executed = stage.executed_work() + nodes.executed_elsewhere();
+        let available = nodes.available(stage, ended);
         let mut first: Vec<_> = stage
             .tally
             .first_work
@@ -161,6 +160,8 @@ impl JobReport {
             chain_s: Duration::from_nanos(chain).as_secs_f64(),
             makespan_s,
             efficiency: ratio(work_s, scenario.capacity() * makespan_s),
+            efficiency_of_present: available
+                .map(|available| ratio(work_s, available.as_secs_f64())),
             rerun_work_s: (executed.as_secs_f64() - work_s).max(0.0),
             first_work_median_s: seconds(first.get(first.len() / 2)),
             first_work_last_s: seconds(first.last()),

@@ -5,18 +5,18 @@ use std::time::Duration;
 use atlas_proto::rng::Rng;
 use serde::{Deserialize, Serialize};
 
-/// One thing that befalls one server.
+/// One thing that befalls one server or manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// When, from the start of the world.
     pub at: Duration,
-    /// Which server.
+    /// Which server; of what befalls a manager, which domain.
     pub server: u32,
     /// What.
     pub kind: FaultKind,
 }
 
-/// What befalls a server. What cannot be (one that is gone cannot leave) does not happen.
+/// What befalls a server, or a manager. What cannot be (one that is gone cannot leave) does not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
@@ -30,6 +30,18 @@ pub enum FaultKind {
     Retreat,
     /// Its owner goes again.
     Resume,
+    /// The manager of the domain dies without a word; its store stays.
+    KillManager,
+    /// It starts, with what its store has.
+    StartManager,
+}
+
+impl FaultKind {
+    /// It befalls a manager.
+    #[must_use]
+    pub fn is_of_manager(self) -> bool {
+        matches!(self, Self::KillManager | Self::StartManager)
+    }
 }
 
 /// The time in which faults happen.
@@ -74,13 +86,30 @@ pub fn crashes(servers: u32, span: Span, seed: u64) -> Vec<Fault> {
 /// that go, a third dies, a third leaves, and a third retreats.
 #[must_use]
 pub fn churn(servers: u32, span: Span, mean_life: Duration, seed: u64) -> Vec<Fault> {
-    let mut rng = Rng::new(seed ^ SALT);
-    let mut faults = Vec::new();
     let ways = [
         (FaultKind::Kill, FaultKind::Start),
         (FaultKind::Leave, FaultKind::Start),
         (FaultKind::Retreat, FaultKind::Resume),
     ];
+    come_and_go(servers, span, mean_life, seed, &ways)
+}
+
+/// The same, and all that go die.
+#[must_use]
+pub fn crash_churn(servers: u32, span: Span, mean_life: Duration, seed: u64) -> Vec<Fault> {
+    let ways = [(FaultKind::Kill, FaultKind::Start)];
+    come_and_go(servers, span, mean_life, seed, &ways)
+}
+
+fn come_and_go(
+    servers: u32,
+    span: Span,
+    mean_life: Duration,
+    seed: u64,
+    ways: &[(FaultKind, FaultKind)],
+) -> Vec<Fault> {
+    let mut rng = Rng::new(seed ^ SALT);
+    let mut faults = Vec::new();
     for server in 0..servers {
         let mut at = span.from + exponential(&mut rng, mean_life);
         while at < span.until {

@@ -1,5 +1,6 @@
 //! All that decides what happens in a world. Two runs of one scenario are alike to the last byte.
 
+mod churn;
 mod faults;
 mod swarm;
 
@@ -9,7 +10,7 @@ use atlas_proto::domain::DomainPattern;
 use atlas_proto::rng::Rng;
 use serde::{Deserialize, Serialize};
 
-pub use faults::{Fault, FaultKind, Span, churn, crashes};
+pub use faults::{Fault, FaultKind, Span, churn, crash_churn, crashes};
 
 use crate::network::NetworkConfig;
 use crate::workload::WorkloadConfig;
@@ -44,12 +45,24 @@ pub struct Scenario {
     pub borders: Vec<Border>,
     /// What befalls servers.
     pub faults: Vec<Fault>,
+    /// How far the nodes' clocks are apart.
+    #[serde(default)]
+    pub skew: ClockSkew,
     /// From this time on nothing is lost, doubled, held up or cut any more.
     pub heal_at: Option<Duration>,
     /// The world ends so many events after it was healed even if the job has not.
     pub steps_after_heal_max: Option<u64>,
     /// Every packet is encoded and decoded on its way.
     pub wire: bool,
+}
+
+/// How far clocks are apart. What is measured in a world is measured by its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockSkew {
+    /// Each is at most so much ahead at the start.
+    pub offset_max: Duration,
+    /// And at most so much faster or slower, in a million.
+    pub drift_ppm: u32,
 }
 
 /// Who decides what runs where.
@@ -151,6 +164,7 @@ pub(crate) mod tests {
             horizon: Duration::from_secs(10_000),
             borders: Vec::new(),
             faults: Vec::new(),
+            skew: ClockSkew::default(),
             heal_at: None,
             steps_after_heal_max: None,
             wire: true,

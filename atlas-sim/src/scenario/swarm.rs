@@ -8,7 +8,7 @@ use std::time::Duration;
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::rng::Rng;
 
-use super::{Border, Fault, FaultKind, Policy, Scenario, Speeds, Submit};
+use super::{Border, ClockSkew, Fault, FaultKind, Policy, Scenario, Speeds, Submit};
 use crate::network::{Cut, CutWhat, LinkConfig, NetworkConfig};
 use crate::topology::{DomainIndex, Topology};
 use crate::workload::{Workload, WorkloadConfig};
@@ -38,6 +38,7 @@ impl Scenario {
             horizon: HORIZON,
             borders: borders(&mut rng, &topology),
             faults: faults(&mut rng, servers, heal_at),
+            skew: ClockSkew::default(),
             heal_at: Some(heal_at),
             steps_after_heal_max: Some(STEPS_AFTER_HEAL_MAX),
             wire: true,
@@ -171,15 +172,15 @@ fn sometimes_ppm(rng: &mut Rng) -> u32 {
     }
 }
 
-fn between(rng: &mut Rng, least: u32, most: u32) -> u32 {
+pub(super) fn between(rng: &mut Rng, least: u32, most: u32) -> u32 {
     least + number(rng.below((most - least + 1) as usize))
 }
 
-fn millis(rng: &mut Rng, least: u32, most: u32) -> Duration {
+pub(super) fn millis(rng: &mut Rng, least: u32, most: u32) -> Duration {
     Duration::from_millis(u64::from(between(rng, least, most)))
 }
 
-fn within(rng: &mut Rng, end: Duration) -> Duration {
+pub(super) fn within(rng: &mut Rng, end: Duration) -> Duration {
     let nanos = usize::try_from(end.as_nanos()).unwrap_or(usize::MAX);
     Duration::from_nanos(rng.below(nanos) as u64)
 }
@@ -188,7 +189,7 @@ fn pick<T: Copy, const N: usize>(rng: &mut Rng, from: [T; N]) -> T {
     from[rng.below(N)]
 }
 
-fn number(drawn: usize) -> u32 {
+pub(super) fn number(drawn: usize) -> u32 {
     u32::try_from(drawn).expect("drawn below a small bound")
 }
 

@@ -13,6 +13,7 @@ mod split;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use atlas_engine::Key;
 use serde::{Deserialize, Serialize};
 
 use binomial::Binomial;
@@ -229,6 +230,15 @@ impl Tree {
     #[must_use]
     pub fn root(&self) -> TreeNode {
         self.root
+    }
+
+    /// What the result of the node is kept under: the key of the closure that it is.
+    #[must_use]
+    pub fn key(&self, node: &TreeNode) -> Key {
+        Key::of(
+            kind_at(node.depth).task,
+            &node.encode(self.config.args_bytes),
+        )
     }
 
     /// The work of the node alone, in nanoseconds at speed 1.

@@ -76,6 +76,11 @@ pub trait Nodes {
     fn counts(&self) -> BTreeMap<&'static str, u64> {
         BTreeMap::new()
     }
+    /// The work that all servers could have done from the submission of the job until a time, at speed 1, of those that were there;
+    /// none if all are there always.
+    fn available(&self, _stage: &Stage<Self::Message>, _until: Time) -> Option<Duration> {
+        None
+    }
     /// Work done by other means than the engines of the stage, at speed 1.
     fn executed_elsewhere(&self) -> Duration {
         Duration::ZERO

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atlas_sim::network::{LinkConfig, NetworkConfig};
-use atlas_sim::scenario::{Policy, Scenario, Speeds, Submit};
+use atlas_sim::scenario::{ClockSkew, Policy, Scenario, Speeds, Submit};
 use atlas_sim::workload::{Workload, WorkloadConfig};
 
 use super::figure::{Figure, Point};
@@ -237,6 +237,7 @@ impl Base {
             borders: Vec::new(),
             faults: Vec::new(),
             heal_at: None,
+            skew: ClockSkew::default(),
             steps_after_heal_max: None,
             wire: false,
         }

@@ -1,0 +1,109 @@
+//! What an engine records of a job, and what it remembers of what others have.
+//!
+//! Every finished node is recorded under the key of the closure that it would be, together with all that finished within an
+//! interval; a result that was returned for a lent node, too. A node whose result is remembered takes no time, whether it would be run or lent.
+//!
+//! What finished below a node that finished in the same interval is left out: nobody would look for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atlas_proto::engine::{EngineEvent, Recorded};
+use atlas_proto::ids::JobAlias;
+use atlas_proto::time::Time;
+
+use super::clock::Work;
+use crate::workload::{Tree, TreeNode, decode_result, encode_result};
+
+/// The records of one job.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    /// Finished since the last time.
+    fresh: Vec<Fresh>,
+    recorded_at: Time,
+    remembered: BTreeMap<[u8; 16], (u64, Work)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    node: TreeNode,
+    result: u64,
+    work: Work,
+}
+
+impl Records {
+    /// A node is done, with all below it.
+    #[inline]
+    pub(super) fn finished(&mut self, node: TreeNode, result: u64, work: Work) {
+        if work < WORK_MIN {
+            return;
+        }
+        self.fresh.push(Fresh { node, result, work });
+    }
+
+    /// When there is something to tell; none if there is nothing.
+    pub(super) fn due(&self) -> Option<Time> {
+        (!self.fresh.is_empty()).then(|| self.recorded_at + INTERVAL)
+    }
+
+    /// What is due; all that there is if nothing runs.
+    pub(super) fn take(
+        &mut self,
+        now: Time,
+        idle: bool,
+        job: JobAlias,
+        tree: &Tree,
+    ) -> Option<EngineEvent> {
+        if self.due().is_none_or(|due| due > now && !idle) {
+            return None;
+        }
+        self.recorded_at = now;
+        let result_bytes = tree.config().result_bytes;
+        let recorded = |fresh: Fresh| Recorded {
+            key: tree.key(&fresh.node),
+            result: encode_result(fresh.result, result_bytes),
+            work: Duration::from_nanos(fresh.work),
+        };
+        let entries = outermost(&mut self.fresh).map(recorded).collect();
+        Some(EngineEvent::Recorded { job, entries })
+    }
+
+    pub(super) fn remember(&mut self, entries: Vec<Recorded>) {
+        for Recorded { key, result, work } in entries {
+            let work = u64::try_from(work.as_nanos()).unwrap_or(u64::MAX);
+            if let (Some(result), Some(short)) = (decode_result(&result), key.0.first_chunk()) {
+                self.remembered.insert(*short, (result, work));
+            }
+        }
+    }
+
+    /// Some node may take no time.
+    pub(super) fn remembers_any(&self) -> bool {
+        !self.remembered.is_empty()
+    }
+
+    /// The result of a node and the work that it took, if it is remembered.
+    pub(super) fn look_up(&self, tree: &Tree, node: &TreeNode) -> Option<(u64, Work)> {
+        if self.remembered.is_empty() {
+            return None;
+        }
+        let key = tree.key(node);
+        self.remembered.get(key.0.first_chunk::<16>()?).copied()
+    }
+}
+
+/// A node finishes after all that is below it. On one worker what is deeper and just before it is below it; on several some that is
+/// not is left out as well.
+fn outermost(fresh: &mut Vec<Fresh>) -> impl Iterator<Item = Fresh> {
+    let mut kept: Vec<Fresh> = Vec::new();
+    for one in fresh.drain(..) {
+        let inner = |last: &mut Fresh| last.node.depth > one.node.depth && last.work < one.work;
+        while kept.pop_if(inner).is_some() {}
+        kept.push(one);
+    }
+    kept.into_iter()
+}
+
+/// A record takes some microseconds of a slow link: what is computed in twenty times that is not worth it.
+const WORK_MIN: Work = 200_000;
+const INTERVAL: Duration = Duration::from_secs(1);
