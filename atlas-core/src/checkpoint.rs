@@ -157,7 +157,7 @@ pub(crate) struct Checkpoints {
     /// Entries that nobody has asked for yet. With none there is nothing to look up.
     unfound: AtomicUsize,
     /// Another number says that workers are to look at all depths again.
-    pub(crate) round: AtomicU32,
+    round: AtomicU32,
     children_found: AtomicU64,
     children_recorded: AtomicU64,
 }
@@ -188,6 +188,7 @@ impl Checkpoints {
 
     /// Takes entries in; what does not fit is left out, the least work first.
     pub(crate) fn remember(&self, mut entries: Vec<Recorded>) {
+        self.round.fetch_add(1, Ordering::Relaxed);
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.work));
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         for Recorded { key, result, work } in entries {
@@ -217,13 +218,20 @@ impl Checkpoints {
         }
     }
 
-    /// Workers are to look at all depths again. What was found by all who could ask is let go.
-    pub(crate) fn begin_round(&self) {
+    /// Changes when workers are to look at all depths again.
+    pub(crate) fn round(&self) -> u32 {
+        self.round.load(Ordering::Relaxed)
+    }
+
+    /// Lets go of what was found by now, if that is all.
+    pub(crate) fn tidy_up(&self) {
+        if self.is_replaying() {
+            return;
+        }
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if !self.is_replaying() {
-            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
             *table = Table::default();
         }
-        self.round.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn add_to(&self, stats: &mut Stats) {
@@ -294,6 +302,8 @@ pub(crate) struct Depth {
     /// Short ones in a row.
     short: Cell<u32>,
     round: Cell<u32>,
+    /// When it began.
+    began: Cell<u64>,
 }
 
 impl Depth {
@@ -302,6 +312,7 @@ impl Depth {
             limit: Cell::new(u32::MAX),
             short: Cell::new(0),
             round: Cell::new(0),
+            began: Cell::new(0),
         }
     }
 
@@ -311,7 +322,7 @@ impl Depth {
     }
 
     /// A child of this depth has taken so many nanoseconds, or is known to.
-    pub(crate) fn saw(&self, depth: u32, nanoseconds: u64) {
+    pub(crate) fn saw(&self, depth: u32, nanoseconds: u64, is_replaying: bool) {
         if nanoseconds >= SHORT_NANOSECONDS {
             self.short.set(0);
             let below = depth.saturating_add(2);
@@ -319,19 +330,25 @@ impl Depth {
             return;
         }
         self.short.set(self.short.get() + 1);
-        if self.short.get() >= SHORT_MAX {
+        let short_max = if is_replaying {
+            REPLAY_SHORT_MAX
+        } else {
+            SHORT_MAX
+        };
+        if self.short.get() >= short_max {
             self.limit.set(self.limit.get().min(depth));
         }
     }
 
-    /// True if a new round has begun: all depths are looked at once more.
-    pub(crate) fn begin_round(&self, round: u32) -> bool {
-        let is_new = self.round.replace(round) != round;
-        if is_new {
+    /// Begins a new round if there is another one, or the last is old: all depths are looked at once more.
+    pub(crate) fn begin_round(&self, round: u32, now: u64) {
+        let is_old = now.saturating_sub(self.began.get()) >= ROUND_NANOSECONDS;
+        if is_old || self.round.get() != round {
+            self.round.set(round);
+            self.began.set(now);
             self.limit.set(u32::MAX);
             self.short.set(0);
         }
-        is_new
     }
 }
 
@@ -394,6 +411,10 @@ const DEBT_MAX: i64 = 5_000_000;
 pub(crate) const SHORT_NANOSECONDS: u64 = 1_000_000;
 /// So many short ones in a row, as a child may be short beside one that is not.
 const SHORT_MAX: u32 = 4;
+/// As long as there is something to be found, it is looked for behind more short ones.
+const REPLAY_SHORT_MAX: u32 = 64;
+/// How long what was learnt of depths is believed.
+const ROUND_NANOSECONDS: u64 = 1_000_000_000;
 /// What is held for recomputation. A job's whole checkpoint at a manager has less.
 const REMEMBERED_BYTES_MAX: usize = 1 << 30;
 /// What an entry takes beside its result.
@@ -445,19 +466,21 @@ mod tests {
     #[test]
     fn depth_follows_what_is_seen() {
         let depth = Depth::new();
-        depth.saw(30, 10);
+        depth.saw(30, 10, false);
         assert!(depth.reaches(30), "one that is short says little");
-        (0..3).for_each(|_| depth.saw(30, 10));
+        (0..3).for_each(|_| depth.saw(30, 10, false));
         assert!(!depth.reaches(30) && depth.reaches(29));
-        depth.saw(29, 20);
+        depth.saw(29, 20, false);
         assert!(!depth.reaches(29));
-        depth.saw(12, SHORT_NANOSECONDS);
+        depth.saw(12, SHORT_NANOSECONDS, false);
         assert!(depth.reaches(28) && !depth.reaches(29));
-        (0..4).for_each(|_| depth.saw(9, 20));
+        (0..4).for_each(|_| depth.saw(9, 20, false));
         assert!(!depth.reaches(9));
-        depth.saw(9, SHORT_NANOSECONDS);
+        depth.saw(9, SHORT_NANOSECONDS, false);
         assert!(depth.reaches(10) && !depth.reaches(11));
-        assert!(depth.begin_round(1) && !depth.begin_round(1));
+        depth.begin_round(0, ROUND_NANOSECONDS - 1);
+        assert!(!depth.reaches(11));
+        depth.begin_round(1, 5);
         assert!(depth.reaches(1000));
     }
 

@@ -163,11 +163,12 @@ impl<L: Latent> LatentCall<L> {
     fn settle(&self) -> Option<L::Output> {
         let worker = Worker::current().expect("only a worker's thread marks a record");
         let Some(closure) = self.node.take_closure() else {
-            worker.take_back(&raw const self.node);
-            return self.run_if_traced();
+            let traced = worker.take_back(&raw const self.node);
+            let is_worth = traced.is_some_and(|since| worker.is_worth_tracing(since));
+            return is_worth.then(|| self.run_traced());
         };
         if worker.reclaim(&raw const self.node, &closure) {
-            return self.run_if_traced();
+            return self.node.is_traced().then(|| self.run_traced());
         }
         worker.wait_for(&closure);
         // SAFETY: this is the waiter, and `wait_for` returns when it is done.
@@ -177,14 +178,11 @@ impl<L: Latent> LatentCall<L> {
         }
     }
 
-    /// The result of a call that was taken back, if it is to be traced.
+    /// The result of a call that was taken back, and is traced.
     #[inline(never)]
-    fn run_if_traced(&self) -> Option<L::Output> {
-        if !self.node.is_traced() {
-            return None;
-        }
+    fn run_traced(&self) -> L::Output {
         // SAFETY: taken back by the caller: the call is the owner's.
-        Some(trace::run(unsafe { self.take_own_call() }))
+        trace::run(unsafe { self.take_own_call() })
     }
 
     /// A join that has found the poll flag raised: looks what for, and goes on.
@@ -197,9 +195,9 @@ impl<L: Latent> LatentCall<L> {
     #[inline(never)]
     unsafe fn join_slowly<A: First>(&self, a: A) -> (A::Output, L::Output) {
         let guard = Abandon(self);
-        let first = match worker::poll_raised() {
-            Polled::Worker => a.run(),
-            Polled::Traced => a.run_traced(),
+        let (first, is_traced) = match worker::poll_raised() {
+            Polled::Worker => (a.run(), false),
+            Polled::Traced => (a.run_traced(), true),
             Polled::Outsider => {
                 mem::forget(guard);
                 tls::set_newest(self.node.parent.get());
@@ -214,6 +212,9 @@ impl<L: Latent> LatentCall<L> {
             && let Some(second) = self.settle()
         {
             return (first, second);
+        }
+        if is_traced {
+            return (first, self.run_traced());
         }
         // SAFETY: unmarked, so unpromoted, or taken back: the call is the owner's.
         (first, unsafe { self.take_own_call() }.run())

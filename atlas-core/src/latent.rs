@@ -129,9 +129,16 @@ impl Node {
 /// The marked, unpromoted nodes of one strand, oldest first.
 #[derive(Default)]
 pub(crate) struct Marked {
-    nodes: VecDeque<*const Node>,
+    nodes: VecDeque<Queued>,
     /// How many older nodes are promoted and wait; a guess where frames have failed.
     promoted: u32,
+}
+
+/// A marked node, and when its owner was told to key and time its work.
+#[derive(Clone, Copy)]
+struct Queued {
+    node: *const Node,
+    traced: u64,
 }
 
 impl Marked {
@@ -144,7 +151,7 @@ impl Marked {
             // SAFETY: passed on to the caller.
             unsafe { self.mark_newer(newest) };
         }
-        self.nodes.front().copied()
+        Some(self.nodes.front()?.node)
     }
 
     /// Promotes the oldest work of the list that ends at `newest`.
@@ -166,11 +173,13 @@ impl Marked {
     }
 
     /// The owner has come back to a marked node that was not promoted: takes it
-    /// out of the queue.
-    pub(crate) fn take_back(&mut self, node: *const Node) {
-        if self.nodes.back().is_some_and(|&back| ptr::eq(back, node)) {
-            self.nodes.pop_back();
-        }
+    /// out of the queue. When it was said to be traced, if it was.
+    pub(crate) fn take_back(&mut self, node: *const Node) -> Option<u64> {
+        let back = self
+            .nodes
+            .pop_back_if(|back| ptr::eq(back.node, node))?
+            .traced;
+        (back != NEVER).then_some(back)
     }
 
     /// The owner has come back to a promoted node.
@@ -189,18 +198,19 @@ impl Marked {
         self.promoted.saturating_add(queued)
     }
 
-    /// Marks all nodes, and has their owners key and time what they take back.
+    /// Marks all nodes, and has their owners key and time what they take back from now on.
     ///
     /// # Safety
     /// As for [`Marked::oldest`].
-    pub(crate) unsafe fn trace_all(&mut self, newest: *const Node) {
+    pub(crate) unsafe fn trace_all(&mut self, newest: *const Node, now: u64) {
         // SAFETY: passed on to the caller.
         unsafe { self.mark_newer(newest) };
-        for node in self.nodes.iter().rev() {
+        for queued in self.nodes.iter_mut().rev() {
             // SAFETY: nodes in the queue are in the list (invariant), so alive.
-            if !unsafe { &**node }.trace() {
+            if !unsafe { &*queued.node }.trace() {
                 break;
             }
+            queued.traced = now;
         }
     }
 
@@ -212,7 +222,7 @@ impl Marked {
     pub(crate) unsafe fn hand_out_frames(&mut self, children_max: usize) -> Vec<(u32, ClosureRef)> {
         let mut handed_out = Vec::new();
         let mut at = 0;
-        while let Some(&node) = self.nodes.get(at)
+        while let Some(&Queued { node, .. }) = self.nodes.get(at)
             && handed_out.len() < children_max
         {
             // SAFETY: nodes in the queue are in the list (invariant), so alive.
@@ -246,7 +256,10 @@ impl Marked {
             if !node.mark() {
                 break;
             }
-            self.nodes.push_back(node);
+            self.nodes.push_back(Queued {
+                node,
+                traced: NEVER,
+            });
             next = node.parent.get();
         }
         if self.nodes.len() > queued + 1 {
@@ -259,6 +272,8 @@ impl Marked {
 const MARKED: usize = 1;
 const PROMOTED: usize = 2;
 const TRACED: usize = 4;
+/// No node is said to be traced at this time.
+const NEVER: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {

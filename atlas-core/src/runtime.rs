@@ -330,14 +330,18 @@ impl Runtime {
     pub fn remember(&self, entries: Vec<Recorded>) {
         if let Some(checkpoints) = &self.pool.checkpoints {
             checkpoints.remember(entries);
-            self.pool.begin_round();
+            self.pool.ask_for_traces();
         }
     }
 
-    /// Has the workers look at what they run, so that its children are recorded when they are done. A host
-    /// calls it once an interval: so much work may be lost.
+    /// Has the workers look at what they run, so that the longer ones of its children are recorded when they are done.
+    /// A host calls it every now and then, some 20 milliseconds apart: so much of a worker's time may be lost at each
+    /// level of nested children, and it costs the worker one slow join.
     pub fn checkpoint_now(&self) {
-        self.pool.begin_round();
+        if let Some(checkpoints) = &self.pool.checkpoints {
+            checkpoints.tidy_up();
+            self.pool.ask_for_traces();
+        }
     }
 
     /// Puts a closure in that another process has lent; [`Host::finished`] brings

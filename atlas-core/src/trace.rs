@@ -53,21 +53,30 @@ pub(crate) struct Child<'worker> {
     used_before: u64,
 }
 
+/// What becomes of a child that is about to be run.
+pub(crate) enum Begun<'worker, V> {
+    /// It is run as any other.
+    Untraced,
+    /// It need not be run.
+    Found(V),
+    Child(Child<'worker>),
+}
+
 /// Runs a child of a traced join, or takes its result from what is remembered.
 #[inline(never)]
 pub(crate) fn run<L: Latent>(call: L) -> L::Output {
     let worker = Worker::current().expect("outsiders trace nothing");
     let key = || L::HOOKS.and_then(|hooks| (hooks.key)(&call));
-    let Some(child) = worker.begin_child(key) else {
-        return call.run();
+    let decode = |found: &Found| (L::HOOKS?.decode_result)(&found.result).ok();
+    let child = match worker.begin_child(key, decode) {
+        Begun::Untraced => return call.run(),
+        Begun::Found(value) => {
+            drop(call);
+            let hooks = L::HOOKS.expect("there were some to decode it with");
+            return (hooks.typed_result)(value);
+        }
+        Begun::Child(child) => child,
     };
-    if let (Some(found), Some(hooks)) = (child.find(), L::HOOKS)
-        && let Ok(value) = (hooks.decode_result)(&found.result)
-    {
-        child.end_found(&found);
-        drop(call);
-        return (hooks.typed_result)(value);
-    }
     let output = call.run();
     child.end(|bytes_max| L::HOOKS.and_then(|hooks| (hooks.encode_result)(&output, bytes_max)));
     output
@@ -82,8 +91,6 @@ impl Worker {
     /// What the running strand may trace with, if anything.
     fn tracing(&self) -> Option<&Checkpoints> {
         let checkpoints = self.pool.checkpoints.as_ref()?;
-        let round = checkpoints.round.load(std::sync::atomic::Ordering::Relaxed);
-        self.depth.begin_round(round);
         self.with_running(|running| running.origin.is_some())
             .then_some(checkpoints)
     }
@@ -91,8 +98,8 @@ impl Worker {
     /// A strand begins: its first join is to be traced.
     pub(crate) fn trace_strand(&self, origin: &Origin) {
         if let Some(checkpoints) = &self.pool.checkpoints {
-            let round = checkpoints.round.load(std::sync::atomic::Ordering::Relaxed);
-            self.depth.begin_round(round);
+            self.depth
+                .begin_round(checkpoints.round(), self.measured_to.get());
             self.raise_for(origin.depth.saturating_add(1));
         }
     }
@@ -109,12 +116,13 @@ impl Worker {
     /// The flag was raised: whatever waits in the running strand's list is traced when its time comes. True if
     /// the join that has polled is traced.
     pub(crate) fn trace_latent(&self) -> bool {
-        if self.tracing().is_none() {
+        let Some(checkpoints) = self.tracing() else {
             return false;
-        }
-        let newest = tls::newest();
+        };
+        let (newest, now) = (tls::newest(), clock());
+        self.depth.begin_round(checkpoints.round(), now);
         // SAFETY: the list and the queue are the running strand's.
-        let handed_out = self.with_running(|running| unsafe { running.trace_all(newest) });
+        let handed_out = self.with_running(|running| unsafe { running.trace_all(newest, now) });
         if !handed_out.is_empty() {
             for closure in handed_out {
                 self.station().counters.promotions.add_one();
@@ -139,45 +147,94 @@ impl Worker {
         key
     }
 
-    /// A child of the running strand is about to be run; none if it is not traced.
-    fn begin_child(&self, key: impl FnOnce() -> Option<Key>) -> Option<Child<'_>> {
-        self.tracing()?;
-        let depth = self.with_running(|running| running.traced_depth())?;
-        self.begin_child_at(depth, key)
+    /// The owner has come back to a node that is traced since then: true if its work is likely to be long, as what ran
+    /// meanwhile was.
+    pub(crate) fn is_worth_tracing(&self, since: u64) -> bool {
+        let is_replaying = self.tracing().is_some_and(Checkpoints::is_replaying);
+        is_replaying || clock().saturating_sub(since) >= SHORT_NANOSECONDS / 2
     }
 
-    /// A claimed closure is about to be run in the middle of the running strand.
-    pub(crate) fn begin_closure(&self, closure: &ClosureRef) -> Option<Child<'_>> {
-        self.tracing()?;
-        let depth = closure.origin()?.depth;
-        if !self.depth.reaches(depth) {
-            return None;
+    /// A child of the running strand is about to be run.
+    fn begin_child<V>(
+        &self,
+        key: impl FnOnce() -> Option<Key>,
+        decode: impl FnOnce(&Found) -> Option<V>,
+    ) -> Begun<'_, V> {
+        let depth = self.with_running(|running| running.traced_depth());
+        match depth {
+            Some(depth) => self.begin_child_at(depth, key, decode),
+            None => Begun::Untraced,
         }
-        // SAFETY: claimed by this worker, and not begun.
-        self.begin_child_at(depth, || unsafe { closure.key() })
     }
 
-    fn begin_child_at(&self, depth: u32, key: impl FnOnce() -> Option<Key>) -> Option<Child<'_>> {
-        let is_replaying = self.pool.checkpoints.as_ref()?.is_replaying();
+    /// A claimed closure is about to be run in the middle of the running strand. If it is found, it is complete.
+    pub(crate) fn begin_closure(&self, closure: &ClosureRef) -> Begun<'_, ()> {
+        let origin = self.tracing().and_then(|_| closure.origin());
+        let depth = origin.map(|origin| origin.depth);
+        let Some(depth) = depth.filter(|depth| self.depth.reaches(*depth)) else {
+            return Begun::Untraced;
+        };
+        // SAFETY: claimed by this worker, and not begun.
+        let key = || unsafe { closure.key() };
+        let fill = |found: &Found| {
+            // SAFETY: as above.
+            let filled = unsafe { closure.fill_with(&found.result) };
+            filled.then(|| closure.complete())
+        };
+        self.begin_child_at(depth, key, fill)
+    }
+
+    fn begin_child_at<V>(
+        &self,
+        depth: u32,
+        key: impl FnOnce() -> Option<Key>,
+        decode: impl FnOnce(&Found) -> Option<V>,
+    ) -> Begun<'_, V> {
+        let Some(checkpoints) = &self.pool.checkpoints else {
+            return Begun::Untraced;
+        };
         let began = clock();
-        if !self.credit.is_left(began, is_replaying) {
-            return None;
+        if !self.credit.is_left(began, checkpoints.is_replaying()) {
+            return Begun::Untraced;
         }
         let key = key();
+        let found = key.and_then(|key| checkpoints.find(key));
+        if let Some(found) = found
+            && let Some(value) = decode(&found)
+        {
+            self.found_child(depth, &found);
+            return Begun::Found(value);
+        }
         self.measure();
-        let newest = tls::newest();
+        let (newest, now) = (tls::newest(), self.measured_to.get());
         let child = self.with_running(|running| Child {
             worker: self,
             key,
             depth,
             // SAFETY: the list and the queue are the running strand's.
-            place: unsafe { running.begin_scope(newest) },
+            place: unsafe { running.begin_scope(newest, now) },
             used_before: running.used,
         });
-        self.credit
-            .use_up(self.measured_to.get().saturating_sub(began));
+        self.credit.use_up(now.saturating_sub(began));
         self.raise_for(depth.saturating_add(1));
-        Some(child)
+        Begun::Child(child)
+    }
+
+    /// The result of a child was remembered, and is used.
+    fn found_child(&self, depth: u32, found: &Found) {
+        self.pool.count_found();
+        let account = self.with_running(|running| running.account().cloned());
+        if let Some(account) = account {
+            account.found_part(found.nanoseconds, cost_of(found.result.len()));
+        }
+        self.saw(depth, found.nanoseconds.max(SHORT_NANOSECONDS));
+        self.raise_for(depth);
+    }
+
+    fn saw(&self, depth: u32, nanoseconds: u64) {
+        let checkpoints = self.pool.checkpoints.as_ref();
+        let is_replaying = checkpoints.is_some_and(Checkpoints::is_replaying);
+        self.depth.saw(depth, nanoseconds, is_replaying);
     }
 
     /// Tells the host of a result, if it is worth it.
@@ -214,7 +271,7 @@ impl Worker {
         }
         let began = clock();
         let worth = account.worth();
-        self.depth.saw(depth, worth.total);
+        self.saw(depth, worth.total);
         if let Some(key) = account.key {
             self.record(key, worth, Some(account), |bytes_max| {
                 // SAFETY: its result was written by this worker, and it is not completed.
@@ -245,8 +302,7 @@ impl Worker {
             self.pool.count_found();
             closure.complete();
             if let Some((_, depth)) = account.kind {
-                self.depth
-                    .saw(depth, found.nanoseconds.max(SHORT_NANOSECONDS));
+                self.saw(depth, found.nanoseconds.max(SHORT_NANOSECONDS));
             }
         }
         filled
@@ -254,29 +310,6 @@ impl Worker {
 }
 
 impl Child<'_> {
-    /// Its result, if it is remembered.
-    pub(crate) fn find(&self) -> Option<Found> {
-        self.worker.pool.find(self.key?)
-    }
-
-    /// Its result was remembered, and is used.
-    pub(crate) fn end_found(self, found: &Found) {
-        let worker = self.worker;
-        worker.pool.count_found();
-        let outside = worker.with_running(|running| {
-            running.scopes.truncate(self.place);
-            running.account().cloned()
-        });
-        if let Some(account) = outside {
-            account.found_part(found.nanoseconds, cost_of(found.result.len()));
-        }
-        worker
-            .depth
-            .saw(self.depth, found.nanoseconds.max(SHORT_NANOSECONDS));
-        worker.raise_for(self.depth);
-        std::mem::forget(self);
-    }
-
     /// It is done, and `encode` gives its result in so many bytes at most.
     pub(crate) fn end(self, encode: impl FnOnce(usize) -> Option<Vec<u8>>) {
         let worker = self.worker;
@@ -297,7 +330,7 @@ impl Child<'_> {
         if let Some(key) = self.key {
             worker.record(key, worth, account.as_deref(), encode);
         }
-        worker.depth.saw(self.depth, worth.total);
+        worker.saw(self.depth, worth.total);
         worker.raise_for(self.depth);
         worker.credit.use_up(clock() - began);
         std::mem::forget(self);
@@ -340,9 +373,9 @@ impl Running {
 
     /// # Safety
     /// The list that ends at `newest` is this strand's.
-    unsafe fn begin_scope(&mut self, newest: *const Node) -> usize {
+    unsafe fn begin_scope(&mut self, newest: *const Node, now: u64) -> usize {
         // SAFETY: by the caller; the queue is this strand's.
-        unsafe { self.marked.trace_all(newest) };
+        unsafe { self.marked.trace_all(newest, now) };
         let account = self.account().and_then(Account::below);
         self.scopes.push(Scope {
             boundary: self.marked.marked(),
@@ -356,9 +389,9 @@ impl Running {
     ///
     /// # Safety
     /// The list that ends at `newest` is this strand's.
-    unsafe fn trace_all(&mut self, newest: *const Node) -> Vec<ClosureRef> {
+    unsafe fn trace_all(&mut self, newest: *const Node, now: u64) -> Vec<ClosureRef> {
         // SAFETY: by the caller; the queue is this strand's.
-        unsafe { self.marked.trace_all(newest) };
+        unsafe { self.marked.trace_all(newest, now) };
         // SAFETY: as above.
         let handed_out = unsafe { self.marked.hand_out_frames(HANDED_OUT_MAX) };
         for (above, closure) in &handed_out {
@@ -407,14 +440,6 @@ impl Pool {
             closure.complete();
         }
         filled
-    }
-
-    /// Begins a round: all workers look at what they run.
-    pub(crate) fn begin_round(&self) {
-        if let Some(checkpoints) = &self.checkpoints {
-            checkpoints.begin_round();
-            self.ask_for_traces();
-        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::patience::Patience;
 use crate::pool::{self, Pool, Station, steal_from};
 use crate::strand::{Job, Pause, Running, StrandYielder, Strands};
 use crate::tls;
-use crate::trace::Child;
+use crate::trace::{Begun, Child};
 use crate::waiter::{Message, Waiter};
 use crate::wake_policy::{Wake, WakePolicy};
 
@@ -260,9 +260,6 @@ impl Worker {
             Found::Start(job, origin) => {
                 let strand = self.idle_strand();
                 let born = self.births.replace(self.births.get() + 1);
-                if let Some(origin) = &origin {
-                    self.trace_strand(origin);
-                }
                 let closure = match &job {
                     Job::Closure(closure) => Some(closure.clone()),
                     Job::Frame(_) | Job::Continue | Job::End => None,
@@ -279,6 +276,9 @@ impl Worker {
         let measured = running.origin.is_some();
         if measured {
             self.measured_to.set(measure::clock());
+        }
+        if let (Job::Closure(_) | Job::Frame(_), Some(origin)) = (&job, &running.origin) {
+            self.trace_strand(origin);
         }
         self.running.replace(Some(running));
         let pause = coroutine
@@ -486,12 +486,13 @@ impl Worker {
         self.pool.hosting.tell_surplus();
     }
 
-    /// The owner has come back to a marked node that was not promoted.
-    pub(crate) fn take_back(&self, node: *const Node) {
+    /// The owner has come back to a marked node that was not promoted: when it was
+    /// said to be traced, if it was.
+    pub(crate) fn take_back(&self, node: *const Node) -> Option<u64> {
         self.policy
             .borrow_mut()
             .came_back(node.addr(), Instant::now);
-        self.with_running(|running| running.marked.take_back(node));
+        self.with_running(|running| running.marked.take_back(node))
     }
 
     /// The owner has come back to a promoted node: true if nobody else has begun
@@ -576,9 +577,10 @@ impl Worker {
         if self.claim(closure) {
             self.drop_stale();
             let depth = self.enter(closure);
-            if let Some(child) = self.begin_closure(closure) {
-                self.run_traced(child, closure, depth);
-                return;
+            match self.begin_closure(closure) {
+                Begun::Child(child) => return self.run_traced(child, closure, depth),
+                Begun::Found(()) => return self.leave(depth),
+                Begun::Untraced => {}
             }
             // SAFETY: claimed just now.
             unsafe { (closure.kind().execute)(closure) };
@@ -589,15 +591,6 @@ impl Worker {
 
     /// [`Worker::wait_or_run`] of a closure that was claimed, and is traced.
     fn run_traced(&self, child: Child<'_>, closure: &ClosureRef, depth: Option<u32>) {
-        if let Some(found) = child.find()
-            // SAFETY: claimed by the caller, and not begun.
-            && unsafe { closure.fill_with(&found.result) }
-        {
-            closure.complete();
-            self.leave(depth);
-            child.end_found(&found);
-            return;
-        }
         // SAFETY: claimed by the caller.
         unsafe { (closure.kind().execute)(closure) };
         self.leave(depth);

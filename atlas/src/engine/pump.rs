@@ -85,8 +85,6 @@ pub(super) struct Pump {
     measured: Instant,
     /// Something may have been measured since.
     has_worked: bool,
-    /// When the workers were last asked to look at what they run.
-    checkpointed: Instant,
     /// Results that the server is told of when no more news wait.
     recorded: Vec<atlas_engine::Recorded>,
 }
@@ -107,7 +105,6 @@ impl Pump {
             accepted: BTreeSet::new(),
             measured: Instant::now(),
             has_worked: false,
-            checkpointed: Instant::now(),
             recorded: Vec::new(),
         }
     }
@@ -132,8 +129,7 @@ impl Pump {
         if self.measured.elapsed() >= MEASURE_INTERVAL {
             self.tell_measured()?;
         }
-        if busy && self.checkpointed.elapsed() >= CHECKPOINT_INTERVAL {
-            self.checkpointed = Instant::now();
+        if busy {
             self.runtime.checkpoint_now();
         }
         Ok(())
@@ -367,7 +363,5 @@ fn to_wire(lent: LentClosure, shared: Vec<SharedName>) -> Lent {
 
 /// Often enough for estimates to follow a job's phases, seldom enough to cost nothing.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(200);
-/// So much of each worker's time may be lost with a machine.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// News that are acted on before the server's commands get a turn.
 const TOGETHER_MAX: usize = 64;
