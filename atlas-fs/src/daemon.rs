@@ -2,7 +2,9 @@
 //! machines, when they end.
 
 use std::error::Error;
+use std::fs;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use atlas_proto::time::Time;
@@ -37,7 +39,27 @@ impl Clock {
     }
 }
 
-/// The number of this life of a node, larger than those before it: tenths of a second since 1970.
+/// Begins a life of a node that keeps the number of its last one in a file: a larger number than those before, whatever has
+/// become of the machine's clock.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn begin_life(file: &Path) -> io::Result<u64> {
+    let last = match fs::read_to_string(file) {
+        // What is no number was not written to its end, before anybody was told of that life.
+        Ok(last) => last.trim().parse::<u64>().ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let life = last.map_or(incarnation(), |last| incarnation().max(last + 1));
+    let new = file.with_extension("new");
+    fs::write(&new, life.to_string())?;
+    fs::rename(&new, file)?;
+    Ok(life)
+}
+
+/// The number of a node's life by the machine's clock: tenths of a second since 1970.
 #[must_use]
 pub fn incarnation() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -98,5 +120,25 @@ fn log_to_stderr() {
         .init();
     if let Some(error) = wrong {
         tracing::warn!(RUST_LOG = asked, %error, "this is no filter of log lines, and is not used");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_are_counted_though_the_clock_goes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("life");
+        let first = begin_life(&file).unwrap();
+        assert!(first >= incarnation() - 10);
+        // As if written before the clock was set back by an hour.
+        let ahead = first + 36_000;
+        fs::write(&file, ahead.to_string()).unwrap();
+        assert_eq!(begin_life(&file).unwrap(), ahead + 1);
+        assert_eq!(begin_life(&file).unwrap(), ahead + 2);
+        fs::write(&file, "").unwrap();
+        assert!(begin_life(&file).unwrap() >= first);
     }
 }

@@ -121,23 +121,24 @@ impl JobTable {
         self.jobs.values()
     }
 
-    /// Those that nobody runs yet.
-    pub(crate) fn waiting(&self) -> Vec<JobAlias> {
-        let waits = |(_, id): &(&JobAlias, &JobId)| {
-            let job = self.jobs.get(id);
-            job.is_some_and(|job| job.record.status.state == JobState::Waiting)
-        };
-        self.live
-            .iter()
-            .filter(waits)
-            .map(|(&alias, _)| alias)
-            .collect()
-    }
-
-    pub(crate) fn begin(&mut self, alias: JobAlias) {
-        if let Some(job) = self.live_job(alias) {
-            job.began = Some(SystemTime::now());
-            job.change(|status| status.state = JobState::Running);
+    /// Notes which jobs wait for somebody to run them: those whose root is here, as `root_is_here` says. A job whose servers are
+    /// all gone waits again.
+    pub(crate) fn note_waiting(&mut self, root_is_here: impl Fn(JobAlias) -> bool) {
+        for (&alias, id) in &self.live {
+            let Some(job) = self.jobs.get_mut(id) else {
+                continue;
+            };
+            let state = if root_is_here(alias) {
+                JobState::Waiting
+            } else {
+                JobState::Running
+            };
+            if job.record.status.state != state {
+                if state == JobState::Running {
+                    job.began.get_or_insert_with(SystemTime::now);
+                }
+                job.change(|status| status.state = state);
+            }
         }
     }
 

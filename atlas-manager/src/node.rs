@@ -202,7 +202,11 @@ impl ManagerNode {
         }
         let endpoint = Arc::new(endpoint);
         let mut this = Loop {
-            machine: machine(&options.identity, &options.policy),
+            machine: machine(
+                &options.identity,
+                &options.policy,
+                options.store.begin_life(incarnation())?,
+            ),
             clock: Clock::start(),
             peers: Peers::default(),
             jobs: JobTable::default(),
@@ -270,9 +274,8 @@ impl Drop for ManagerNode {
     }
 }
 
-fn machine(identity: &Identity, policy: &Policy) -> Manager {
+fn machine(identity: &Identity, policy: &Policy, incarnation: u64) -> Manager {
     let peer = identity.peer();
-    let incarnation = incarnation();
     let config = ManagerConfig {
         node: peer.node,
         domain: peer.domain.clone(),

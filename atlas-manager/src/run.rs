@@ -132,11 +132,8 @@ impl Loop {
                 ManagerEvent::CheckpointRecorded { .. } => {}
             }
         }
-        for job in self.jobs.waiting() {
-            if self.machine.ledger().ready_of(job) == 0 {
-                self.jobs.begin(job);
-            }
-        }
+        let machine = &self.machine;
+        self.jobs.note_waiting(|job| machine.root_waits(job));
     }
 
     fn answer(&mut self, ask: Ask) {

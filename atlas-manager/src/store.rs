@@ -1,8 +1,12 @@
-//! What must survive: jobs and join tokens, in an embedded database (redb).
+//! What must survive: jobs, join tokens and the number of lives, in an embedded database (redb).
+//!
+//! Every page has a checksum, and all are looked at when the store is opened: what was torn or has changed on the disk is found
+//! then, and named. A commit is written before the pointer to it is (two phases), so that the last one is whole or was not made.
 //!
 //! One thread writes, so that the loop never waits for a disk; who must know that something is safe waits for the
 //! thread's word. A store in memory serves managers that live as long as one command.
 
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
@@ -30,8 +34,23 @@ pub enum OpenStoreError {
         /// The file.
         path: PathBuf,
     },
-    /// It is damaged, of another version, or the disk does not serve.
-    #[error("the manager's store {} cannot be used", path.display())]
+    /// It is damaged.
+    #[error(
+        "the manager's store {} is damaged: put back a copy of it, or move it away to begin without jobs and tokens (servers and \
+         clients stay enrolled)",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the database says.
+        source: Box<redb::Error>,
+    },
+    /// It is of another version, or the disk does not serve.
+    #[error(
+        "the manager's store {} cannot be used: see that its disk is neither full nor read-only, and that this user may write it",
+        path.display()
+    )]
     Database {
         /// The file.
         path: PathBuf,
@@ -63,16 +82,12 @@ impl Store {
     /// Another process uses it, or it cannot be read.
     pub fn open(folder: &Path) -> Result<Self, OpenStoreError> {
         let path = folder.join(FILE);
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(|error| {
-                if matches!(error, redb::DatabaseError::DatabaseAlreadyOpen) {
-                    let path = path.clone();
-                    return OpenStoreError::InUse { path };
-                }
-                damaged(&path, error)
-            })?;
+        // Of some kinds of damage the database says nothing but that it has not reckoned with them.
+        let opened = panic::catch_unwind(|| open_whole(&path));
+        let database = opened.unwrap_or_else(|_| {
+            let what = "the database cannot make sense of it".to_owned();
+            Err(unusable(&path, redb::Error::Corrupted(what)))
+        })?;
         Self::with(database, &path)
     }
 
@@ -86,7 +101,7 @@ impl Store {
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(redb::backends::InMemoryBackend::new())
-            .map_err(|error| damaged(path, error))?;
+            .map_err(|error| unusable(path, error))?;
         Self::with(database, path)
     }
 
@@ -95,16 +110,17 @@ impl Store {
             let write = database.begin_write()?;
             write.open_table(JOBS)?;
             write.open_table(TOKENS)?;
+            write.open_table(LIVES)?;
             Ok(write.commit()?)
         };
-        begin().map_err(|error| damaged(path, error))?;
+        begin().map_err(|error| unusable(path, error))?;
         let database = Arc::new(database);
         let (writes, todo) = mpsc::channel();
         let writer = database.clone();
         let spawned = std::thread::Builder::new()
             .name("atlas-store".into())
             .spawn(move || write_all(&writer, &todo));
-        spawned.map_err(|error| damaged(path, redb::Error::Io(error)))?;
+        spawned.map_err(|error| unusable(path, redb::Error::Io(error)))?;
         Ok(Self { database, writes })
     }
 
@@ -118,7 +134,7 @@ impl Store {
             });
             entries.collect()
         };
-        let entries = read().map_err(|error| damaged(Path::new(FILE), error))?;
+        let entries = read().map_err(|error| unusable(Path::new(FILE), error))?;
         let records = entries.into_iter().map(|(id, record)| {
             postcard::from_bytes(&record).map_err(|_| OpenStoreError::Record {
                 what: format!("job {id}"),
@@ -133,13 +149,36 @@ impl Store {
             let table = self.database.begin_read()?.open_table(TOKENS)?;
             Ok(table.get(())?.map(|tokens| tokens.value().to_vec()))
         };
-        let tokens = read().map_err(|error| damaged(Path::new(FILE), error))?;
+        let tokens = read().map_err(|error| unusable(Path::new(FILE), error))?;
         let Some(tokens) = tokens else {
             return Ok(Tokens::default());
         };
         postcard::from_bytes(&tokens).map_err(|_| OpenStoreError::Record {
             what: "the list of tokens".into(),
         })
+    }
+
+    /// Begins a life of this manager: gives a number larger than that of any life before, whatever has become of the machine's
+    /// clock, by which it would be `clock`.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub fn begin_life(&self, clock: u64) -> Result<u64, OpenStoreError> {
+        let begin = || -> Result<u64, redb::Error> {
+            let mut write = self.database.begin_write()?;
+            write.set_two_phase_commit(true);
+            let life = {
+                let mut lives = write.open_table(LIVES)?;
+                let last = lives.get(())?.map(|last| last.value());
+                let life = last.map_or(clock, |last| clock.max(last + 1));
+                lives.insert((), life)?;
+                life
+            };
+            write.commit()?;
+            Ok(life)
+        };
+        begin().map_err(|error| unusable(Path::new(FILE), error))
     }
 
     /// Keeps how a job stands. True once it is safe.
@@ -165,6 +204,28 @@ impl Store {
     }
 }
 
+/// Opens a database, or makes it, and looks at all that is in it.
+fn open_whole(path: &Path) -> Result<Database, OpenStoreError> {
+    let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+    let mut database = match opened {
+        Ok(database) => database,
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+            let path = path.to_owned();
+            return Err(OpenStoreError::InUse { path });
+        }
+        Err(error) => return Err(unusable(path, error)),
+    };
+    match database.check_integrity() {
+        Ok(true) => {}
+        Ok(false) => {
+            let path = path.display();
+            tracing::warn!(%path, "the manager's store was not closed properly, and has been repaired");
+        }
+        Err(error) => return Err(unusable(path, error)),
+    }
+    Ok(database)
+}
+
 /// Writes what there is, together: one commit makes all of it safe.
 fn write_all(database: &Database, todo: &mpsc::Receiver<(Write, oneshot::Sender<bool>)>) {
     while let Ok(first) = todo.recv() {
@@ -181,7 +242,8 @@ fn write_all(database: &Database, todo: &mpsc::Receiver<(Write, oneshot::Sender<
 }
 
 fn commit(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
     {
         let mut jobs = transaction.open_table(JOBS)?;
         let mut tokens = transaction.open_table(TOKENS)?;
@@ -209,15 +271,141 @@ fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, redb::Error> {
     postcard::to_stdvec(value).map_err(|error| redb::Error::Io(std::io::Error::other(error)))
 }
 
-fn damaged(path: &Path, error: impl Into<redb::Error>) -> OpenStoreError {
-    OpenStoreError::Database {
-        path: path.to_owned(),
-        source: Box::new(error.into()),
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the database's errors are many, and not exhaustive"
+)]
+fn unusable(path: &Path, error: impl Into<redb::Error>) -> OpenStoreError {
+    let (path, source) = (path.to_owned(), Box::new(error.into()));
+    let damage = match &*source {
+        redb::Error::Corrupted(_) => true,
+        // What is too short to be a store, or begins with something else.
+        redb::Error::Io(error) => DAMAGE.contains(&error.kind()),
+        _ => false,
+    };
+    if damage {
+        OpenStoreError::Damaged { path, source }
+    } else {
+        OpenStoreError::Database { path, source }
     }
 }
 
 const JOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("jobs");
 const TOKENS: TableDefinition<'_, (), &[u8]> = TableDefinition::new("tokens");
+const LIVES: TableDefinition<'_, (), u64> = TableDefinition::new("lives");
 const FILE: &str = "manager.redb";
+/// What the database says of a file that is not, or not all of, a store.
+const DAMAGE: [std::io::ErrorKind; 2] = [
+    std::io::ErrorKind::InvalidData,
+    std::io::ErrorKind::UnexpectedEof,
+];
 /// Some thousand jobs; all that is read at a start.
 const CACHE_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::jobs::JobRecord;
+    use atlas_proto::control::{JobState, JobStatus};
+
+    fn record(id: u64) -> JobRecord {
+        JobRecord {
+            status: JobStatus {
+                id: JobId(id),
+                name: format!("job {id}"),
+                args: vec!["argument".repeat(20)],
+                state: JobState::Waiting,
+                submitted_ms: id,
+                elapsed: std::time::Duration::ZERO,
+                closures: 0,
+                work: std::time::Duration::ZERO,
+                servers: 0,
+                workers: 0,
+                output_bytes: [0; 2],
+                files: None,
+            },
+            engine: "native".into(),
+            artifact: [7; 32],
+            options: vec![1; 100],
+            root: vec![2; 50],
+            needs: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+
+    fn filled(folder: &Path, jobs: u64) {
+        let store = Store::open(folder).unwrap();
+        for id in 1..=jobs {
+            assert!(store.save_job(record(id)).blocking_recv().unwrap());
+        }
+    }
+
+    /// The writer's thread has the file a moment longer.
+    fn reopened(folder: &Path) -> Result<Store, OpenStoreError> {
+        loop {
+            match Store::open(folder) {
+                Err(OpenStoreError::InUse { .. }) => std::thread::yield_now(),
+                opened => return opened,
+            }
+        }
+    }
+
+    #[test]
+    fn each_life_has_a_larger_number_though_the_clock_goes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let lives = [1000, 1000, 400, 2000].map(|clock| {
+            let store = reopened(folder.path()).unwrap();
+            store.begin_life(clock).unwrap()
+        });
+        assert_eq!(lives, [1000, 1001, 1002, 2000]);
+    }
+
+    #[test]
+    fn what_has_changed_on_the_disk_is_found_and_named_or_nothing_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 40);
+        drop(reopened(folder.path()).unwrap());
+        let path = folder.path().join(FILE);
+        let whole = loop {
+            if let Ok(store) = reopened(folder.path()) {
+                let jobs = store.jobs().unwrap();
+                drop(store);
+                break (fs::read(&path).unwrap(), jobs);
+            }
+        };
+        let (bytes, jobs) = whole;
+        let mut refused = 0;
+        for place in (0..bytes.len()).step_by(bytes.len() / 97) {
+            let mut changed = bytes.clone();
+            changed[place] ^= 0x55;
+            fs::write(&path, &changed).unwrap();
+            match reopened(folder.path()) {
+                Ok(store) => assert_eq!(store.jobs().unwrap(), jobs, "byte {place} has changed"),
+                Err(error) => {
+                    assert!(error.to_string().contains(FILE), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0, "nothing of what was changed was in use");
+    }
+
+    #[test]
+    fn a_store_that_is_cut_or_something_else_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 40);
+        drop(reopened(folder.path()).unwrap());
+        let path = folder.path().join(FILE);
+        let bytes = fs::read(&path).unwrap();
+        for length in [1, 100, 4096, bytes.len() / 2, bytes.len() - 1] {
+            fs::write(&path, &bytes[..length]).unwrap();
+            let error = reopened(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(FILE), "{length}: {error}");
+        }
+        fs::write(&path, b"no store at all").unwrap();
+        let error = reopened(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is damaged"), "{error}");
+    }
+}

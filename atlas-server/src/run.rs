@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atlas_fs::Turns;
-use atlas_fs::daemon::{Clock, incarnation};
+use atlas_fs::daemon::{Clock, begin_life, incarnation};
 use atlas_net::{Connection, Endpoint};
 use atlas_proto::ids::NodeId;
 use atlas_proto::time::Time;
@@ -226,11 +226,16 @@ impl Loop {
 }
 
 fn machine(options: &ServerOptions, manager: NodeId) -> Server {
+    let incarnation = begin_life(&options.folder.join(LIFE)).unwrap_or_else(|error| {
+        let folder = options.folder.display();
+        tracing::warn!(%folder, %error, "cannot count this server's lives: if the clock was set back, the manager will not know it");
+        incarnation()
+    });
     let config = ServerConfig {
         node: options.identity.peer().node,
         manager,
         workers: options.workers.max(1),
-        incarnation: incarnation(),
+        incarnation,
     };
     let seed = config.node.0 ^ config.incarnation;
     Server::new(config, seed, Time::ZERO)
@@ -238,5 +243,7 @@ fn machine(options: &ServerOptions, manager: NodeId) -> Server {
 
 /// A loop that waits for nothing looks up once in a while all the same.
 const FAR: Duration = Duration::from_secs(3600);
+/// Where the number of the last life is kept, beside the engines' folders.
+const LIFE: &str = "life";
 /// Leaving takes a round trip.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);

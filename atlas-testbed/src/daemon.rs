@@ -10,6 +10,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::folder::Folder;
+use crate::process::{children, signal};
 use crate::running::{PATIENCE, signal_child, wait_child};
 use crate::wait::PAUSE;
 
@@ -121,6 +122,27 @@ impl Daemon {
         self.end_by(Signal::KILL)
     }
 
+    /// Stops its process where it is, as a machine that hangs would, until [`Daemon::thaw`].
+    ///
+    /// # Panics
+    ///
+    /// It was stopped before.
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets its process go on, and those that it has started; nothing if there is none, or none is frozen.
+    pub fn thaw(&self) {
+        let Some(child) = &self.child else {
+            return;
+        };
+        for child in children(child.id()) {
+            signal(child, Signal::CONT);
+        }
+        signal(child.id(), Signal::CONT);
+    }
+
     /// All that it has printed and logged, in all its lives.
     #[must_use]
     pub fn log(&self) -> String {
@@ -160,6 +182,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        // An engine that is frozen does not see that its server is gone.
+        self.thaw();
         if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();

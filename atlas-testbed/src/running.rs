@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::folder::Folder;
 use crate::wait::PAUSE;
@@ -120,11 +120,7 @@ pub(crate) fn wait_child(
 
 /// Signals a child that has not been waited for, so that its number is still its own.
 pub(crate) fn signal_child(child: &Child, signal: Signal) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // It may have ended.
-        let _ = kill_process(pid, signal);
-    }
+    crate::process::signal(child.id(), signal);
 }
 
 fn read(path: &Path) -> Vec<u8> {

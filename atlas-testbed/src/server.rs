@@ -30,6 +30,8 @@ pub struct ServerOptions {
     pub log: Option<&'static str>,
     /// No file of it or its engines may become larger: as on a disk that is full.
     pub file_bytes_max: Option<u64>,
+    /// Its engines record children that have finished.
+    pub checkpoints: bool,
 }
 
 impl Default for ServerOptions {
@@ -40,6 +42,7 @@ impl Default for ServerOptions {
             nice: 0,
             log: None,
             file_bytes_max: None,
+            checkpoints: true,
         }
     }
 }
@@ -98,6 +101,9 @@ impl Server {
             &listen,
         ]);
         command.arg("--state").arg(&self.state);
+        if !self.options.checkpoints {
+            command.env("ATLAS_CHECKPOINTS", "off");
+        }
         if let Some(log) = self.options.log {
             command.env("RUST_LOG", log);
         }

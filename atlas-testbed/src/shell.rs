@@ -29,6 +29,23 @@ impl Shell {
         this
     }
 
+    /// The same user at another machine: with a copy of the login, and a current folder of its own.
+    ///
+    /// # Panics
+    ///
+    /// Nobody is logged in.
+    #[must_use]
+    #[track_caller]
+    pub fn elsewhere(&self) -> Self {
+        let other = Self::new(&self.folder);
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([self.root.join("state"), other.root.join("state")])
+            .status();
+        assert!(copied.is_ok_and(|copied| copied.success()), "no login");
+        other
+    }
+
     /// The current folder of all its commands.
     #[must_use]
     pub fn here(&self) -> PathBuf {

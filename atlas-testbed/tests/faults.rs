@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use atlas_testbed::{
-    Cluster, Manager, Running, Server, ServerOptions, Shell, code, program, wait_until,
+    Cluster, Manager, Running, Server, ServerOptions, Shell, code, parent, program, wait_until,
 };
 
 /// A domain with servers of one worker each, and a job that is held.
@@ -61,13 +61,6 @@ impl Held {
     fn release(&self) {
         fs::write(self.folder.join("go"), "").unwrap();
     }
-}
-
-/// The parent of the process.
-fn parent(process: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let (_, after) = stat.rsplit_once(") ")?;
-    after.split(' ').nth(1)?.parse().ok()
 }
 
 /// The server whose engine runs the task, and the others.
@@ -220,4 +213,21 @@ fn a_domain_below_outlives_the_one_above() {
     assert_eq!(alone.stdout, b"7 queens: 40 ways\n");
     root.restart();
     root.wait_for_workers(1);
+}
+
+#[test]
+fn a_job_without_servers_waits_and_says_so_until_one_comes_back() {
+    let mut held = Held::new(2);
+    for server in &mut held.servers {
+        server.kill();
+    }
+    wait_until("the job waits", || held.shell.job(1)["state"] == "waiting");
+    assert_eq!(held.manager.metrics().get("jobs_waiting"), 1);
+    held.release();
+    held.servers[0].restart();
+    let ended = held.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(&ended), 0, "{error}");
+    assert!(ended.stdout.starts_with(b"sum 3, "));
+    assert_eq!(held.shell.job(1)["state"], "exited");
 }

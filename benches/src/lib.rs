@@ -7,12 +7,15 @@
 //! - [`pools`]: the runtimes, each with one and with two workers;
 //! - [`sample`]: interleaved timing and medians; [`spin`]: work of a known length;
 //! - [`procs`]: CPU time and memory of a process; [`report`]: rows, table, JSON;
+//! - [`cluster`], [`faults`]: clusters of real daemons, in peace and in trouble; [`bars`]: what is said of their figures;
 //! - [`suite`]: which benchmarks run, from the command line's [`options`].
 //!
 //! `README.md` beside this crate says what is measured and why.
 #![forbid(unsafe_code)]
 
+pub mod bars;
 pub mod cluster;
+pub mod faults;
 pub mod options;
 pub mod pools;
 pub mod procs;

@@ -9,12 +9,23 @@
 
 use super::Manager;
 use crate::cost::ROOT_WORK;
-use crate::ids::{NodeId, RequestId};
+use crate::ids::{JobAlias, NodeId, RequestId};
 use crate::ledger::{Entry, EntryId, Source};
 use crate::message::{Load, StealTerms};
 use crate::time::Time;
 
 impl Manager {
+    /// The root of a job that was submitted here waits for somebody to run it: no child has ever taken it, or those who had it
+    /// are gone.
+    #[must_use]
+    pub fn root_waits(&self, job: JobAlias) -> bool {
+        let mut ready = self.ledger.ready(job);
+        ready.any(|id| {
+            let entry = self.ledger.entry(id);
+            entry.is_some_and(|entry| entry.source == Source::Root)
+        })
+    }
+
     /// The roots that wait, as surplus: none if the outflow lets nothing out, since nobody could come for them.
     pub(super) fn waiting_load(&self) -> Load {
         let mut sum = Load::default();

@@ -324,13 +324,14 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_WORDS_BYTES: u64 = 2048;
 const READ_BUFFER_BYTES: usize = 64 << 10;
 /// What programs need of their surroundings; the rest is this server's own business.
-const KEPT_VARIABLES: [&str; 8] = [
+const KEPT_VARIABLES: [&str; 9] = [
     "PATH",
     "LANG",
     "LC_ALL",
     "TZ",
     "TMPDIR",
     "RUST_BACKTRACE",
+    "ATLAS_CHECKPOINTS",
     "ATLAS_STACK",
     "LD_LIBRARY_PATH",
 ];

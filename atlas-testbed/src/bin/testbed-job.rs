@@ -64,6 +64,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["share-from-afar", count, bytes, folder, second] => {
             share_from_afar(count.parse()?, bytes.parse()?, folder, second);
         }
+        ["steps", count, ms] => steps(count.parse()?, ms.parse()?),
         ["digest", bytes] => println!("{}", digest(&data(bytes.parse()?))),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
     }
@@ -140,6 +141,20 @@ fn nap(millis: u64, folder: String) -> u32 {
     let mut file = file.expect("the test has made the folder");
     file.write_all(b"nap\n").expect("the file is open");
     1
+}
+
+/// One step after the other, each of two tasks that take so long; prints each when it is done.
+fn steps(count: u64, ms: u64) {
+    for index in 0..count {
+        let (first, second) = join!(step(2 * index, ms), step(2 * index + 1, ms));
+        println!("step {index}: {}", first + second);
+    }
+}
+
+#[atlas::spawn]
+fn step(index: u64, ms: u64) -> u64 {
+    thread::sleep(Duration::from_millis(ms));
+    index
 }
 
 /// Bytes of all kinds to both streams, in pieces that are flushed or not.

@@ -5,12 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use atlas_testbed::program;
+use atlas_testbed::{Relay, program};
 
 use super::domain::Domain;
 use super::figures::{Found, Metric};
 use super::process::memory;
-use super::relay::Relay;
 use crate::options::Size;
 
 /// Submits through a relay that counts.
@@ -20,7 +19,7 @@ use crate::options::Size;
 pub fn measure(size: Size) -> Result<Found> {
     let (servers, program_mb, inputs_mb) = size.pick((8, 20, 100), (2, 8, 4));
     let domain = Domain::with_servers(servers);
-    let relay = Relay::start(domain.manager.address())?;
+    let relay = Relay::start(domain.manager.address()).context("the manager cannot be reached")?;
     let address = relay.address().to_string();
     let made =
         domain

@@ -19,23 +19,33 @@ impl Domain {
     /// One with so many servers of one worker each; they have joined.
     #[must_use]
     pub fn with_servers(count: u64) -> Self {
-        Self::start(count, None)
+        Self::start(count, ServerOptions::default())
+    }
+
+    /// As [`Domain::with_servers`], where engines record nothing.
+    #[must_use]
+    pub fn without_checkpoints(count: u64) -> Self {
+        let options = ServerOptions {
+            checkpoints: false,
+            ..ServerOptions::default()
+        };
+        Self::start(count, options)
     }
 
     /// As [`Domain::with_servers`], where servers say what becomes of steals.
     #[must_use]
     pub fn with_steal_logs(count: u64) -> Self {
-        Self::start(count, Some(STEALS))
+        let options = ServerOptions {
+            log: Some(STEALS),
+            ..ServerOptions::default()
+        };
+        Self::start(count, options)
     }
 
-    fn start(count: u64, log: Option<&'static str>) -> Self {
+    fn start(count: u64, options: ServerOptions) -> Self {
         let cluster = Cluster::new();
         let manager = cluster.root("bench.example");
         let shell = cluster.login(&manager);
-        let options = ServerOptions {
-            log,
-            ..ServerOptions::default()
-        };
         let servers = (0..count)
             .map(|_| cluster.server(&manager, options))
             .collect();

@@ -1,8 +1,9 @@
-//! What comes out: figures beside the bars that they are to clear, for people, or as one JSON object a line.
+//! What is measured of clusters, and the bars.
 
-use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
+
+use crate::bars::{self, Bar};
 
 /// What is measured together, in the order in which it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -69,37 +70,10 @@ pub enum Metric {
     ClientBytesRatio,
 }
 
-/// What a figure is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Bar {
-    /// No more than that.
-    AtMost(f64),
-    /// No less than that.
-    AtLeast(f64),
-}
+/// What a benchmark of clusters has found.
+pub type Found = bars::Found<Metric>;
 
-/// One value.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    bench: Bench,
-    metric: Metric,
-    value: f64,
-    unit: &'static str,
-    #[serde(flatten)]
-    bar: Bar,
-}
-
-/// What a benchmark has found: figures, and sentences for people that explain them.
-#[derive(Clone, Debug, Default)]
-pub struct Found {
-    /// What counts.
-    pub figures: Vec<(Metric, f64)>,
-    /// What else was seen.
-    pub notes: Vec<String>,
-}
-
-impl Metric {
+impl bars::Metric for Metric {
     fn unit(self) -> &'static str {
         match self {
             Self::ColdStartS | Self::ClusterStartS => "s",
@@ -135,77 +109,10 @@ impl Metric {
     }
 }
 
-impl Bar {
-    fn is_met(self, value: f64) -> bool {
-        match self {
-            Self::AtMost(most) => value <= most,
-            Self::AtLeast(least) => value >= least,
-        }
-    }
-}
-
-impl Figure {
-    /// A value that a benchmark has found.
-    #[must_use]
-    pub fn new(bench: Bench, metric: Metric, value: f64) -> Self {
-        Self {
-            bench,
-            metric,
-            value,
-            unit: metric.unit(),
-            bar: metric.bar(),
-        }
-    }
-
-    /// As one line of JSON.
-    ///
-    /// # Errors
-    /// If the value is not a number that JSON can hold.
-    pub fn json(&self) -> Result<String> {
-        Ok(serde_json::to_string(self)?)
-    }
-
-    /// As one line of a table.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let name = serde_json::to_string(&self.metric).unwrap_or_default();
-        let name = name.trim_matches('"');
-        let bar = match self.bar {
-            Bar::AtMost(most) => format!("at most {}", rounded(most)),
-            Bar::AtLeast(least) => format!("at least {}", rounded(least)),
-        };
-        let verdict = if self.bar.is_met(self.value) {
-            ""
-        } else {
-            "MISSED"
-        };
-        let line = format!(
-            "{name:NAME_WIDTH$}  {:>VALUE_WIDTH$} {:5}  {bar:BAR_WIDTH$}  {verdict}",
-            rounded(self.value),
-            self.unit
-        );
-        line.trim_end().to_owned()
-    }
-}
-
-/// Three significant digits or more, as many as repeat from run to run.
-fn rounded(value: f64) -> String {
-    let decimals = match value.abs() {
-        size if size >= 100.0 => 0,
-        size if size >= 10.0 => 1,
-        size if size >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.decimals$}")
-}
-
-const NAME_WIDTH: usize = 18;
-const VALUE_WIDTH: usize = 10;
-const BAR_WIDTH: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bars::Figure;
 
     #[test]
     fn json_has_the_keys_that_readers_rely_on() {

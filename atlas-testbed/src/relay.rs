@@ -1,4 +1,4 @@
-//! Counts the bytes between a client and its manager: a relay of datagrams that the client takes for the manager.
+//! A relay of datagrams that a client or a server takes for its manager: it counts bytes, and loses datagrams if that is wanted.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use anyhow::{Context as _, Result};
 
 /// Runs until it is dropped; for one client at a time.
 #[derive(Debug)]
@@ -17,28 +15,52 @@ pub struct Relay {
     threads: Vec<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     from_client: AtomicU64,
+    /// Every datagram of such a number is lost; none if zero.
+    lost: u64,
+    passed: AtomicU64,
     ended: AtomicBool,
+}
+
+impl Shared {
+    fn is_lost(&self) -> bool {
+        let number = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
+        self.lost != 0 && number.is_multiple_of(self.lost)
+    }
 }
 
 impl Relay {
     /// Begins to relay to a manager.
     ///
     /// # Errors
-    /// If there is no port.
-    pub fn start(manager: SocketAddr) -> Result<Self> {
+    ///
+    /// There is no port.
+    pub fn start(manager: SocketAddr) -> io::Result<Self> {
+        Self::losing(manager, 0)
+    }
+
+    /// As [`Relay::start`], and loses one of so many datagrams, whichever way they go; none if zero.
+    ///
+    /// # Errors
+    ///
+    /// There is no port.
+    pub fn losing(manager: SocketAddr, one_of: u64) -> io::Result<Self> {
         let socket = || -> io::Result<UdpSocket> {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
             socket.set_read_timeout(Some(LOOK_INTERVAL))?;
             Ok(socket)
         };
         let (near, far) = (socket()?, socket()?);
-        far.connect(manager)
-            .with_context(|| format!("{manager} cannot be reached"))?;
+        far.connect(manager)?;
         let address = near.local_addr()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            from_client: AtomicU64::new(0),
+            lost: one_of,
+            passed: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        });
         // The client's address is known when it has said something.
         let (known, client) = std::sync::mpsc::channel();
         let (near, far) = (Arc::new(near), Arc::new(far));
@@ -98,7 +120,9 @@ impl Drop for Relay {
 fn forward(shared: &Shared, socket: &UdpSocket, mut pass: impl FnMut(&[u8], SocketAddr)) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     while !shared.ended.load(Ordering::Relaxed) {
-        if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+        if let Ok((length, from)) = socket.recv_from(&mut buffer)
+            && !shared.is_lost()
+        {
             pass(&buffer[..length], from);
         }
     }
@@ -125,5 +149,23 @@ mod tests {
         let (length, _) = client.recv_from(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"an answer");
         assert_eq!(relay.from_client(), 8);
+    }
+
+    #[test]
+    fn one_of_so_many_datagrams_is_lost() {
+        let manager = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let relay = Relay::losing(manager.local_addr().unwrap(), 3).unwrap();
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let arrived = (0_u8..9).map(|number| {
+            client.send_to(&[number], relay.address()).unwrap();
+            // The next one is sent when this one has arrived, so that none overtakes it.
+            if number % 3 == 2 {
+                return None;
+            }
+            let mut buffer = [0; 1];
+            manager.recv_from(&mut buffer).unwrap();
+            Some(buffer[0])
+        });
+        assert_eq!(arrived.flatten().collect::<Vec<_>>(), [0, 1, 3, 4, 6, 7]);
     }
 }

@@ -1,0 +1,280 @@
+//! Daemons that are killed or frozen at moments that nobody has chosen, again and again: the answer is that of a quiet run, and
+//! output arrives once.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use atlas_testbed::{
+    Cluster, Relay, Server, ServerOptions, Shell, TokenOptions, code, program, wait_until,
+};
+
+/// Moments that are the same in each run of a test (Marsaglia's xorshift).
+struct Moments(u64);
+
+impl Moments {
+    /// A number below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    fn within(&mut self, time: Duration) -> Duration {
+        Duration::from_millis(self.below(u64::try_from(time.as_millis()).unwrap().max(1)))
+    }
+}
+
+/// A program, and what it is to leave behind: standard output up to where a time may stand, and a file.
+struct Program {
+    name: &'static str,
+    args: &'static [&'static str],
+    file: Option<&'static str>,
+}
+
+const PROGRAMS: [Program; 3] = [
+    Program {
+        name: "nqueens",
+        args: &["12"],
+        file: None,
+    },
+    Program {
+        name: "uts",
+        args: &["t3"],
+        file: None,
+    },
+    Program {
+        name: "raytrace",
+        args: &[
+            "--width",
+            "64",
+            "--height",
+            "48",
+            "--samples",
+            "8",
+            "--quiet",
+            "--out",
+            "picture.png",
+        ],
+        file: Some("picture.png"),
+    },
+];
+
+fn left(shell: &Shell, program: &Program, ended: &Output) -> (String, Option<Vec<u8>>) {
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(ended), 0, "{}: {error}", program.name);
+    let printed = String::from_utf8(ended.stdout.clone()).unwrap();
+    let file = program.file.map(|file| {
+        let path = shell.here().join(file);
+        let content = fs::read(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        content
+    });
+    (printed, file)
+}
+
+#[test]
+fn any_server_may_be_killed_at_any_moment() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let mut servers = cluster.servers(&manager, 4);
+    let shell = cluster.login(&manager);
+    let mut moments = Moments(0x2545_f491_4f6c_dd1d);
+    let quiet = PROGRAMS.each_ref().map(|one| {
+        let start = Instant::now();
+        let ended = shell.submit(program(one.name), one.args);
+        (left(&shell, one, &ended), start.elapsed())
+    });
+    for run in 0..RUNS {
+        let (one, (expected, took)) = (&PROGRAMS[run % 3], &quiet[run % 3]);
+        let job = shell.begin_submit(program(one.name), one.args);
+        sleep(moments.within(*took));
+        let place = usize::try_from(moments.below(4)).unwrap();
+        servers[place].kill();
+        let ended = job.wait();
+        assert!(
+            left(&shell, one, &ended) == *expected,
+            "run {run}: {} leaves something else, such as {:?}",
+            one.name,
+            String::from_utf8_lossy(&ended.stdout)
+        );
+        servers[place].restart();
+        manager.wait_for_workers(4);
+    }
+}
+
+/// How many lines of the steps there are is also how often each was printed.
+fn assert_steps(ended: &Output, count: u64) {
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(ended), 0, "{error}");
+    let lines = (0..count).map(|index| format!("step {index}: {}\n", 4 * index + 1));
+    let expected: String = lines.collect();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), expected);
+}
+
+#[test]
+fn a_manager_may_be_killed_again_and_again() {
+    let cluster = Cluster::new();
+    let mut manager = cluster.root("example.edu");
+    let _servers = cluster.servers(&manager, 3);
+    let shell = cluster.login(&manager);
+    let mut moments = Moments(0x9e37_79b9_7f4a_7c15);
+    // Longer than all that follows if nothing were kept: each kill costs at most some steps.
+    let count = STEPS.to_string();
+    let jobs =
+        [(); 3].map(|()| shell.begin_submit(program("testbed-job"), ["steps", &count, "100"]));
+    wait_until("three jobs run", || {
+        manager.metrics().get("jobs_running") == 3
+    });
+    for _ in 0..KILLS {
+        sleep(moments.within(Duration::from_millis(1500)));
+        manager.kill();
+        manager.restart();
+        manager.wait_for_workers(3);
+    }
+    for job in jobs {
+        assert_steps(&job.wait(), STEPS);
+    }
+    let ended = shell.json(["ps", "--all"]);
+    let exited = ended.iter().filter(|job| job["state"] == "exited");
+    assert_eq!((ended.len(), exited.count()), (3, 3));
+}
+
+#[test]
+fn a_manager_that_hangs_for_a_while_costs_no_job() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let _servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let job = shell.begin_submit(program("testbed-job"), ["steps", "50", "100"]);
+    wait_until("the job prints", || !job.stdout().is_empty());
+    manager.freeze();
+    // Longer than anybody waits for it.
+    sleep(Duration::from_secs(20));
+    manager.thaw();
+    assert_steps(&job.wait(), 50);
+    manager.wait_for_workers(2);
+}
+
+#[test]
+fn a_server_whose_files_are_damaged_fetches_them_anew() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let mut server = cluster.server(&manager, ServerOptions::default());
+    manager.wait_for_workers(1);
+    let shell = cluster.login(&manager);
+    let queens = || shell.submit(program("nqueens"), ["6"]).stdout;
+    assert_eq!(queens(), b"6 queens: 4 ways\n");
+    server.kill();
+    let damaged = damage(&server.state().join("blobs"));
+    assert!(damaged > 0, "the server has kept nothing");
+    server.restart();
+    manager.wait_for_workers(1);
+    assert_eq!(queens(), b"6 queens: 4 ways\n");
+    assert!(server.is_running());
+}
+
+/// Changes a byte in the middle of each file of a folder, and gives how many there are.
+fn damage(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let changed = entries.map(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return damage(&path);
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        let Some(middle) = bytes.len().checked_div(2).filter(|_| !bytes.is_empty()) else {
+            return 0;
+        };
+        bytes[middle] ^= 0xff;
+        // Blobs are read-only, and may be linked to from elsewhere.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        1
+    });
+    changed.sum()
+}
+
+#[test]
+fn a_way_that_loses_every_tenth_datagram_is_slow_and_no_more() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let relay = Relay::losing(manager.address(), 10).unwrap();
+    let address = relay.address().to_string();
+    let mut servers: Vec<Server> = Vec::new();
+    for _ in 0..2 {
+        let server = cluster.server(&manager, ServerOptions::default());
+        servers.push(server);
+    }
+    manager.wait_for_workers(2);
+    // One of them reaches its manager by the bad way alone.
+    servers[0].stop();
+    fs::write(servers[0].state().join("manager"), format!("{address}\n")).unwrap();
+    servers[0].restart();
+    manager.wait_for_workers(2);
+    let shell = cluster.login(&manager);
+    let job = shell.begin_submit(program("testbed-job"), ["steps", "40", "50"]);
+    assert_steps(&job.wait(), 40);
+    let queens = shell.submit(program("nqueens"), ["11"]);
+    assert_eq!(queens.stdout, b"11 queens: 2680 ways\n");
+}
+
+#[test]
+fn who_has_gone_away_fetches_the_output_at_another_machine() {
+    let cluster = Cluster::new();
+    let mut manager = cluster.root("example.edu");
+    let _server = cluster.server(&manager, ServerOptions::default());
+    manager.wait_for_workers(1);
+    let shell = cluster.login(&manager);
+    let job = shell.detach(&[], program("testbed-job"), ["steps", "5", "50"]);
+    assert_eq!(code(&shell.wait(job)), 0);
+    let elsewhere = shell.elsewhere();
+    drop(shell);
+    manager.kill();
+    manager.restart();
+    let printed = elsewhere.ok(["output", &job.to_string()]);
+    assert_eq!(printed.lines().count(), 5);
+    assert!(printed.ends_with("step 4: 17\n"), "{printed}");
+}
+
+#[test]
+fn a_store_that_is_torn_is_named_and_a_copy_of_it_serves() {
+    let cluster = Cluster::new();
+    let mut manager = cluster.root("example.edu");
+    let _server = cluster.server(&manager, ServerOptions::default());
+    manager.wait_for_workers(1);
+    let shell = cluster.login(&manager);
+    assert_eq!(
+        shell.submit(program("nqueens"), ["6"]).stdout,
+        b"6 queens: 4 ways\n"
+    );
+    assert!(manager.stop().success());
+    let store = manager.state().join("manager.redb");
+    let whole = fs::read(&store).unwrap();
+    fs::write(&store, &whole[..whole.len() / 2]).unwrap();
+    let refused = manager.administer(["run", "--listen", "127.0.0.1:0", "--http", "none"]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    assert!(
+        error.contains("manager.redb") && error.contains("put back a copy"),
+        "{error}"
+    );
+    fs::write(&store, &whole).unwrap();
+    manager.restart();
+    manager.wait_for_workers(1);
+    assert_eq!(shell.job(1)["state"], "exited");
+    // Tokens are made as before.
+    assert!(!manager.token(&TokenOptions::default()).is_empty());
+}
+
+/// Each takes as long as a server's loss is not noticed.
+const RUNS: usize = 10;
+const KILLS: u32 = 20;
+const STEPS: u64 = 120;

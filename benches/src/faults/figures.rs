@@ -1,0 +1,71 @@
+//! What is measured of clusters in trouble, and the bars.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::bars::{self, Bar};
+
+/// What is measured together, in the order in which it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Bench {
+    /// One of two servers is killed.
+    Kill,
+    /// One of two servers is frozen.
+    Stop,
+    /// Jobs whose children are recorded, against the same without.
+    CheckpointCost,
+    /// The manager is killed and started again.
+    ManagerRestart,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Time of the job of which a server was killed.
+    KillS,
+    /// Tasks that were begun more than once there.
+    KillReruns,
+    /// Time of the job of which a server was frozen.
+    StopS,
+    /// Tasks that were begun more than once there.
+    StopReruns,
+    /// Time with recording over time without, of Fibonacci numbers.
+    CheckpointCostFib,
+    /// The same, of Unbalanced Tree Search.
+    CheckpointCostUts,
+    /// The same, of ray tracing.
+    CheckpointCostRaytrace,
+    /// From the manager's second start until a task begins or ends.
+    ManagerRestartS,
+}
+
+/// What a benchmark of faults has found.
+pub type Found = bars::Found<Metric>;
+
+impl bars::Metric for Metric {
+    fn unit(self) -> &'static str {
+        match self {
+            Self::KillS | Self::StopS | Self::ManagerRestartS => "s",
+            Self::KillReruns | Self::StopReruns => "tasks",
+            Self::CheckpointCostFib | Self::CheckpointCostUts | Self::CheckpointCostRaytrace => {
+                "ratio"
+            }
+        }
+    }
+
+    fn bar(self) -> Bar {
+        match self {
+            Self::KillS => Bar::AtMost(10.5),
+            Self::KillReruns => Bar::AtMost(2.0),
+            Self::StopS => Bar::AtMost(12.0),
+            Self::StopReruns => Bar::AtMost(3.0),
+            Self::CheckpointCostFib | Self::CheckpointCostUts | Self::CheckpointCostRaytrace => {
+                Bar::AtMost(1.01)
+            }
+            Self::ManagerRestartS => Bar::AtMost(3.0),
+        }
+    }
+}
