@@ -19,7 +19,6 @@ use crate::pool::Pool;
 use crate::portable::{CLOSURE_BYTES_MAX, Outcome, PortableClosure};
 use crate::stats::Stats;
 use crate::task::{TaskCollision, TaskInfo, TaskTable};
-use crate::time_slice::ask_for_time_slice;
 use crate::waiter::Waiter;
 use crate::work::take_result;
 use crate::worker::Worker;
@@ -142,7 +141,6 @@ impl Builder {
         overflow::install_handler();
         let deques: Vec<_> = (0..workers).map(|_| Deque::new_lifo()).collect();
         let stealers = deques.iter().map(Deque::stealer).collect();
-        let hosted = self.host.is_some();
         let pool = Arc::new(Pool::new(
             stealers,
             stack_bytes,
@@ -160,12 +158,7 @@ impl Builder {
             let pool = Arc::clone(&pool);
             let thread = thread::Builder::new()
                 .name(format!("{name}-{index}"))
-                .spawn(move || {
-                    if hosted {
-                        ask_for_time_slice(HOSTED_SLICE);
-                    }
-                    Worker::new(pool, index, deque).run();
-                })
+                .spawn(move || Worker::new(pool, index, deque).run())
                 .map_err(BuildError::Thread)?;
             threads.push(thread);
         }
@@ -522,8 +515,6 @@ const STACK_BYTES: usize = if cfg!(debug_assertions) {
 } else {
     16 << 20
 };
-/// Some times what Linux gives by itself, so that whoever is woken goes first: the worker only computes.
-const HOSTED_SLICE: Duration = Duration::from_millis(10);
 /// What the standard library exits with after a panic in `main`.
 const PANIC_EXIT_CODE: u8 = 101;
 

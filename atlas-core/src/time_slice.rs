@@ -5,10 +5,10 @@
 //! server that answers a steal while all processors compute would answer some milliseconds later, though
 //! its answer takes a tenth of one. But who is woken and has a *shorter* slice than the thread that runs goes first, at
 //! once (Linux 6.12 and later; earlier ones ignore what is asked for here). So those who carry steals ask for short
-//! slices, and workers that serve a host for long ones: they lose nothing, since they compute for long anyway.
+//! slices. Those who compute do not ask for long ones: a worker that is woken would wait that much longer for another.
 //!
-//! A slice is no share of the processor: who has long ones gets them less often. Threads pass theirs on to those that
-//! they start.
+//! A slice is no share of the processor: who has short ones gets them more often. Threads pass theirs on to those that
+//! they start, and processes to theirs.
 
 use std::time::Duration;
 
@@ -28,9 +28,10 @@ struct Attributes {
     period: u64,
 }
 
-/// Asks for time slices of this length for the calling thread: those who wait for it go before who computes if theirs are
-/// short, tenths of a millisecond say. A system that knows no such thing ignores it, and so does a thread that somebody
-/// has given another scheduling policy than the usual one.
+/// Asks for time slices of this length for the calling thread; zero is for those that the system gives by itself. With short
+/// ones, a tenth of a millisecond say, it goes before threads that compute as soon as it is woken.
+///
+/// A system that knows no such thing ignores it. A thread with another scheduling policy than the usual one is left alone.
 #[cfg(target_os = "linux")]
 pub fn ask_for_time_slice(slice: Duration) {
     let mut attributes = Attributes::default();

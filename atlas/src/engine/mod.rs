@@ -107,6 +107,8 @@ fn serve(path: OsString) -> Result<(), EngineError> {
         return Ok(());
     };
     let (tell, news) = mpsc::channel();
+    // The server's own, which it has passed on, are not for workers.
+    ask_for_time_slice(Duration::ZERO);
     let runtime = Runtime::builder()
         .workers(workers)
         .thread_name("atlas-engine")

@@ -233,7 +233,7 @@ fn regression_load_is_told_after_a_lend_that_changed_nothing() {
     let mut server = Server::new(1, &[]);
     server
         .engine(0)
-        .say(&accept("engine::program::endless", &(7_u64,)));
+        .say(&accept("engine::program::leaves_one", &(7_u64,)));
     for number in 1..20 {
         server.carry_until(|server| server.load(0).ready == 1 && server.load(0).idle == 0);
         let told = server.loads_told;
