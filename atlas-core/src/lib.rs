@@ -45,6 +45,7 @@ mod strand;
 mod sync;
 mod task;
 mod task_call;
+mod time_slice;
 mod tls;
 mod trace;
 mod waiter;
@@ -74,3 +75,4 @@ pub use task::{Argument, AssertArgument};
 pub use task::{Portable, Task, TaskCollision, TaskId, TaskInfo, TaskTable, Value};
 #[doc(hidden)]
 pub use task_call::{First, FirstTask, JoinTask, first_task, join_task};
+pub use time_slice::ask_for_time_slice;

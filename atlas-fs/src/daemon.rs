@@ -82,6 +82,8 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 /// There is no runtime, or what the command says.
 pub fn run<E: From<io::Error>>(command: impl Future<Output = Result<(), E>>) -> Result<(), E> {
     log_to_stderr();
+    // A steal waits for two daemons, and may come while all processors compute.
+    atlas_core::ask_for_time_slice(SLICE);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build()?.block_on(command)
 }
@@ -122,6 +124,9 @@ fn log_to_stderr() {
         tracing::warn!(RUST_LOG = asked, %error, "this is no filter of log lines, and is not used");
     }
 }
+
+/// The shortest that Linux grants: what a daemon does at a time takes less.
+const SLICE: Duration = Duration::from_micros(100);
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use atlas_net::Connection;
 use atlas_net::identity::{Relation, Role};
+use atlas_net::{Connection, Measuring};
 use atlas_proto::Transmit;
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::{ChildInfo, Message, Packet};
@@ -80,17 +80,14 @@ pub(crate) fn may_say(connection: &Connection, packet: &Packet) -> bool {
 
 async fn hear(connection: Connection, id: u64, tell: mpsc::Sender<Event>) {
     let node = connection.peer().node;
-    let mut measured: Option<Instant> = None;
+    let mut measuring = Measuring::default();
     while let Ok(packet) = connection.recv_packet().await {
         if !may_say(&connection, &packet) {
             tracing::warn!(peer = %connection.peer(), "it says what is not its to say");
             connection.close(atlas_net::CloseCode::Garbage, "this is not for you to say");
             break;
         }
-        let due = measured.is_none_or(|at| at.elapsed() > MEASURE_INTERVAL);
-        if due {
-            measured = Some(Instant::now());
-        }
+        let due = measuring.is_due(Instant::now());
         let event = Event::Packet {
             from: node,
             packet,
@@ -102,6 +99,3 @@ async fn hear(connection: Connection, id: u64, tell: mpsc::Sender<Event>) {
     }
     let _ = tell.send(Event::Over(node, id)).await;
 }
-
-/// Ways change slowly.
-const MEASURE_INTERVAL: Duration = Duration::from_secs(2);

@@ -7,12 +7,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use atlas_fs::{BlobName, Store, exchange};
 use atlas_net::identity::Expected;
 use atlas_net::relay::PacketPipe;
-use atlas_net::{Connection, Endpoint, Stream, StreamError, StreamKind};
+use atlas_net::{Connection, Endpoint, Measuring, Stream, StreamError, StreamKind};
 use atlas_proto::Transmit;
 use atlas_proto::control::{FRAME_BYTES_MAX, NODE_TOPIC, NodeAnswer, NodeRequest};
 use atlas_proto::ids::NodeId;
@@ -202,12 +202,9 @@ impl Links {
 
 /// Passes on what a neighbour says, until there is no more.
 async fn hear(way: Way, id: u64, tell: mpsc::Sender<Event>) {
-    let mut measured: Option<Instant> = None;
+    let mut measuring = Measuring::default();
     while let Some(packet) = way.recv().await {
-        let due = measured.is_none_or(|at| at.elapsed() > MEASURE_INTERVAL);
-        if due {
-            measured = Some(Instant::now());
-        }
+        let due = measuring.is_due(Instant::now());
         let event = Event::Packet {
             from: way.peer,
             packet,
@@ -266,5 +263,3 @@ async fn locate(manager: &Connection, peer: NodeId) -> Result<Option<SocketAddr>
 
 /// Packets that wait for a way: what comes later is sent again by the machine.
 const WAITING_MAX: usize = 64;
-/// Ways change slowly.
-const MEASURE_INTERVAL: Duration = Duration::from_secs(2);

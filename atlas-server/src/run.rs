@@ -195,13 +195,14 @@ impl Loop {
     }
 
     fn carry_out(&mut self) {
-        while let Some(transmit) = self.machine.poll_transmit() {
-            self.steals.note_sent(&transmit);
-            self.links.send(transmit);
-        }
+        // Engines first: a steal waits for them at both ends, and what else is to be sent costs as much as that.
         while let Some(command) = self.machine.poll_engine() {
             self.steals.note_command(&command);
             self.engines.obey(command);
+        }
+        while let Some(transmit) = self.machine.poll_transmit() {
+            self.steals.note_sent(&transmit);
+            self.links.send(transmit);
         }
         self.progress.note(&self.engines);
     }

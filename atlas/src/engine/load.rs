@@ -53,8 +53,9 @@ impl LoadReport {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// A closure came: the server counts a worker for it already, so it is told even if the closure is done at the next look.
-    pub(super) fn note_accepted(&mut self) {
+    /// The server reckons by itself with what follows from what it has just wanted: a worker less is idle, closures less are
+    /// ready. It is told even what it was told last, for that is not what it believes now.
+    pub(super) fn note_reckoned(&mut self) {
         self.told = None;
     }
 

@@ -46,7 +46,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use atlas_core::BuildError;
-use atlas_core::Runtime;
+use atlas_core::{Runtime, ask_for_time_slice};
 use atlas_engine::limits::{CLOSURE_BYTES_MAX, TASKS_MAX, WORKERS_MAX};
 use atlas_engine::{FromEngine, Program, ReadError, ToEngine, WriteError, frame};
 
@@ -109,6 +109,8 @@ fn serve(path: OsString) -> Result<(), EngineError> {
         return Ok(());
     };
     let (tell, news) = mpsc::channel();
+    // The server's own, which it has passed on, are not for workers.
+    ask_for_time_slice(Duration::ZERO);
     let runtime = Runtime::builder()
         .workers(workers)
         .thread_name("atlas-engine")
@@ -129,6 +131,8 @@ fn serve(path: OsString) -> Result<(), EngineError> {
         frame::write(&mut socket, &FromEngine::Tasks { paths })?;
     }
     let reader = socket.try_clone().map_err(EngineError::Thread)?;
+    // This thread and the next carry what others wait for.
+    ask_for_time_slice(CARRIER_SLICE);
     let pump = Arc::new(Mutex::new(Pump::new(runtime, socket)));
     let doer = pump.clone();
     thread::Builder::new()
@@ -212,5 +216,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Set to `off`, nothing is recorded and nothing is looked up: to see what that costs.
 const CHECKPOINTS_VARIABLE: &str = "ATLAS_CHECKPOINTS";
+/// The shortest that Linux grants: what is done for a message takes less.
+const CARRIER_SLICE: Duration = Duration::from_micros(100);
 /// A server that has started an engine greets it at once.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(30);

@@ -169,6 +169,7 @@ impl Pump {
             ToEngine::SetWorkers { workers } => {
                 let workers = usize::try_from(workers).unwrap_or(usize::MAX);
                 self.runtime.set_workers(workers);
+                self.load.note_reckoned();
             }
             ToEngine::Accept { ticket, closure } => self.accept(Ticket(ticket.0), &closure)?,
             ToEngine::Abort { ticket } => {
@@ -206,7 +207,7 @@ impl Pump {
         match self.runtime.accept_at(ticket, &portable, depth) {
             Ok(()) => {
                 self.accepted.insert(ticket);
-                self.load.note_accepted();
+                self.load.note_reckoned();
                 Ok(())
             }
             Err(AcceptError::TicketInUse(_)) => Err(EngineError::Order {
@@ -222,6 +223,7 @@ impl Pump {
 
     /// Lends one after the other, as long as they fit into one message.
     fn lend(&mut self, request: RequestId, closures_max: u32) -> Result<(), EngineError> {
+        self.load.note_reckoned();
         let closures_max = usize::try_from(closures_max).unwrap_or(usize::MAX);
         let mut closures = Vec::new();
         let mut bytes_left = LENT_BYTES_MAX;

@@ -19,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atlas_engine::{
-    CommandLine, Failure, Finished, Lease, Outcome, ROOT_TASK, SOCKET_VARIABLE, Ticket, ToEngine,
-    frame,
+    CommandLine, Failure, Finished, Lease, Outcome, ROOT_TASK, RequestId, SOCKET_VARIABLE, Ticket,
+    ToEngine, frame,
 };
 use programs::{fib_plain, mix, queens_plain, tree_plain};
 use server::{DEADLINE, Engine, Server, closure, value};
@@ -36,6 +36,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "regression_load_is_told_after_a_closure_that_nobody_saw_run",
         regression_load_is_told_after_a_closure_that_nobody_saw_run,
+    ),
+    (
+        "regression_load_is_told_after_a_lend_that_changed_nothing",
+        regression_load_is_told_after_a_lend_that_changed_nothing,
     ),
     ("failures_are_told", failures_are_told),
     (
@@ -225,6 +229,29 @@ fn regression_load_is_told_after_a_closure_that_nobody_saw_run() {
         assert_eq!(value(&server.finish(FIRST)), 1);
         // The server counts no idle worker until it is told of one.
         server.carry_until(|server| server.loads_told > told && server.load(0).idle == 1);
+    }
+}
+
+/// The server takes off what it asks for. What was lent is replaced before the engine looks.
+fn regression_load_is_told_after_a_lend_that_changed_nothing() {
+    let mut server = Server::new(1, &[]);
+    server
+        .engine(0)
+        .say(&accept("engine::program::leaves_one", &(7_u64,)));
+    for number in 1..20 {
+        server.carry_until(|server| server.load(0).ready == 1 && server.load(0).idle == 0);
+        let told = server.loads_told;
+        let request = RequestId(number);
+        // Each lease is the next number.
+        let lease = Lease(number - 1);
+        let lend = ToEngine::Lend {
+            request,
+            closures_max: 1,
+        };
+        server
+            .engine(0)
+            .say_at_once(&[lend, ToEngine::Reclaim { lease }]);
+        server.carry_until(|server| server.loads_told > told);
     }
 }
 

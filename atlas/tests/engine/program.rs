@@ -26,6 +26,16 @@ pub(crate) fn busy_for(milliseconds: u64) -> u64 {
     milliseconds
 }
 
+/// Has a child that is ready, and computes without a join until somebody has run it.
+#[atlas::spawn]
+pub(crate) fn leaves_one(n: u64) -> u64 {
+    let child = spawn!(same(n));
+    while !child.is_done() {
+        std::hint::spin_loop();
+    }
+    child.sync()
+}
+
 #[atlas::spawn]
 fn same(n: u64) -> u64 {
     n
