@@ -5,8 +5,8 @@
 //! tasks (Dean and Ghemawat, 2004). Late is who has returned nothing for [`LATE_FACTOR`] times what a closure of the kind takes, by
 //! what was measured of enough of them. As long as results come from somebody, the others that it has wait for their turn.
 //!
-//! An expected time says little of one closure: where trees are uneven, some are large. So only so much is spent: of the work
-//! that a node has seen of a job, a twentieth at most, or one closure if that is more.
+//! An expected time says little of one closure: where trees are uneven, some are large. So only so much is spent on rivals that are
+//! not first, or not yet: of the work that a node has seen of a job, a twentieth at most, or one closure if that is more.
 
 use std::time::Duration;
 
@@ -27,6 +27,11 @@ impl Budget {
     pub(crate) fn spend(&mut self, expected: Duration) {
         self.rivals = self.rivals.saturating_add(1);
         self.spent = self.spent.saturating_add(expected);
+    }
+
+    /// The rival was first: its work was of use.
+    pub(crate) fn refund(&mut self, expected: Duration) {
+        self.spent = self.spent.saturating_sub(expected);
     }
 }
 
@@ -67,6 +72,8 @@ mod tests {
             budget.spend(S);
         }
         assert!(!budget.allows(S, S * 100));
+        budget.refund(S);
+        assert!(budget.allows(S, S * 100), "one of them was of use");
     }
 
     #[test]

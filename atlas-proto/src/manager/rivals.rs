@@ -133,7 +133,12 @@ impl Manager {
 
     /// A result has come: whoever else had its closure is to stop.
     pub(super) fn end_rivalry(&mut self, now: Time, won: &Won) {
-        self.stats.rivals_won += u64::from(won.by_rival);
+        if won.by_rival {
+            self.stats.rivals_won += 1;
+            if let Some(account) = self.rivals.jobs.get_mut(&won.entry.job) {
+                account.budget.refund(won.entry.closure.expected);
+            }
+        }
         if let Some(Rival::Peer { borrower, lease }) = won.loser {
             let aborted = LeasesByPeer::from([(borrower, vec![lease])]);
             self.sessions.abort_leases(now, aborted);

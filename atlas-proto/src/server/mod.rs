@@ -438,7 +438,7 @@ impl Server {
             self.share_workers(now);
             self.feed_engines();
             self.look_for_late(now);
-            self.run_late_here();
+            self.run_late_here(now);
         } else {
             self.turns = Turns::default();
         }

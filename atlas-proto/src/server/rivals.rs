@@ -18,6 +18,8 @@ use crate::time::Time;
 pub(super) struct Late {
     entries: Vec<EntryId>,
     looked: Time,
+    /// Since when a worker has had nothing to do, and nobody to ask for more.
+    idle_since: Option<Time>,
     forbidden: bool,
 }
 
@@ -32,8 +34,13 @@ impl Server {
         let other_work = self.phase != Phase::Serving || self.ready_closures() > 0;
         if other_work || self.late.forbidden {
             self.late.entries.clear();
+            self.late.idle_since = None;
             return;
         }
+        // What waits at the borrower can be stolen back at no cost, and begun once.
+        let idle = self.idle_workers() > 0 && !self.is_served();
+        let since = idle.then(|| self.late.idle_since.unwrap_or(now));
+        self.late.idle_since = since;
         let ledger = &self.ledger;
         self.late.entries.retain(|&id| ledger.is_lent_once(id));
         if now < self.late.looked + LOOK_EVERY {
@@ -79,7 +86,11 @@ impl Server {
     }
 
     /// Idle workers of this machine run what is late elsewhere.
-    pub(super) fn run_late_here(&mut self) {
+    pub(super) fn run_late_here(&mut self, now: Time) {
+        let idle_since = self.late.idle_since;
+        if idle_since.is_none_or(|since| now < since + LOOK_EVERY) {
+            return;
+        }
         for id in std::mem::take(&mut self.late.entries) {
             if !self.run_rival(id) {
                 self.late.entries.push(id);
@@ -181,7 +192,13 @@ impl Server {
 
     /// A result has come: whoever else had its closure is to stop.
     pub(super) fn end_rivalry(&mut self, now: Time, won: &Won) {
-        self.stats.rivals_won += u64::from(won.by_rival);
+        if won.by_rival {
+            self.stats.rivals_won += 1;
+            if let Some(state) = self.jobs.get_mut(&won.entry.job) {
+                let expected = state.model.known(won.entry.closure.kind, HISTORY_MIN);
+                state.rivals.refund(expected.unwrap_or_default());
+            }
+        }
         match won.loser {
             None => {}
             Some(Rival::Here) => self.commands.push_back(EngineCommand::Abort {
