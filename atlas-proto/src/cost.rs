@@ -102,6 +102,18 @@ impl CostModel {
         shallower.map_or(Duration::ZERO, |mean| mean / 2)
     }
 
+    /// The work expected in a closure by what was seen of its kind, if that is enough.
+    pub(crate) fn known(&self, kind: ClosureKind, finished_min: u32) -> Option<Duration> {
+        let seen = self.kinds.get(&kind)?;
+        (seen.finished >= finished_min).then_some(seen.mean)
+    }
+
+    /// The work that was seen, without counting any twice.
+    pub(crate) fn seen_at_least(&self) -> Duration {
+        let works = self.kinds.values().map(|seen| seen.work);
+        works.max().unwrap_or_default()
+    }
+
     fn largest_above(&self, depth: u32) -> Option<Duration> {
         let above = self.kinds.iter().filter(|(known, _)| known.depth < depth);
         above.map(|(_, seen)| seen.mean).max()

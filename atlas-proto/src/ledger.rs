@@ -25,8 +25,12 @@
 //! An *orphan* is an entry whose lender is lost: nobody waits for its result, which is worth keeping all the same. It is let go on for
 //! a while. An entry that is to be run *again* is held, too, until what was finished of it is known.
 //!
-//! Room for what comes later: a *rival* is a second lease in `State::Lent`; a *standby manager*
+//! A *rival* is a second lease of an entry that is `Lent`, whose borrower is late ([`rivals`]).
+//!
+//! Room for what comes later: a *standby manager*
 //! holds a copy of the entries, fed by the same calls that change them here: they are the only ones that do.
+
+mod rivals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +40,9 @@ use crate::limits::{Bound, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, 
 use crate::sorted::SortedMap;
 use crate::suspicion::Suspicion;
 use crate::time::Time;
+
+pub use rivals::Rival;
+pub(crate) use rivals::Won;
 
 /// An entry's number: later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +127,11 @@ pub struct Ledger {
     /// Of the entries that engines have died with.
     suspects: BTreeMap<EntryId, Suspect>,
     orphans: BTreeSet<(Time, EntryId)>,
+    rivals: BTreeMap<EntryId, Rival>,
+    /// When the entries that are lent were.
+    lent_at: BTreeMap<EntryId, Time>,
+    /// When the last result of each borrower came.
+    progress: BTreeMap<NodeId, Time>,
     ready_count: usize,
     /// How many closures of each job run; no job of which none does.
     running: BTreeMap<JobAlias, usize>,
@@ -424,6 +436,7 @@ impl Ledger {
 
     /// The entry is done with.
     pub(crate) fn remove(&mut self, id: EntryId) -> Option<Entry> {
+        self.drop_rival(id);
         let entry = self.entries.remove(&id)?;
         self.suspects.remove(&id);
         self.bytes -= entry.closure.size();
@@ -443,11 +456,6 @@ impl Ledger {
         Some(entry)
     }
 
-    /// The closure that `borrower` holds under `lease` is done: its entry is gone.
-    pub(crate) fn take_lent(&mut self, borrower: NodeId, lease: LeaseId) -> Option<Entry> {
-        self.lent_to(borrower, lease).and_then(|id| self.remove(id))
-    }
-
     /// The entries go back to whom they came from: the leases to name to each lender.
     pub(crate) fn undo(&mut self, entries: &[EntryId]) -> LeasesByPeer {
         let mut returned = LeasesByPeer::new();
@@ -459,11 +467,6 @@ impl Ledger {
             }
         }
         returned
-    }
-
-    /// The entries that a peer has of this node.
-    pub(crate) fn lent_to_peer(&self, peer: NodeId) -> Vec<EntryId> {
-        of_peer(&self.lent, peer).map(|(_, id)| id).collect()
     }
 
     /// Leases bind this node to a peer.
@@ -559,6 +562,7 @@ impl Ledger {
             }
             State::Lent { borrower, lease } => {
                 self.lent.remove(&(borrower, lease));
+                self.lent_at.remove(&id);
             }
         }
     }

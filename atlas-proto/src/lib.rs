@@ -22,6 +22,7 @@ pub mod path;
 pub mod policy;
 mod report;
 mod results;
+mod rival;
 pub mod rng;
 pub mod server;
 mod sessions;

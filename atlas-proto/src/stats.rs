@@ -15,6 +15,10 @@ pub struct Stats {
     pub results_late: u64,
     /// Closures that a borrower gave back, or lost with it: ready again.
     pub closures_requeued: u64,
+    /// Closures that were begun a second time because their borrower was late.
+    pub rivals_lent: u64,
+    /// Those of which the second was first.
+    pub rivals_won: u64,
     /// Closures that an engine offered and that are too large to leave their machine.
     pub closures_too_large: u64,
     /// Results that were recorded: by engines of this node, or by children.

@@ -32,7 +32,7 @@ impl Manager {
             }
         }
         if !self.children.values().any(|child| child.load.surplus > 0) {
-            return;
+            return self.lend_late(now);
         }
         let hungry = self
             .children
@@ -116,7 +116,7 @@ impl Manager {
     }
 
     /// Until it reports, a child is thought to be as much less hungry as it was given closures.
-    fn note_fed(&mut self, node: NodeId, closures: usize) {
+    pub(super) fn note_fed(&mut self, node: NodeId, closures: usize) {
         if let Some(child) = self.children.get_mut(&node) {
             let fed = u32::try_from(closures).unwrap_or(u32::MAX);
             child.load.hungry = child.load.hungry.saturating_sub(fed);

@@ -265,7 +265,8 @@ impl Manager {
 
     /// The session with a neighbour is over: what it had is ready again, what came from it is not wanted any more.
     fn void_leases(&mut self, now: Time, peer: NodeId) {
-        for id in self.ledger.lent_to_peer(peer) {
+        self.ledger.forget_progress(peer);
+        for id in self.ledger.end_leases_of(peer) {
             self.take_back(id, true);
         }
         self.orphan_borrowed(now, peer);

@@ -334,6 +334,7 @@ impl Manager {
         for id in self.ledger.of_job(job) {
             self.ledger.remove(id);
         }
+        self.rivals.forget(job);
         for (peer, alias) in self.jobs.links(job) {
             if !self.is_server(peer) && !self.jobs.came_from(job, peer) {
                 self.sessions

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::Manager;
 
 use crate::ids::{JobAlias, LeaseId, NodeId, RequestId};
-use crate::ledger::{EntryId, LeasesByPeer, Source, State};
+use crate::ledger::{EntryId, LeasesByPeer, Source};
 use crate::message::{JobHeader, LeaseResult, LeasedClosure, Load, Message, ReturnReason};
 use crate::time::Time;
 
@@ -97,6 +97,7 @@ impl Manager {
             let mut closures = Vec::with_capacity(grant.len());
             for &id in grant {
                 let lease = self.ledger.lend(id, borrower);
+                self.ledger.note_lent(id, now);
                 let entry = self.ledger.entry(id).expect("it was just lent");
                 closures.push(LeasedClosure {
                     lease,
@@ -159,7 +160,7 @@ impl Manager {
     ) {
         let mut entries = Vec::new();
         for &lease in leases {
-            if let Some(id) = self.ledger.lent_to(borrower, lease) {
+            if let Some(id) = self.ledger.end_lease(borrower, lease) {
                 // One that has begun may have been recorded in part.
                 let begun = matches!(reason, ReturnReason::Retreat | ReturnReason::EngineFailed);
                 if self.take_back(id, begun) {
@@ -199,10 +200,14 @@ impl Manager {
         results: Vec<LeaseResult>,
     ) {
         for LeaseResult { lease, finished } in results {
-            let Some(entry) = self.ledger.take_lent(borrower, lease) else {
+            let Some(won) = self.ledger.take_lent(borrower, lease) else {
                 self.stats.results_late += 1;
                 continue;
             };
+            self.ledger.note_progress(borrower, now);
+            self.end_rivalry(now, &won);
+            let entry = won.entry;
+            self.rivals.note_work(entry.job, finished.work);
             match entry.source {
                 Source::Root => self.finish_job(now, entry.job, finished),
                 Source::Peer { lender, lease } => {
@@ -218,11 +223,10 @@ impl Manager {
     pub(super) fn abort(&mut self, now: Time, entries: Vec<EntryId>) {
         let mut aborted = LeasesByPeer::new();
         for id in entries {
-            if let Some(entry) = self.ledger.remove(id)
-                && let State::Lent { borrower, lease } = entry.state
-            {
+            for (borrower, lease) in self.ledger.leases_of(id) {
                 aborted.entry(borrower).or_default().push(lease);
             }
+            self.ledger.remove(id);
         }
         self.sessions.abort_leases(now, aborted);
     }

@@ -13,6 +13,7 @@ mod checkpoints;
 mod children;
 mod jobs;
 mod leases;
+mod rivals;
 mod steals;
 mod waiting;
 
@@ -41,6 +42,7 @@ pub use jobs::{JobOrigin, SubmitError};
 
 use children::Child;
 use jobs::Jobs;
+use rivals::Rivals;
 use steals::{Ask, Relay};
 
 /// What a manager is.
@@ -105,6 +107,7 @@ pub struct Manager {
     pub(crate) results: ResultQueues,
     /// Steals that this manager has asked its children for.
     asks: BTreeMap<RequestId, Ask>,
+    rivals: Rivals,
     /// Steals that its parent has asked for, by this manager's number.
     relays: BTreeMap<RequestId, Relay>,
     last_request: u64,
@@ -134,6 +137,7 @@ impl Manager {
             checkpoints: Checkpoints::default(),
             results: ResultQueues::default(),
             asks: BTreeMap::new(),
+            rivals: Rivals::default(),
             relays: BTreeMap::new(),
             last_request: 0,
             surplus_stamp: 0,

@@ -82,6 +82,7 @@ impl Server {
             }
         }
         self.abort(now, unwanted);
+        self.forget_rivals_here(job);
         let crashes = self.forget_engine(job, !lost.is_empty());
         if crash.hopeless {
             self.fail(now, &lost, &crash.failure);

@@ -66,7 +66,7 @@ impl Server {
         reason: ReturnReason,
     ) {
         let leases = leases.iter();
-        let returned = leases.filter_map(|&lease| self.ledger.lent_to(borrower, lease));
+        let returned = leases.filter_map(|&lease| self.ledger.end_lease(borrower, lease));
         let returned: Vec<EntryId> = returned.collect();
         returned.iter().for_each(|&id| self.note_suspect(now, id));
         match reason {
@@ -86,7 +86,11 @@ impl Server {
     ) {
         for LeaseResult { lease, finished } in results {
             match self.ledger.take_lent(borrower, lease) {
-                Some(entry) => self.deliver_result(now, &entry, finished),
+                Some(won) => {
+                    self.ledger.note_progress(borrower, now);
+                    self.end_rivalry(now, &won);
+                    self.deliver_result(now, &won.entry, finished);
+                }
                 None => self.stats.results_late += 1,
             }
         }
@@ -140,7 +144,9 @@ impl Server {
         if self.steal.is_some_and(|steal| steal.victim == peer) {
             self.steal = None;
         }
-        self.recompute(now, self.ledger.lent_to_peer(peer));
+        self.ledger.forget_progress(peer);
+        let undone = self.ledger.end_leases_of(peer);
+        self.recompute(now, undone);
         self.orphan_borrowed(now, peer);
     }
 
@@ -152,6 +158,7 @@ impl Server {
             self.results.forget(peer);
         }
         self.drop_all();
+        self.ledger.forget_all_progress();
         self.lending.clear();
         self.forgotten.clear();
         if self.phase == Phase::Leaving {
@@ -165,11 +172,11 @@ impl Server {
     pub(super) fn give_all_back(&mut self, now: Time) {
         let mut returned = LeasesByPeer::new();
         let mut aborted = LeasesByPeer::new();
-        for (_, entry) in self.ledger.entries() {
+        for (id, entry) in self.ledger.entries() {
             if let Source::Peer { lender, lease } = entry.source {
                 returned.entry(lender).or_default().push(lease);
             }
-            if let State::Lent { borrower, lease } = entry.state {
+            for (borrower, lease) in self.ledger.leases_of(id) {
                 aborted.entry(borrower).or_default().push(lease);
             }
         }
@@ -205,11 +212,13 @@ impl Server {
 
     fn handle_finished(&mut self, now: Time, job: JobAlias, ticket: Ticket, finished: Finished) {
         let id = EntryId(ticket.0);
-        let runs = |entry: &Entry| entry.job == job && entry.state == State::Running;
+        let rival = self.ledger.is_rival_here(id);
+        let runs = |entry: &Entry| entry.job == job && (rival || entry.state == State::Running);
         let runs = self.ledger.entry(id).is_some_and(runs);
-        match runs.then(|| self.ledger.remove(id)).flatten() {
-            Some(entry) => {
-                self.deliver_result(now, &entry, job::bounded(finished));
+        match runs.then(|| self.ledger.take_run(id)).flatten() {
+            Some(won) => {
+                self.end_rivalry(now, &won);
+                self.deliver_result(now, &won.entry, job::bounded(finished));
                 self.note_run_dry(job);
                 self.note_survivor(job);
             }
@@ -258,18 +267,18 @@ impl Server {
     pub(super) fn abort(&mut self, now: Time, entries: Vec<EntryId>) {
         let mut aborted = LeasesByPeer::new();
         for id in entries {
+            let (leases, rival) = (self.ledger.leases_of(id), self.ledger.is_rival_here(id));
             let Some(entry) = self.ledger.remove(id) else {
                 continue;
             };
-            match entry.state {
-                State::Ready | State::Held => {}
-                State::Running => {
-                    self.commands.push_back(EngineCommand::Abort {
-                        job: entry.job,
-                        ticket: Ticket(id.0),
-                    });
-                }
-                State::Lent { borrower, lease } => aborted.entry(borrower).or_default().push(lease),
+            if rival || entry.state == State::Running {
+                self.commands.push_back(EngineCommand::Abort {
+                    job: entry.job,
+                    ticket: Ticket(id.0),
+                });
+            }
+            for (borrower, lease) in leases {
+                aborted.entry(borrower).or_default().push(lease);
             }
         }
         self.sessions.abort_leases(now, aborted);

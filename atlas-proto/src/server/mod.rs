@@ -12,6 +12,7 @@
 mod crashes;
 mod leases;
 mod recompute;
+mod rivals;
 mod thief;
 mod victim;
 mod work;
@@ -35,6 +36,7 @@ use crate::time::Time;
 use crate::uplink::{Answer, Uplink};
 
 use recompute::Recomputing;
+use rivals::Late;
 use thief::Hints;
 use victim::Lending;
 use work::{EndedJobs, ServerJob, Turns};
@@ -68,6 +70,7 @@ pub struct Server {
     ended: EndedJobs,
     pub(crate) results: ResultQueues,
     hints: Hints,
+    late: Late,
     steal: Option<Steal>,
     /// Questions to engines, by their number.
     lending: BTreeMap<EngineRequest, Lending>,
@@ -115,6 +118,7 @@ impl Server {
             ended: EndedJobs::default(),
             results: ResultQueues::default(),
             hints: Hints::default(),
+            late: Late::default(),
             steal: None,
             lending: BTreeMap::new(),
             forgotten: BTreeMap::new(),
@@ -157,6 +161,7 @@ impl Server {
         self.uplink
             .handle_timeout(now, &mut self.sessions, &mut self.rng);
         self.sessions.handle_timeout(now);
+        self.end_late_lendings(now);
         self.handle_late_checkpoints(now);
         self.abort(now, self.ledger.orphans_over(now));
         self.settle(now);
@@ -219,6 +224,7 @@ impl Server {
             self.uplink.poll_timeout(&self.sessions),
             self.results.poll_timeout(),
             self.turns.poll_timeout(),
+            self.lendings_timeout(),
             self.recomputing.poll_timeout(),
             self.ledger.orphans_until(),
             self.reporter.poll_timeout().filter(|_| member),
@@ -271,7 +277,7 @@ impl Server {
         let surplus_work = if load.surplus == 0 {
             Duration::ZERO
         } else {
-            self.ready_work()
+            self.ready_work().saturating_add(self.late_surplus().1)
         };
         Load {
             surplus_work,
@@ -290,7 +296,8 @@ impl Server {
             let soon = idle == 0 && ready == 0 && self.works_ahead();
             idle.saturating_sub(ready) + u32::from(soon)
         };
-        let (workers, surplus) = (self.config.workers, ready.saturating_sub(idle));
+        let workers = self.config.workers;
+        let surplus = ready.saturating_sub(idle) + self.late_surplus().0;
         Load {
             workers,
             hungry,
@@ -430,6 +437,8 @@ impl Server {
         if self.phase == Phase::Serving {
             self.share_workers(now);
             self.feed_engines();
+            self.look_for_late(now);
+            self.run_late_here(now);
         } else {
             self.turns = Turns::default();
         }

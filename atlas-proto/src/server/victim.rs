@@ -25,6 +25,8 @@ pub(super) struct Lending {
     request: RequestId,
     /// Something was granted from the queue already.
     granted: bool,
+    /// Then the thief is told that nothing comes; none if it was.
+    due: Option<Time>,
 }
 
 /// What is to be given.
@@ -58,6 +60,7 @@ impl Server {
                 self.end_steal(now, thief, request, EndStealReason::NoSurplus);
             }
             Ok((job, plan)) => self.grant(now, thief, request, job, plan),
+            Err(EndStealReason::NoSurplus) if self.lend_late(now, thief, request, terms) => {}
             Err(reason) => self.end_steal(now, thief, request, reason),
         }
     }
@@ -73,8 +76,10 @@ impl Server {
         let of_job = |lending: &Lending| lending.job == job;
         let asked = self.lending.get(&request).is_some_and(of_job);
         let lending = asked.then(|| self.lending.remove(&request)).flatten();
-        let lending = lending
-            .filter(|lending| self.sessions.is_open(lending.thief) && self.phase == Phase::Serving);
+        let lending = lending.filter(|lending| {
+            let waits = lending.due.is_some() && self.sessions.is_open(lending.thief);
+            waits && self.phase == Phase::Serving
+        });
         let Some(lending) = lending else {
             return closures
                 .into_iter()
@@ -144,8 +149,38 @@ impl Server {
         let of_job = |_: &EngineRequest, lending: &mut Lending| lending.job == job;
         let over: Vec<_> = self.lending.extract_if(.., of_job).collect();
         for (_, lending) in over {
-            self.end_steal(now, lending.thief, lending.request, reason);
+            if lending.due.is_some() {
+                self.end_steal(now, lending.thief, lending.request, reason);
+            }
         }
+    }
+
+    /// An engine that does not answer hangs, as far as anybody can see: whatever it said to have, nobody gets it.
+    pub(super) fn end_late_lendings(&mut self, now: Time) {
+        let mut late = Vec::new();
+        for lending in self.lending.values_mut() {
+            if lending.due.take_if(|due| *due <= now).is_some() {
+                let (thief, request, granted) = (lending.thief, lending.request, lending.granted);
+                late.push((lending.job, thief, request, granted));
+            }
+        }
+        for (job, thief, request, granted) in late {
+            if let Some(state) = self.jobs.get_mut(&job) {
+                state.note_hangs();
+            }
+            let reason = if granted {
+                EndStealReason::Done
+            } else {
+                EndStealReason::NoSurplus
+            };
+            self.end_steal(now, thief, request, reason);
+        }
+    }
+
+    /// When [`Server::end_late_lendings`] has something to do.
+    pub(super) fn lendings_timeout(&self) -> Option<Time> {
+        let due = self.lending.values().filter_map(|lending| lending.due);
+        due.min()
     }
 
     fn plan_grant(&self, terms: &StealTerms) -> Result<(JobAlias, Plan), EndStealReason> {
@@ -263,6 +298,7 @@ impl Server {
                     thief,
                     request,
                     granted,
+                    due: Some(now + ENGINE_PATIENCE),
                 },
             );
             if let Some(state) = self.jobs.get_mut(&job) {
@@ -295,8 +331,10 @@ impl Server {
         let grants = self.ledger.grants(entries);
         let last = grants.len().saturating_sub(1);
         for (index, entries) in grants.into_iter().enumerate() {
-            let closures: Vec<LeasedClosure> =
-                entries.iter().map(|&id| self.lend(id, thief)).collect();
+            let closures: Vec<LeasedClosure> = entries
+                .iter()
+                .map(|&id| self.lend(now, id, thief))
+                .collect();
             self.stats.closures_lent += closures.len() as u64;
             let leases = closures.iter().map(|leased| leased.lease);
             let leases = entries.iter().copied().zip(leases);
@@ -314,9 +352,10 @@ impl Server {
         }
     }
 
-    fn lend(&mut self, id: EntryId, thief: NodeId) -> LeasedClosure {
+    fn lend(&mut self, now: Time, id: EntryId, thief: NodeId) -> LeasedClosure {
         let (expected, _) = self.expected_of(id);
         let lease = self.ledger.lend(id, thief);
+        self.ledger.note_lent(id, now);
         let entry = self.ledger.entry(id).expect("it was just lent");
         let closure = Closure {
             expected,
@@ -392,5 +431,7 @@ impl Server {
     }
 }
 
+/// Engines answer within milliseconds, of loaded machines within a second.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(2);
 /// The work of a long queue is estimated from its oldest entries.
 const QUEUE_SAMPLE: usize = 32;

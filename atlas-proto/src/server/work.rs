@@ -18,6 +18,7 @@ use crate::job::{Closure, JobSpec};
 use crate::ledger::EntryId;
 use crate::limits::{ENDED_JOBS_MAX, JOBS_MAX, READY_RUNS_MAX};
 use crate::message::JobHeader;
+use crate::rival::Budget;
 use crate::time::Time;
 
 /// A job with an engine here.
@@ -33,6 +34,7 @@ pub(super) struct ServerJob {
     workers: u32,
     started: bool,
     pub(super) suspects: Suspects,
+    pub(super) rivals: Budget,
 }
 
 /// Whose turn it is to have a worker more than others.
@@ -107,6 +109,7 @@ impl ServerJob {
             workers: 0,
             started: false,
             suspects: Suspects::default(),
+            rivals: Budget::default(),
         }
     }
 
@@ -124,6 +127,12 @@ impl ServerJob {
             closures -= taken;
         }
         self.load.oldest.retain(|run| run.closures > 0);
+    }
+
+    /// Its engine does not answer: until it tells its load again it has nothing to give.
+    pub(super) fn note_hangs(&mut self) {
+        self.load.ready = 0;
+        self.load.oldest.clear();
     }
 
     /// Its engine is gone.

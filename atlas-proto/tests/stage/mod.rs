@@ -70,6 +70,8 @@ struct Engine {
     results: Vec<Finished>,
     /// What it was told that others have recorded.
     remembered: Vec<Recorded>,
+    /// So many of the accepted wait for others, and use no worker.
+    waiting: usize,
     last_lease: u64,
 }
 
@@ -238,6 +240,21 @@ impl Stage {
     /// The oldest closure that the engine of `node` was given is done.
     pub(crate) fn finish(&mut self, node: NodeId, value: u8) {
         self.finish_untold(node, value);
+        self.tell_load(node);
+    }
+
+    /// The newest closure that the engine of `node` was given is done.
+    pub(crate) fn finish_last(&mut self, node: NodeId, value: u8) {
+        let accepted = &mut self.servers.get_mut(&node).unwrap().engine.accepted;
+        let last = accepted.pop_back().expect("the engine was given something");
+        accepted.push_front(last);
+        self.finish(node, value);
+    }
+
+    /// What the engine of `node` runs waits for what it has lent.
+    pub(crate) fn wait_at_root(&mut self, node: NodeId) {
+        let actor = self.servers.get_mut(&node).unwrap();
+        actor.engine.waiting = actor.engine.accepted.len();
         self.tell_load(node);
     }
 
@@ -567,7 +584,8 @@ impl Stage {
 
 impl Engine {
     fn load(&self, workers: u32) -> EngineLoad {
-        let running = u32::try_from(self.accepted.len()).unwrap().min(workers);
+        let running = self.accepted.len().saturating_sub(self.waiting);
+        let running = u32::try_from(running).unwrap().min(workers);
         let mut oldest: Vec<ReadyRun> = Vec::new();
         for closure in &self.ready {
             match oldest.last_mut() {

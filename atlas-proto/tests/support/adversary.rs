@@ -518,7 +518,10 @@ impl World {
                 Source::Peer { lender, .. } => assert!(has_session(lender), "{id:?} {entry:?}"),
                 Source::Engine { .. } => {
                     assert!(
-                        matches!(entry.state, State::Lent { .. } | State::Held),
+                        matches!(
+                            entry.state,
+                            State::Lent { .. } | State::Held | State::Running
+                        ),
                         "{id:?} {entry:?}"
                     );
                 }

@@ -20,6 +20,7 @@ use crate::world::job_spec;
 #[derive(Debug)]
 pub(super) struct Managers {
     places: Vec<Place>,
+    no_rivals: bool,
     seed: u64,
     /// Of lives that are over.
     past: Stats,
@@ -56,14 +57,16 @@ impl Managers {
                 incarnation: 1,
             };
             let seed = machine_seed(scenario.seed, node, 0);
+            let manager = machine(config.clone(), seed, now(node), scenario.no_rivals);
             Place {
-                manager: Some(Manager::new(config.clone(), seed, now(node))),
+                manager: Some(manager),
                 config,
                 store: Store::default(),
             }
         };
         Self {
             places: topology.domains().map(place).collect(),
+            no_rivals: scenario.no_rivals,
             seed: scenario.seed,
             past: Stats::default(),
         }
@@ -103,7 +106,7 @@ impl Managers {
         }
         place.config.incarnation += 1;
         let seed = machine_seed(self.seed, place.config.node, place.config.incarnation);
-        place.manager = Some(Manager::new(place.config.clone(), seed, now));
+        place.manager = Some(machine(place.config.clone(), seed, now, self.no_rivals));
         true
     }
 
@@ -150,4 +153,12 @@ fn root(tree: &Tree) -> Closure {
         expected: Duration::ZERO,
         shared: Vec::new(),
     }
+}
+
+fn machine(config: ManagerConfig, seed: u64, now: Time, no_rivals: bool) -> Manager {
+    let mut manager = Manager::new(config, seed, now);
+    if no_rivals {
+        manager.forbid_rivals();
+    }
+    manager
 }

@@ -397,7 +397,7 @@ pub(crate) fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
     })
 }
 
-fn named(stats: Stats) -> [(&'static str, u64); 10] {
+fn named(stats: Stats) -> [(&'static str, u64); 12] {
     [
         ("steals asked", stats.steals_asked),
         ("steals refused", stats.steals_refused),
@@ -405,6 +405,8 @@ fn named(stats: Stats) -> [(&'static str, u64); 10] {
         ("closures borrowed", stats.closures_borrowed),
         ("results late", stats.results_late),
         ("closures requeued", stats.closures_requeued),
+        ("rivals lent", stats.rivals_lent),
+        ("rivals won", stats.rivals_won),
         ("peers lost", stats.peers_lost),
         ("results recorded", stats.results_recorded),
         ("orphans finished", stats.orphans_finished),

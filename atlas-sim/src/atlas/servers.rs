@@ -7,7 +7,7 @@ use atlas_proto::time::Time;
 use atlas_proto::{Server, ServerConfig};
 
 use super::{AtlasPacket, machine_seed};
-use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::scenario::{Fault, FaultKind, SLOWED, Scenario};
 use crate::topology::ServerIndex;
 use crate::world::Stage;
 
@@ -16,6 +16,7 @@ use crate::world::Stage;
 pub(super) struct Servers {
     places: Vec<Place>,
     workers: u32,
+    no_rivals: bool,
     seed: u64,
     /// When the job is submitted.
     from: Time,
@@ -39,6 +40,7 @@ impl Servers {
         Self {
             places: (0..scenario.servers).map(|_| Place::default()).collect(),
             workers: scenario.workers,
+            no_rivals: scenario.no_rivals,
             seed: scenario.seed,
             from: Time::ZERO + scenario.warm_up,
             past: Stats::default(),
@@ -96,6 +98,9 @@ impl Servers {
         };
         let mut server = Server::new(config, machine_seed(self.seed, node, place.lives), now);
         server.handle_path(now, manager, stage.path(node, manager));
+        if self.no_rivals {
+            server.forbid_rivals();
+        }
         place.server = Some(server);
     }
 
@@ -115,6 +120,7 @@ impl Servers {
         match fault.kind {
             FaultKind::Kill => self.remove(stage, index),
             FaultKind::Start => self.start(stage, now, index),
+            FaultKind::Slow => stage.slow_down(index, SLOWED),
             FaultKind::KillManager | FaultKind::StartManager => {}
             FaultKind::Leave | FaultKind::Retreat | FaultKind::Resume => {
                 let Some(server) = self.at(index) else {
@@ -126,6 +132,7 @@ impl Servers {
                     FaultKind::Resume => server.resume(now),
                     FaultKind::Kill
                     | FaultKind::Start
+                    | FaultKind::Slow
                     | FaultKind::KillManager
                     | FaultKind::StartManager => {}
                 }
@@ -143,6 +150,8 @@ pub(super) fn sum(one: Stats, other: Stats) -> Stats {
         results_late: one.results_late + other.results_late,
         closures_requeued: one.closures_requeued + other.closures_requeued,
         closures_too_large: one.closures_too_large + other.closures_too_large,
+        rivals_lent: one.rivals_lent + other.rivals_lent,
+        rivals_won: one.rivals_won + other.rivals_won,
         results_recorded: one.results_recorded + other.results_recorded,
         orphans_finished: one.orphans_finished + other.orphans_finished,
         checkpoints_asked: one.checkpoints_asked + other.checkpoints_asked,

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use atlas_proto::ids::{LeaseId, NodeId, Ticket};
-use atlas_proto::ledger::{Entry, EntryId, Ledger, Source, State};
+use atlas_proto::ledger::{Entry, EntryId, Ledger, Rival, Source, State};
 use atlas_proto::message::Message;
 
 use super::view::{Node, View};
@@ -54,10 +54,11 @@ impl Leases {
 
     fn check_used_once(&mut self, node: NodeId, ledger: &Ledger) -> Result<(), String> {
         let used = self.used.entry(node).or_default();
-        for (id, entry) in ledger.entries() {
-            let State::Lent { borrower, lease } = entry.state else {
-                continue;
-            };
+        let leases = ledger.entries().flat_map(|(id, _)| {
+            let leases = ledger.leases_of(id);
+            leases.map(move |(borrower, lease)| (id, borrower, lease))
+        });
+        for (id, borrower, lease) in leases {
             let before = *used.entry(lease).or_insert((id, borrower));
             if before != (id, borrower) {
                 return Err(format!(
@@ -72,9 +73,9 @@ impl Leases {
 
 fn check_sessions(view: View<'_>, node: NodeId, present: Node<'_>) -> Result<(), String> {
     for (id, entry) in present.ledger().entries() {
-        if let State::Lent { borrower, lease } = entry.state
-            && !is_accounted_for(view, node, borrower, lease)
-        {
+        let mut leases = present.ledger().leases_of(id);
+        let unknown = |lease: &(NodeId, LeaseId)| !is_accounted_for(view, node, lease.0, lease.1);
+        if let Some((borrower, lease)) = leases.find(unknown) {
             return Err(format!(
                 "{node:?} has lent {id:?} to {borrower:?} under {lease:?}, who knows nothing of it"
             ));
@@ -138,7 +139,8 @@ fn aborts(message: &Message, lease: LeaseId) -> bool {
 fn check_engines(view: View<'_>, server: ServerIndex, ledger: &Ledger) -> Result<(), String> {
     let engine = view.stage.engine(server);
     let running = |(id, entry): (EntryId, &Entry)| {
-        (entry.state == State::Running).then_some((entry.job, Ticket(id.0)))
+        let here = entry.state == State::Running || ledger.rival(id) == Some(Rival::Here);
+        here.then_some((entry.job, Ticket(id.0)))
     };
     let expected = sorted(ledger.entries().filter_map(running));
     let held = sorted(engine.tickets().map(|(job, ticket, _)| (job, ticket)));

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use atlas_sim::network::{LinkConfig, NetworkConfig};
 use atlas_sim::scenario::{
-    ClockSkew, Fault, Policy, Scenario, Span, Speeds, Submit, churn, crash_churn, crashes,
+    ClockSkew, Fault, Policy, Scenario, Span, Speeds, Submit, churn, crash_churn, crashes, slow,
 };
 use atlas_sim::workload::{Workload, WorkloadConfig};
 
@@ -103,6 +103,9 @@ pub(crate) struct Options {
     /// Encode and decode every packet of --policy atlas on its way.
     #[arg(long)]
     wire: bool,
+    /// Nothing that is late is begun a second time: to see what that is worth.
+    #[arg(long)]
+    no_rivals: bool,
     /// A scenario as --print-scenario prints it, in place of all options that describe a world.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -150,6 +153,8 @@ enum FaultChoice {
     Loss,
     /// Some servers die, for good or for a while.
     Crash,
+    /// One server in ten becomes 20 times slower.
+    Slow,
     /// Servers come and go all the time: die, leave, retreat.
     Churn,
     /// Servers die and start again all the time.
@@ -202,6 +207,7 @@ impl Options {
             heal_at: self.heal_at,
             steps_after_heal_max: self.steps_after_heal,
             wire: self.wire,
+            no_rivals: self.no_rivals,
         }
     }
 
@@ -233,6 +239,7 @@ impl Options {
         };
         match self.faults {
             FaultChoice::None | FaultChoice::Loss => Vec::new(),
+            FaultChoice::Slow => slow(self.servers, run, self.seed),
             FaultChoice::Crash => crashes(self.servers, run, self.seed),
             FaultChoice::CrashChurn => crash_churn(
                 self.servers,

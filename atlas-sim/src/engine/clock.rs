@@ -15,6 +15,8 @@ pub(super) type Work = u64;
 pub(super) struct WorkClock {
     /// Work per time of a worker that has a processor to itself, in parts of 2^32.
     speed: u64,
+    /// So many times as slow as that.
+    slowed: u32,
     /// Work per time now, when processors may be shared.
     rate: u64,
     /// Since when `rate` holds.
@@ -34,10 +36,16 @@ impl WorkClock {
         let speed = ((speed * ONE as f64) as u64).max(1);
         Self {
             speed,
+            slowed: 1,
             rate: speed,
             since: Time::ZERO,
             done: 0,
         }
+    }
+
+    /// The next time that processors are shared, each is so many times as slow.
+    pub(super) fn slow_down(&mut self, times: u32) {
+        self.slowed = times.max(1);
     }
 
     /// From now on `wanted` workers run on `processors`.
@@ -45,7 +53,8 @@ impl WorkClock {
         self.done = self.work_at(now);
         self.since = now;
         let crowd = wanted.max(u64::from(processors)).max(1);
-        self.rate = scale(self.speed, u64::from(processors), crowd).max(1);
+        let speed = self.speed / u64::from(self.slowed);
+        self.rate = scale(speed, u64::from(processors), crowd).max(1);
     }
 
     /// Where the clock stands at a time.

@@ -131,6 +131,13 @@ impl VirtualEngine {
         }
     }
 
+    /// Everything takes so many times as long from now on.
+    pub fn slow_down(&mut self, now: Time, times: u32) {
+        self.advance(now);
+        self.clock.slow_down(times);
+        self.share_processors();
+    }
+
     /// What there is to tell the server, in order.
     pub fn poll_event(&mut self) -> Option<EngineEvent> {
         self.events.pop_front()

@@ -30,6 +30,8 @@ pub enum FaultKind {
     Retreat,
     /// Its owner goes again.
     Resume,
+    /// It does everything [`SLOWED`] times as slowly from now on, and says nothing of it.
+    Slow,
     /// The manager of the domain dies without a word; its store stays.
     KillManager,
     /// It starts, with what its store has.
@@ -77,6 +79,21 @@ pub fn crashes(servers: u32, span: Span, seed: u64) -> Vec<Fault> {
                 server,
                 kind: FaultKind::Start,
             });
+        }
+    }
+    faults
+}
+
+/// Some servers, one in ten, become slow at some time.
+#[must_use]
+pub fn slow(servers: u32, span: Span, seed: u64) -> Vec<Fault> {
+    let mut rng = Rng::new(seed ^ SALT);
+    let mut faults = Vec::new();
+    for server in 0..servers {
+        let at = span.draw(&mut rng);
+        if rng.below(SLOW_OF) == 0 {
+            let kind = FaultKind::Slow;
+            faults.push(Fault { at, server, kind });
         }
     }
     faults
@@ -152,6 +169,10 @@ fn exponential(rng: &mut Rng, mean: Duration) -> Duration {
 const CRASHES_FOR_GOOD_OF: usize = 20;
 /// One in so many of the others dies and starts again.
 const CRASHES_OF: usize = 10;
+/// One in so many servers becomes slow.
+const SLOW_OF: usize = 10;
+/// A server that is slow is so many times slower.
+pub const SLOWED: u32 = 20;
 /// How long a server is away.
 const MEAN_ABSENCE: Duration = Duration::from_secs(20);
 const SALT: u64 = 0x2545_f491_4f6c_dd1d;

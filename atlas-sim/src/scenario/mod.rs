@@ -10,7 +10,7 @@ use atlas_proto::domain::DomainPattern;
 use atlas_proto::rng::Rng;
 use serde::{Deserialize, Serialize};
 
-pub use faults::{Fault, FaultKind, Span, churn, crash_churn, crashes};
+pub use faults::{Fault, FaultKind, SLOWED, Span, churn, crash_churn, crashes, slow};
 
 use crate::network::NetworkConfig;
 use crate::workload::WorkloadConfig;
@@ -54,6 +54,9 @@ pub struct Scenario {
     pub steps_after_heal_max: Option<u64>,
     /// Every packet is encoded and decoded on its way.
     pub wire: bool,
+    /// Nothing is begun a second time because it is late.
+    #[serde(default)]
+    pub no_rivals: bool,
 }
 
 /// How far clocks are apart. What is measured in a world is measured by its own.
@@ -168,6 +171,7 @@ pub(crate) mod tests {
             heal_at: None,
             steps_after_heal_max: None,
             wire: true,
+            no_rivals: false,
         }
     }
 

@@ -42,6 +42,7 @@ impl Scenario {
             heal_at: Some(heal_at),
             steps_after_heal_max: Some(STEPS_AFTER_HEAL_MAX),
             wire: true,
+            no_rivals: false,
         }
     }
 }

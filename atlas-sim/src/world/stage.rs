@@ -159,6 +159,11 @@ impl<M: Parcel> Stage<M> {
         self.busy_workers(self.topology.server(server), 0);
     }
 
+    /// The machine is so many times as slow from now on.
+    pub fn slow_down(&mut self, server: ServerIndex, times: u32) {
+        self.engines[server.0 as usize].slow_down(self.now, times);
+    }
+
     /// The work that was done by all engines there ever were, at speed 1.
     #[must_use]
     pub fn executed_work(&self) -> Duration {

@@ -127,6 +127,8 @@ fn after_another_died(folder: String) -> u64 {
 
 /// So many tasks that sleep; each adds a line to the file of its process.
 fn nap_all(count: u32, millis: u64, folder: &str) -> u32 {
+    let main = Path::new(folder).join("main");
+    fs::write(main, process::id().to_string()).expect("the test has made the folder");
     let tasks: Vec<_> = (0..count)
         .map(|_| spawn!(nap(millis, folder.to_owned())))
         .collect();

@@ -240,6 +240,7 @@ impl Base {
             skew: ClockSkew::default(),
             steps_after_heal_max: None,
             wire: false,
+            no_rivals: false,
         }
     }
 }

@@ -1,0 +1,147 @@
+//! The manager's part in rivals: of what crosses it, what is late at one child goes to a hungry one as well, if there is nothing
+//! else to give ([`crate::rival`]).
+//!
+//! It knows no more of a closure than its lender told; a root is never begun twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Manager;
+use crate::ids::{JobAlias, NodeId};
+use crate::ledger::{Entry, EntryId, LeasesByPeer, Rival, Source, State, Won};
+use crate::message::{LeasedClosure, Load, Message};
+use crate::rival::{Budget, LATE_MAX, LOOK_EVERY, patience};
+use crate::time::Time;
+
+/// What was spent on rivals.
+#[derive(Debug, Default)]
+pub(super) struct Rivals {
+    looked: Time,
+    jobs: BTreeMap<JobAlias, Account>,
+    forbidden: bool,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    budget: Budget,
+    /// Of the closures whose results have passed.
+    work: Duration,
+}
+
+impl Rivals {
+    pub(super) fn note_work(&mut self, job: JobAlias, work: Duration) {
+        let account = self.jobs.entry(job).or_default();
+        account.work = account.work.saturating_add(work);
+    }
+
+    pub(super) fn forget(&mut self, job: JobAlias) {
+        self.jobs.remove(&job);
+    }
+
+    fn allows(&self, job: JobAlias, expected: Duration) -> bool {
+        let account = self.jobs.get(&job);
+        account.is_some_and(|account| account.budget.allows(expected, account.work))
+    }
+}
+
+impl Manager {
+    /// No closure is lent a second time: to see what rivals are worth.
+    pub fn forbid_rivals(&mut self) {
+        self.rivals.forbidden = true;
+    }
+
+    /// Lends what is late to who is hungry.
+    pub(super) fn lend_late(&mut self, now: Time) {
+        if self.rivals.forbidden || now < self.rivals.looked + LOOK_EVERY {
+            return;
+        }
+        let children = self.children.values();
+        if !children.into_iter().any(|child| child.load.hungry > 0) {
+            return;
+        }
+        self.rivals.looked = now;
+        let patience = |id: EntryId, entry: &Entry| self.patience_with(id, entry);
+        for id in self.ledger.late(now, LATE_MAX, patience) {
+            if let Some(thief) = self.thief_for(id) {
+                self.lend_rival(now, thief, id);
+            }
+        }
+    }
+
+    fn patience_with(&self, id: EntryId, entry: &Entry) -> Option<Duration> {
+        let State::Lent { borrower, .. } = entry.state else {
+            return None;
+        };
+        let expected = entry.closure.expected;
+        let known = entry.closure.kind.depth > 0 && !expected.is_zero();
+        let lent = matches!(entry.source, Source::Peer { .. });
+        if !known || !lent || self.ledger.suspicion(id).is_some() {
+            return None;
+        }
+        let round_trip = self.sessions.path(borrower).round_trip();
+        self.rivals
+            .allows(entry.job, expected)
+            .then(|| patience(expected, round_trip))
+    }
+
+    /// A hungry child that may have it: neither who has it nor who waits for it.
+    fn thief_for(&self, id: EntryId) -> Option<NodeId> {
+        let entry = self.ledger.entry(id)?;
+        if !self.rivals.allows(entry.job, entry.closure.expected) {
+            return None;
+        }
+        let spec = self.jobs.spec(entry.job)?;
+        let involved = |node: NodeId| {
+            matches!(entry.state, State::Lent { borrower, .. } if borrower == node)
+                || matches!(entry.source, Source::Peer { lender, .. } if lender == node)
+        };
+        let mut children = self.children.iter();
+        let thief = children.find(|(node, child)| {
+            child.load.hungry > 0 && child.is_usable() && child.admits(spec) && !involved(**node)
+        });
+        thief.map(|(&node, _)| node)
+    }
+
+    fn lend_rival(&mut self, now: Time, thief: NodeId, id: EntryId) {
+        let Some(entry) = self.ledger.entry(id) else {
+            return;
+        };
+        let (local, again, closure) = (entry.job, entry.again, entry.closure.clone());
+        let Some(job) = self.jobs.header_for(local, thief, false, &mut self.rng) else {
+            return;
+        };
+        let account = self.rivals.jobs.entry(local).or_default();
+        account.budget.spend(closure.expected);
+        self.sessions.bind(now, thief, true);
+        self.stats.rivals_lent += 1;
+        self.stats.closures_lent += 1;
+        let lease = self.ledger.lend_rival(id, thief);
+        self.note_fed(thief, 1);
+        let grant = Message::GrantClosures {
+            request: None,
+            more: false,
+            load: Load::default(),
+            job,
+            closures: vec![LeasedClosure {
+                lease,
+                closure,
+                again,
+            }],
+        };
+        self.sessions.send(now, thief, grant);
+    }
+
+    /// A result has come: whoever else had its closure is to stop.
+    pub(super) fn end_rivalry(&mut self, now: Time, won: &Won) {
+        if won.by_rival {
+            self.stats.rivals_won += 1;
+            if let Some(account) = self.rivals.jobs.get_mut(&won.entry.job) {
+                account.budget.refund(won.entry.closure.expected);
+            }
+        }
+        if let Some(Rival::Peer { borrower, lease }) = won.loser {
+            let aborted = LeasesByPeer::from([(borrower, vec![lease])]);
+            self.sessions.abort_leases(now, aborted);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The server's part in rivals: closures that it has lent and that are late are begun again, by its own idle workers or by a
+//! thief, if there is nothing else to do ([`crate::rival`]).
+
+use std::time::Duration;
+
+use super::{Phase, Server};
+use crate::cost::repays;
+use crate::engine::EngineCommand;
+use crate::ids::{JobAlias, NodeId, RequestId, Ticket};
+use crate::job::Closure;
+use crate::ledger::{Entry, EntryId, LeasesByPeer, Rival, Source, State, Won};
+use crate::message::{JobHeader, LeasedClosure, Message, StealTerms};
+use crate::rival::{HISTORY_MIN, LATE_MAX, LOOK_EVERY, patience};
+use crate::time::Time;
+
+/// What is late.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    entries: Vec<EntryId>,
+    looked: Time,
+    /// Since when a worker has had nothing to do, and nobody to ask for more.
+    idle_since: Option<Time>,
+    forbidden: bool,
+}
+
+impl Server {
+    /// No closure is begun a second time: to see what rivals are worth.
+    pub fn forbid_rivals(&mut self) {
+        self.late.forbidden = true;
+    }
+
+    /// Looks for late closures now and then, as long as there is nothing else to do.
+    pub(super) fn look_for_late(&mut self, now: Time) {
+        let other_work = self.phase != Phase::Serving || self.ready_closures() > 0;
+        if other_work || self.late.forbidden {
+            self.late.entries.clear();
+            self.late.idle_since = None;
+            return;
+        }
+        // What waits at the borrower can be stolen back at no cost, and begun once.
+        let idle = self.idle_workers() > 0 && !self.is_served();
+        let since = idle.then(|| self.late.idle_since.unwrap_or(now));
+        self.late.idle_since = since;
+        let ledger = &self.ledger;
+        self.late.entries.retain(|&id| ledger.is_lent_once(id));
+        if now < self.late.looked + LOOK_EVERY {
+            return;
+        }
+        self.late.looked = now;
+        let patience = |id: EntryId, entry: &Entry| self.patience_with(id, entry);
+        self.late.entries = self.ledger.late(now, LATE_MAX, patience);
+    }
+
+    /// How long a closure that is lent may take, if it may have a rival.
+    fn patience_with(&self, id: EntryId, entry: &Entry) -> Option<Duration> {
+        let State::Lent { borrower, .. } = entry.state else {
+            return None;
+        };
+        // Nobody waits for an orphan; a root prints, and leaves files.
+        let wanted = !matches!(entry.source, Source::Orphan { .. } | Source::Root);
+        if !wanted || entry.closure.kind.depth == 0 || self.ledger.suspicion(id).is_some() {
+            return None;
+        }
+        let expected = self.affordable(entry)?;
+        Some(patience(
+            expected,
+            self.sessions.path(borrower).round_trip(),
+        ))
+    }
+
+    /// The work that a rival of an entry is expected to take, if it may be spent.
+    fn affordable(&self, entry: &Entry) -> Option<Duration> {
+        let state = self.jobs.get(&entry.job)?;
+        let expected = state.model.known(entry.closure.kind, HISTORY_MIN)?;
+        let work = state.model.seen_at_least();
+        state.rivals.allows(expected, work).then_some(expected)
+    }
+
+    /// How many late closures a thief could have, and the work in them.
+    pub(super) fn late_surplus(&self) -> (u32, Duration) {
+        let entries = self.late.entries.iter();
+        let late = entries.filter_map(|&id| self.affordable(self.ledger.entry(id)?));
+        late.fold((0, Duration::ZERO), |(count, work), expected| {
+            (count + 1, work.saturating_add(expected))
+        })
+    }
+
+    /// Idle workers of this machine run what is late elsewhere.
+    pub(super) fn run_late_here(&mut self, now: Time) {
+        let idle_since = self.late.idle_since;
+        if idle_since.is_none_or(|since| now < since + LOOK_EVERY) {
+            return;
+        }
+        for id in std::mem::take(&mut self.late.entries) {
+            if !self.run_rival(id) {
+                self.late.entries.push(id);
+            }
+        }
+    }
+
+    fn run_rival(&mut self, id: EntryId) -> bool {
+        let Some(entry) = self.ledger.entry(id) else {
+            return false;
+        };
+        let Some(expected) = self.affordable(entry) else {
+            return false;
+        };
+        let (job, closure) = (entry.job, entry.closure.clone());
+        let Some(state) = self.jobs.get_mut(&job) else {
+            return false;
+        };
+        if state.load.idle == 0 {
+            return false;
+        }
+        state.load.idle -= 1;
+        state.rivals.spend(expected);
+        self.stats.rivals_lent += 1;
+        self.ledger.rival_here(id);
+        let ticket = Ticket(id.0);
+        self.commands.push_back(EngineCommand::Accept {
+            job,
+            ticket,
+            closure,
+        });
+        true
+    }
+
+    /// Answers a steal with a closure that is late elsewhere. False if there is none for this thief.
+    pub(super) fn lend_late(
+        &mut self,
+        now: Time,
+        thief: NodeId,
+        request: RequestId,
+        terms: &StealTerms,
+    ) -> bool {
+        if !terms.idle {
+            return false;
+        }
+        let entries = self.late.entries.iter().copied();
+        let Some((id, expected)) = entries
+            .filter_map(|id| Some((id, self.fits(id, thief, terms)?)))
+            .next()
+        else {
+            return false;
+        };
+        let lease = self.ledger.lend_rival(id, thief);
+        let Some(entry) = self.ledger.entry(id) else {
+            return false;
+        };
+        let closure = Closure {
+            expected,
+            ..entry.closure.clone()
+        };
+        let again = entry.again;
+        let alias = entry.job;
+        let Some(state) = self.jobs.get_mut(&alias) else {
+            return false;
+        };
+        state.rivals.spend(expected);
+        let spec = state.spec.clone();
+        self.late.entries.retain(|&late| late != id);
+        self.stats.rivals_lent += 1;
+        self.stats.closures_lent += 1;
+        let grant = Message::GrantClosures {
+            request: Some(request),
+            more: false,
+            load: self.load_for(now, thief),
+            job: JobHeader { alias, spec },
+            closures: vec![LeasedClosure {
+                lease,
+                closure,
+                again,
+            }],
+        };
+        self.sessions.send(now, thief, grant);
+        self.reporter.note_moved();
+        true
+    }
+
+    /// The work in a late closure, if a thief may have it: neither who has it nor who waits for it may.
+    fn fits(&self, id: EntryId, thief: NodeId, terms: &StealTerms) -> Option<Duration> {
+        let entry = self.ledger.entry(id)?;
+        let has = matches!(entry.state, State::Lent { borrower, .. } if borrower == thief);
+        let waits = matches!(entry.source, Source::Peer { lender, .. } if lender == thief);
+        let state = self.jobs.get(&entry.job)?;
+        let to = terms.destination.as_ref();
+        let admitted = to.is_none_or(|to| to.admits(&state.spec.origin));
+        let expected = self.affordable(entry)?;
+        let fits = admitted && !has && !waits && expected >= terms.work_min;
+        (fits && repays(terms, entry.closure.size(), expected)).then_some(expected)
+    }
+
+    /// A result has come: whoever else had its closure is to stop.
+    pub(super) fn end_rivalry(&mut self, now: Time, won: &Won) {
+        if won.by_rival {
+            self.stats.rivals_won += 1;
+            if let Some(state) = self.jobs.get_mut(&won.entry.job) {
+                let expected = state.model.known(won.entry.closure.kind, HISTORY_MIN);
+                state.rivals.refund(expected.unwrap_or_default());
+            }
+        }
+        match won.loser {
+            None => {}
+            Some(Rival::Here) => self.commands.push_back(EngineCommand::Abort {
+                job: won.entry.job,
+                ticket: Ticket(won.id.0),
+            }),
+            Some(Rival::Peer { borrower, lease }) => {
+                let aborted = LeasesByPeer::from([(borrower, vec![lease])]);
+                self.sessions.abort_leases(now, aborted);
+            }
+        }
+    }
+
+    /// The engine of a job is gone, and with it the rivals that it ran.
+    pub(super) fn forget_rivals_here(&mut self, job: JobAlias) {
+        let rivals = self.ledger.rivals();
+        let here = rivals.filter(|(_, rival)| *rival == Rival::Here);
+        let ids: Vec<EntryId> = here.map(|(id, _)| id).collect();
+        for id in ids {
+            if self.ledger.entry(id).is_some_and(|entry| entry.job == job) {
+                self.ledger.drop_rival(id);
+            }
+        }
+    }
+}

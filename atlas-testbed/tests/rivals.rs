@@ -1,0 +1,81 @@
+//! Engines that hang while their server is well: what they have is done by others.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use atlas_testbed::{Cluster, code, program, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process that does nothing until this is dropped.
+struct Hangs(Pid);
+
+impl Hangs {
+    fn new(process: i32) -> Self {
+        let process = Pid::from_raw(process).unwrap();
+        kill_process(process, Signal::STOP).unwrap();
+        Self(process)
+    }
+}
+
+impl Drop for Hangs {
+    fn drop(&mut self) {
+        // It may have been killed by its server.
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// How many naps each process has had, and which runs `main`.
+fn naps(folder: &Path) -> (BTreeMap<i32, usize>, Option<i32>) {
+    let (mut naps, mut main) = (BTreeMap::new(), None);
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let text = fs::read_to_string(entry.path()).unwrap();
+        match entry.file_name().to_str().unwrap().parse() {
+            Ok(process) => drop(naps.insert(process, text.lines().count())),
+            Err(_) => main = text.parse().ok(),
+        }
+    }
+    (naps, main)
+}
+
+#[test]
+fn a_hanging_engine_holds_nothing_up() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let _servers = cluster.servers(&manager, 2);
+    manager.wait_for_workers(2);
+    let shell = cluster.login(&manager);
+    let folder = shell.here().join("naps");
+    fs::create_dir(&folder).unwrap();
+    let line = ["naps", "64", "200", folder.to_str().unwrap()];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    let begun = || {
+        let (naps, main) = naps(&folder);
+        naps.len() == 2 && main.is_some() && naps.values().sum::<usize>() >= 20
+    };
+    wait_until("a third is done", begun);
+    let (so_far, main) = naps(&folder);
+    let other = so_far.keys().find(|process| Some(**process) != main);
+    let hangs = Hangs::new(*other.unwrap());
+    let at = Instant::now();
+    let ended = job.wait();
+    let took = at.elapsed();
+    drop(hangs);
+    let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(
+        (code(&ended), &ended.stdout[..]),
+        (0, &b"64 naps\n"[..]),
+        "{error}"
+    );
+    // What is left takes one worker nine seconds.
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let (all, _) = naps(&folder);
+    let all: usize = all.values().sum();
+    println!("{took:?} after the other hung, {} naps twice", all - 64);
+    assert!(all <= 64 + 3, "{all} naps");
+}
