@@ -117,7 +117,8 @@ impl Worker {
 
     fn keep_next_state_after(&self, nanoseconds: u64) {
         self.with_leaf(|_, state| {
-            state.due = clock() + nanoseconds.max(INTERVAL_NANOSECONDS);
+            let after = nanoseconds.clamp(INTERVAL_NANOSECONDS, 10 * INTERVAL_NANOSECONDS);
+            state.due = clock() + after;
             Some(())
         });
     }
@@ -134,7 +135,7 @@ impl Running {
     }
 }
 
-/// A state is kept so often at most.
+/// A state is kept so often at most, and a tenth as often at least.
 const INTERVAL_NANOSECONDS: u64 = 100 * SHORT_NANOSECONDS;
-/// And so that it takes no more than such a part of the time.
+/// In between, so that it takes such a part of the time.
 const STATE_SHARE: u64 = 100;

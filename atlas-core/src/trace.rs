@@ -290,7 +290,8 @@ impl Worker {
         let began = clock();
         let worth = account.worth();
         self.saw(depth, worth.total);
-        if let Some(key) = account.key {
+        // What was accepted is the host's to keep.
+        if let Some(key) = account.key.filter(|_| !account.is_of_accepted()) {
             self.record(key, worth, Some(account), |bytes_max| {
                 // SAFETY: its result was written by this worker, and it is not completed.
                 unsafe { closure.encode_result(bytes_max) }

@@ -197,8 +197,8 @@ pub mod host;
 mod shared;
 
 pub use atlas_core::{
-    BuildError, Builder, Handle, Next, Portable, Runtime, Scope, Stats, TaskPanic, catch, join,
-    run, scope,
+    BuildError, Builder, Handle, Next, Portable, Runtime, Scope, Stats, TaskPanic, catch,
+    checkpoint, join, resume, run, scope,
 };
 
 /// Makes a free function a *task*: a function whose calls may run on any core,
