@@ -186,7 +186,8 @@ impl Checkpoints {
         self.unfound.load(Ordering::Relaxed) > 0
     }
 
-    /// Takes entries in; what does not fit is left out, the least work first.
+    /// Takes entries in; what does not fit is left out, the least work first. Of two with one name the one with more work
+    /// stays: a state that was kept later.
     pub(crate) fn remember(&self, mut entries: Vec<Recorded>) {
         self.round.fetch_add(1, Ordering::Relaxed);
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.work));
@@ -202,6 +203,7 @@ impl Checkpoints {
                 found: AtomicBool::new(false),
             };
             let before = match table.entries.entry(key) {
+                Place::Occupied(place) if place.get().nanoseconds >= entry.nanoseconds => continue,
                 Place::Occupied(mut place) => Some(place.insert(entry)),
                 Place::Vacant(place) => {
                     place.insert(entry);
@@ -505,7 +507,12 @@ mod tests {
             work: Duration::from_secs(1),
         };
         let checkpoints = Checkpoints::default();
-        checkpoints.remember(vec![entry(1), entry(2)]);
+        let earlier = Recorded {
+            result: vec![9],
+            work: Duration::from_millis(9),
+            ..entry(1)
+        };
+        checkpoints.remember(vec![entry(1), entry(2), earlier]);
         checkpoints.remember(vec![entry(2)]);
         assert!(checkpoints.find(Key([3; 32])).is_none());
         let found = checkpoints.find(Key([1; 32])).expect("is remembered");
