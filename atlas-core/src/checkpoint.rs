@@ -202,19 +202,21 @@ impl Checkpoints {
                 nanoseconds: u64::try_from(work.as_nanos()).unwrap_or(u64::MAX),
                 found: AtomicBool::new(false),
             };
-            let before = match table.entries.entry(key) {
-                Place::Occupied(place) if place.get().nanoseconds >= entry.nanoseconds => continue,
-                Place::Occupied(mut place) => Some(place.insert(entry)),
+            table.bytes += bytes;
+            let was_found = match table.entries.entry(key) {
                 Place::Vacant(place) => {
                     place.insert(entry);
-                    None
+                    true
+                }
+                Place::Occupied(mut place) => {
+                    let is_later = place.get().nanoseconds < entry.nanoseconds;
+                    let other = if is_later { place.insert(entry) } else { entry };
+                    table.bytes -= other.result.len() + ENTRY_BYTES;
+                    let found = if is_later { &other } else { place.get() };
+                    found.found.swap(false, Ordering::Relaxed)
                 }
             };
-            table.bytes += bytes;
-            if let Some(before) = &before {
-                table.bytes -= before.result.len() + ENTRY_BYTES;
-            }
-            if before.is_none_or(|before| before.found.into_inner()) {
+            if was_found {
                 self.unfound.fetch_add(1, Ordering::Relaxed);
             }
         }

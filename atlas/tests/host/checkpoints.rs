@@ -403,7 +403,7 @@ fn accepted_closures_and_those_that_would_be_lent_are_found() {
     let entry = |closure: &PortableClosure, value: u64| Recorded {
         key: key(closure),
         result: postcard::to_stdvec(&value).unwrap(),
-        work: Duration::from_secs(1),
+        work: Duration::from_secs(value),
     };
     let rig = rig(1);
     rig.runtime.set_workers(0);
