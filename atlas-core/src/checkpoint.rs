@@ -192,6 +192,7 @@ impl Checkpoints {
         self.round.fetch_add(1, Ordering::Relaxed);
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.work));
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let table = &mut *table;
         for Recorded { key, result, work } in entries {
             let bytes = result.len() + ENTRY_BYTES;
             if table.bytes + bytes > REMEMBERED_BYTES_MAX {
