@@ -205,8 +205,8 @@ mod shared;
 mod state;
 
 pub use atlas_core::{
-    BuildError, Builder, Handle, Next, Portable, Runtime, Scope, Stats, TaskPanic, catch,
-    join, run, scope,
+    BuildError, Builder, Handle, Next, Portable, Runtime, Scope, Stats, TaskPanic, catch, join,
+    run, scope,
 };
 
 /// Makes a free function a *task*: a function whose calls may run on any core,

@@ -112,7 +112,7 @@ fn value<T: DeserializeOwned>(rig: &Rig, closure: &PortableClosure) -> T {
     rig.runtime.accept(FIRST, closure).unwrap();
     match rig.notes.outcome(FIRST) {
         Outcome::Value(bytes) => postcard::from_bytes(&bytes).unwrap(),
-        other => panic!("{other:?}"),
+        other @ (Outcome::Panic { .. } | Outcome::Refused { .. }) => panic!("{other:?}"),
     }
 }
 
