@@ -203,7 +203,8 @@ impl Worker {
             return Begun::Untraced;
         };
         let began = clock();
-        if !self.credit.is_left(began, checkpoints.is_replaying()) {
+        let has_room = self.with_running(|running| running.scopes.len() < SCOPES_MAX);
+        if !has_room || !self.credit.is_left(began, checkpoints.is_replaying()) {
             return Begun::Untraced;
         }
         let key = key();
@@ -472,6 +473,9 @@ impl Pool {
     }
 }
 
+/// Traced children inside of each other. Each takes some hundred bytes of stack more than one that is not, and a recursion may
+/// be as deep as the stack allows.
+const SCOPES_MAX: usize = 256;
 /// Children of frames that are handed out at a time. A list may be as long as memory allows; its oldest nodes
 /// have most of the work.
 const HANDED_OUT_MAX: usize = 64;

@@ -448,6 +448,38 @@ fn waits(gate: u64) -> u64 {
     child.sync()
 }
 
+#[atlas::spawn]
+fn first_deepest(depth: u64) -> u64 {
+    if depth == 0 {
+        return 0;
+    }
+    let (rest, one) = join!(first_deepest(depth - 1), xor(depth, depth ^ 1));
+    rest + one
+}
+
+#[atlas::spawn]
+fn last_deepest(depth: u64) -> u64 {
+    if depth == 0 {
+        return 0;
+    }
+    let (one, rest) = join!(xor(depth, depth ^ 1), last_deepest(depth - 1));
+    one + rest
+}
+
+/// As deep as without checkpoints, whatever is traced of them.
+#[test]
+fn regression_traced_recursions_are_as_deep_as_others() {
+    const DEPTH: u64 = 20_000;
+    let rig = rig(1);
+    for path in ["first_deepest", "last_deepest"] {
+        let whole = closure(&format!("host::checkpoints::{path}"), &(DEPTH,));
+        for _ in 0..3 {
+            rig.runtime.checkpoint_now();
+            assert_eq!(value::<u64>(&rig, &whole), DEPTH, "{path}");
+        }
+    }
+}
+
 /// Any mixture of joins, handles and frames, some of whose tasks take long.
 #[atlas::spawn]
 fn mixed(seed: u64, depth: u32) -> u64 {
