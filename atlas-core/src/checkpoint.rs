@@ -186,11 +186,13 @@ impl Checkpoints {
         self.unfound.load(Ordering::Relaxed) > 0
     }
 
-    /// Takes entries in; what does not fit is left out, the least work first.
+    /// Takes entries in; what does not fit is left out, the least work first. Of two with one name the one with more work
+    /// stays: a state that was kept later.
     pub(crate) fn remember(&self, mut entries: Vec<Recorded>) {
         self.round.fetch_add(1, Ordering::Relaxed);
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.work));
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let table = &mut *table;
         for Recorded { key, result, work } in entries {
             let bytes = result.len() + ENTRY_BYTES;
             if table.bytes + bytes > REMEMBERED_BYTES_MAX {
@@ -201,18 +203,21 @@ impl Checkpoints {
                 nanoseconds: u64::try_from(work.as_nanos()).unwrap_or(u64::MAX),
                 found: AtomicBool::new(false),
             };
-            let before = match table.entries.entry(key) {
-                Place::Occupied(mut place) => Some(place.insert(entry)),
+            table.bytes += bytes;
+            let was_found = match table.entries.entry(key) {
                 Place::Vacant(place) => {
                     place.insert(entry);
-                    None
+                    true
+                }
+                Place::Occupied(mut place) => {
+                    let is_later = place.get().nanoseconds < entry.nanoseconds;
+                    let other = if is_later { place.insert(entry) } else { entry };
+                    table.bytes -= other.result.len() + ENTRY_BYTES;
+                    let found = if is_later { &other } else { place.get() };
+                    found.found.swap(false, Ordering::Relaxed)
                 }
             };
-            table.bytes += bytes;
-            if let Some(before) = &before {
-                table.bytes -= before.result.len() + ENTRY_BYTES;
-            }
-            if before.is_none_or(|before| before.found.into_inner()) {
+            if was_found {
                 self.unfound.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -505,7 +510,12 @@ mod tests {
             work: Duration::from_secs(1),
         };
         let checkpoints = Checkpoints::default();
-        checkpoints.remember(vec![entry(1), entry(2)]);
+        let earlier = Recorded {
+            result: vec![9],
+            work: Duration::from_millis(9),
+            ..entry(1)
+        };
+        checkpoints.remember(vec![entry(1), entry(2), earlier]);
         checkpoints.remember(vec![entry(2)]);
         assert!(checkpoints.find(Key([3; 32])).is_none());
         let found = checkpoints.find(Key([1; 32])).expect("is remembered");

@@ -40,6 +40,7 @@ mod runtime;
 mod scope;
 mod sleep;
 mod stack;
+mod state;
 mod stats;
 mod strand;
 mod sync;
@@ -69,6 +70,7 @@ pub use portable::{
 };
 pub use runtime::{BuildError, Builder, Runtime, run, run_main};
 pub use scope::{Scope, scope};
+pub use state::{checkpoint, resume};
 pub use stats::Stats;
 #[doc(hidden)]
 pub use task::{Argument, AssertArgument};

@@ -137,6 +137,11 @@ impl Account {
         (self.level < LEVELS_MAX).then(|| Arc::new(Self::new(Some(self))))
     }
 
+    /// True if it is that of an accepted closure itself.
+    pub(crate) fn is_of_accepted(&self) -> bool {
+        self.level == 1
+    }
+
     /// What is known of the work so far.
     pub(crate) fn worth(&self) -> Worth {
         let [measured, found, covered, sent] =

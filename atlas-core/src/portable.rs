@@ -10,6 +10,7 @@
 //! implementations are the program's: one that panics is an error like one that
 //! fails, because the thread that called it is not the program's.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::closure::{Closure, ClosureRef};
@@ -247,6 +248,11 @@ pub(crate) fn encode(
 
 /// Decodes a value; bytes that are left over are an error too.
 pub(crate) fn decode<V: Portable>(bytes: &[u8]) -> Result<V, CodecError> {
+    decode_any(bytes)
+}
+
+/// The same for a value that need not go to another thread.
+pub(crate) fn decode_any<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, CodecError> {
     guarded(|| match postcard::take_from_bytes(bytes)? {
         (value, []) => Ok(value),
         (_, rest) => Err(CodecError::LeftOver { bytes: rest.len() }),

@@ -32,6 +32,7 @@ use crate::frame::{Driver, FrameRef};
 use crate::latent::{Marked, Node};
 use crate::measure::Origin;
 use crate::stack::Stack;
+use crate::state::State;
 use crate::trace::Scope;
 
 /// What a strand is given to run.
@@ -72,6 +73,8 @@ pub(crate) struct Running {
     pub(crate) origin: Option<Origin>,
     /// Children that are traced and run in the middle of this strand, the outermost first.
     pub(crate) scopes: Vec<Scope>,
+    /// Of the closure itself.
+    pub(crate) state: State,
     /// The time that the strand itself has used.
     pub(crate) used: u64,
     /// Nobody wants the closure's result.
@@ -284,6 +287,7 @@ impl Running {
             yielder: ptr::null(),
             origin,
             scopes: Vec::new(),
+            state: State::new(false, 0),
             used: 0,
             aborting: false,
             wait: None,

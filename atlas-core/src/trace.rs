@@ -27,8 +27,9 @@ use crate::checkpoint::{
 };
 use crate::closure::ClosureRef;
 use crate::latent::Node;
-use crate::measure::{Account, Origin, clock};
+use crate::measure::{Account, clock};
 use crate::pool::Pool;
+use crate::state::State;
 use crate::strand::Running;
 use crate::tls::{self, WantFlag};
 use crate::work::Latent;
@@ -40,6 +41,8 @@ pub(crate) struct Scope {
     boundary: u32,
     /// None if there are too many above each other: then its own time has to do.
     account: Option<Arc<Account>>,
+    pub(crate) key: Option<Key>,
+    pub(crate) state: State,
 }
 
 /// A traced child that runs; dropped, it has unwound.
@@ -91,26 +94,32 @@ impl Worker {
     /// What the running strand may trace with, if anything.
     fn tracing(&self) -> Option<&Checkpoints> {
         let checkpoints = self.pool.checkpoints.as_ref()?;
-        self.with_running(|running| running.origin.is_some())
-            .then_some(checkpoints)
+        self.with_running(|running| {
+            running.has_children();
+            running.origin.is_some()
+        })
+        .then_some(checkpoints)
     }
 
     /// A strand begins: its first join is to be traced.
-    pub(crate) fn trace_strand(&self, origin: &Origin) {
-        if let Some(checkpoints) = &self.pool.checkpoints {
-            self.depth
-                .begin_round(checkpoints.round(), self.measured_to.get());
-            self.raise_for(origin.depth.saturating_add(1));
+    pub(crate) fn trace_strand(&self, running: &mut Running) {
+        if let (Some(checkpoints), Some(origin)) = (&self.pool.checkpoints, &running.origin) {
+            let now = self.measured_to.get();
+            self.depth.begin_round(checkpoints.round(), now);
+            let is_raised = self.raise_for(origin.depth.saturating_add(1));
+            running.state = State::new(is_raised && running.closure.is_some(), now);
         }
     }
 
     /// Raises the flag if children of this depth are traced, and lowers it if not.
-    fn raise_for(&self, depth: u32) {
-        tls::with_want(if self.depth.reaches(depth) {
+    fn raise_for(&self, depth: u32) -> bool {
+        let is_raised = self.depth.reaches(depth);
+        tls::with_want(if is_raised {
             WantFlag::ask_for_traces
         } else {
             WantFlag::lower_traces
         });
+        is_raised
     }
 
     /// The flag was raised: whatever waits in the running strand's list is traced when its time comes. True if
@@ -194,7 +203,8 @@ impl Worker {
             return Begun::Untraced;
         };
         let began = clock();
-        if !self.credit.is_left(began, checkpoints.is_replaying()) {
+        let has_room = self.with_running(|running| running.scopes.len() < SCOPES_MAX);
+        if !has_room || !self.credit.is_left(began, checkpoints.is_replaying()) {
             return Begun::Untraced;
         }
         let key = key();
@@ -207,16 +217,25 @@ impl Worker {
         }
         self.measure();
         let (newest, now) = (tls::newest(), self.measured_to.get());
-        let child = self.with_running(|running| Child {
-            worker: self,
-            key,
-            depth,
+        let state = State::new(self.raise_for(depth.saturating_add(1)), now);
+        let child = self.with_running(|running| {
             // SAFETY: the list and the queue are the running strand's.
-            place: unsafe { running.begin_scope(newest, now) },
-            used_before: running.used,
+            let (boundary, account) = unsafe { running.scope_inside(newest, now) };
+            running.scopes.push(Scope {
+                boundary,
+                account,
+                key,
+                state,
+            });
+            Child {
+                worker: self,
+                key,
+                depth,
+                place: running.scopes.len() - 1,
+                used_before: running.used,
+            }
         });
         self.credit.use_up(now.saturating_sub(began));
-        self.raise_for(depth.saturating_add(1));
         Begun::Child(child)
     }
 
@@ -272,7 +291,8 @@ impl Worker {
         let began = clock();
         let worth = account.worth();
         self.saw(depth, worth.total);
-        if let Some(key) = account.key {
+        // What was accepted is the host's to keep.
+        if let Some(key) = account.key.filter(|_| !account.is_of_accepted()) {
             self.record(key, worth, Some(account), |bytes_max| {
                 // SAFETY: its result was written by this worker, and it is not completed.
                 unsafe { closure.encode_result(bytes_max) }
@@ -371,17 +391,27 @@ impl Running {
         Some(depth.saturating_add(1))
     }
 
+    /// What runs now makes a join, or waits.
+    pub(crate) fn has_children(&mut self) {
+        let scope = self.scopes.last_mut();
+        scope
+            .map_or(&mut self.state, |scope| &mut scope.state)
+            .is_no_leaf();
+    }
+
+    /// What the scope of a child has: how many nodes are not its own, and where its time is added.
+    ///
     /// # Safety
     /// The list that ends at `newest` is this strand's.
-    unsafe fn begin_scope(&mut self, newest: *const Node, now: u64) -> usize {
+    unsafe fn scope_inside(
+        &mut self,
+        newest: *const Node,
+        now: u64,
+    ) -> (u32, Option<Arc<Account>>) {
         // SAFETY: by the caller; the queue is this strand's.
         unsafe { self.marked.trace_all(newest, now) };
         let account = self.account().and_then(Account::below);
-        self.scopes.push(Scope {
-            boundary: self.marked.marked(),
-            account,
-        });
-        self.scopes.len() - 1
+        (self.marked.marked(), account)
     }
 
     /// Has all nodes traced: those of joins when their owner comes back to them, those of frames by handing
@@ -410,7 +440,7 @@ impl Pool {
         }
     }
 
-    fn find(&self, key: Key) -> Option<Found> {
+    pub(crate) fn find(&self, key: Key) -> Option<Found> {
         self.checkpoints.as_ref()?.find(key)
     }
 
@@ -443,6 +473,9 @@ impl Pool {
     }
 }
 
+/// Traced children inside of each other. Each takes some hundred bytes of stack more than one that is not, and a recursion may
+/// be as deep as the stack allows.
+const SCOPES_MAX: usize = 256;
 /// Children of frames that are handed out at a time. A list may be as long as memory allows; its oldest nodes
 /// have most of the work.
 const HANDED_OUT_MAX: usize = 64;

@@ -252,7 +252,7 @@ impl Worker {
     }
 
     fn execute(&self, found: Found) {
-        let (strand, job, running) = match found {
+        let (strand, job, mut running) = match found {
             Found::Ready(strand) => {
                 let running = self.strands.borrow_mut().take_paused(strand);
                 (strand, Job::Continue, running)
@@ -277,8 +277,8 @@ impl Worker {
         if measured {
             self.measured_to.set(measure::clock());
         }
-        if let (Job::Closure(_) | Job::Frame(_), Some(origin)) = (&job, &running.origin) {
-            self.trace_strand(origin);
+        if matches!(job, Job::Closure(_) | Job::Frame(_)) {
+            self.trace_strand(&mut running);
         }
         self.running.replace(Some(running));
         let pause = coroutine
@@ -607,7 +607,10 @@ impl Worker {
 
     /// Leaves the strand's stack for the worker's loop.
     fn pause(&self, pause: Pause) {
-        let yielder = self.with_running(|running| running.yielder);
+        let yielder = self.with_running(|running| {
+            running.has_children();
+            running.yielder
+        });
         // The strand may be unwinding, and others may panic before it goes on.
         let note = panic::take_note();
         // SAFETY: `run_jobs` set it for the running strand, which is the caller.

@@ -186,6 +186,13 @@
 //! lto = "fat"
 //! ```
 //!
+//! # When machines are lost
+//!
+//! In a job on a cluster, what a lost machine has computed is computed again elsewhere, but for the children that had
+//! finished: results that are worth it are recorded while the job runs, by the task and its arguments, and found in place
+//! of a second run. A program need do nothing for it. Tasks of a second or less are lost whole; a long one without
+//! children can keep its state by [`checkpoint`] and go on from it by [`resume`].
+//!
 //! # Other processes
 //!
 //! What carries work between processes meets a runtime at [`host`]. A server runs the program as its [`engine`].
@@ -195,6 +202,7 @@
 pub mod engine;
 pub mod host;
 mod shared;
+mod state;
 
 pub use atlas_core::{
     BuildError, Builder, Handle, Next, Portable, Runtime, Scope, Stats, TaskPanic, catch, join,
@@ -398,6 +406,7 @@ pub use atlas_macros::join;
 pub use atlas_macros::spawn_next;
 
 pub use shared::{Shared, share};
+pub use state::{checkpoint, resume};
 
 /// What a program imports: `use atlas::prelude::*;`.
 pub mod prelude {
