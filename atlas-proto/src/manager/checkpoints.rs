@@ -1,22 +1,84 @@
 //! What a manager keeps of its jobs for the case that a child is lost, and what it does when one is.
 //!
 //! - What children record is kept by the name that this manager gives the job, as long as the job lives.
+//! - What was dearest of it goes on to the parent, if the job is known there, once an interval: the closures above it may be computed
+//!   again anywhere, and a parent's table is there when a child's is lost. So a table has all of its own domain, and of the domains
+//!   below it what was dear.
 //! - A closure whose borrower is lost is lent again with the word that it is (`again`): whoever gets it asks for what is known of the
-//!   job before it begins. A manager below asks its parent, and answers its own children from what it is told.
+//!   job before it begins. A manager below asks its parent, and its own children wait for that answer.
 //! - A closure whose lender is lost is an orphan: it goes on for a while, since what it is in the middle of is lost otherwise, and its
 //!   result is kept with the others. What nobody has begun is dropped.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::{Manager, ManagerEvent, SubmitError};
-use crate::checkpoint::Part;
+use crate::checkpoint::{Part, in_messages};
 use crate::engine::Recorded;
 use crate::ids::{JobAlias, NodeId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::ledger::{Entry, EntryId, Source, State};
-use crate::limits::CHECKPOINT_UNACKED_MAX;
+use crate::limits::{Bound, CHECKPOINT_UNACKED_MAX};
 use crate::link::Link;
 use crate::message::Message;
 use crate::orphan::{ORPHAN_TIME, recorded};
 use crate::time::Time;
+
+/// What goes between the tables of a manager and of its parent.
+#[derive(Debug, Default)]
+pub(super) struct Upward {
+    /// What is to be told to the parent.
+    fresh: BTreeMap<JobAlias, Vec<Recorded>>,
+    /// When something was last.
+    told_at: Time,
+    /// The jobs of which the parent was asked for what it knows, each with when nobody waits any more.
+    asked: BTreeMap<JobAlias, Time>,
+    /// Children that wait for that, each with the job as it calls it and with what it knows already.
+    waiting: BTreeMap<(JobAlias, NodeId), (JobAlias, u64)>,
+}
+
+impl Upward {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let tell = (!self.fresh.is_empty()).then(|| self.told_at + INTERVAL);
+        self.asked.values().copied().chain(tell).min()
+    }
+
+    pub(super) fn forget_child(&mut self, child: NodeId) {
+        self.waiting.retain(|(_, waiting), _| *waiting != child);
+    }
+
+    pub(super) fn forget_job(&mut self, job: JobAlias) {
+        self.fresh.remove(&job);
+        self.asked.remove(&job);
+        self.waiting.retain(|(waiting, _), _| *waiting != job);
+    }
+
+    /// Notes what the parent may want to know. Beyond so much of an interval, what was cheapest is left out.
+    fn note(&mut self, job: JobAlias, entries: &[Recorded]) {
+        let fresh = self.fresh.entry(job).or_default();
+        fresh.extend_from_slice(entries);
+        let bytes: usize = fresh.iter().map(Recorded::size).sum();
+        if fresh.len() > UPWARD_MAX || bytes > UPWARD_BYTES_MAX {
+            leave_dearest(fresh);
+        }
+    }
+
+    pub(super) fn bounds(&self) -> impl Iterator<Item = Bound> {
+        let held = self.fresh.values().map(Vec::len);
+        held.map(|held| Bound::new("results for the parent", held, UPWARD_MAX))
+    }
+}
+
+fn leave_dearest(entries: &mut Vec<Recorded>) {
+    entries.sort_unstable_by_key(|recorded| (std::cmp::Reverse(recorded.work), recorded.key));
+    entries.truncate(UPWARD_MAX);
+    let mut bytes = 0;
+    entries.retain(|recorded| {
+        let fits = bytes + recorded.size() <= UPWARD_BYTES_MAX;
+        bytes += if fits { recorded.size() } else { 0 };
+        fits
+    });
+}
 
 impl Manager {
     /// Takes in a job that an earlier life of this manager had, and what that has kept of it.
@@ -58,11 +120,11 @@ impl Manager {
         entries: Vec<Recorded>,
     ) {
         if let Some(job) = self.resolve_job(child, alias) {
-            self.record(job, entries);
+            self.record(job, entries, true);
         }
     }
 
-    /// Answers at once, and with nothing where the child has so much to hear already that it cannot be listening.
+    /// Answers at once, unless the parent is being asked for more.
     pub(super) fn handle_request_checkpoint(
         &mut self,
         now: Time,
@@ -70,6 +132,15 @@ impl Manager {
         alias: JobAlias,
         after: u64,
     ) {
+        let job = self.resolve_job(child, alias);
+        match job.filter(|job| self.upward.asked.contains_key(job)) {
+            Some(job) => drop(self.upward.waiting.insert((job, child), (alias, after))),
+            None => self.tell_checkpoint(now, child, alias, after),
+        }
+    }
+
+    /// Tells nothing where the child has so much to hear already that it cannot be listening.
+    fn tell_checkpoint(&mut self, now: Time, child: NodeId, alias: JobAlias, after: u64) {
         let unacked = self.sessions.link(child).map_or(0, Link::unacked_bytes);
         let job = self
             .resolve_job(child, alias)
@@ -97,10 +168,11 @@ impl Manager {
     /// What the parent keeps of a job is kept here, too: it was recorded before the job, or a part of it, came here.
     pub(super) fn handle_grant_checkpoint(
         &mut self,
+        now: Time,
         parent: NodeId,
         alias: JobAlias,
-        entries: Vec<Recorded>,
-        until: u64,
+        (entries, until): (Vec<Recorded>, u64),
+        more: bool,
     ) {
         let Some(job) = self.resolve_job(parent, alias) else {
             return;
@@ -108,22 +180,75 @@ impl Manager {
         if let Some(told) = self.jobs.told_by_parent(job) {
             *told = until.max(*told);
         }
-        self.record(job, entries);
+        self.record(job, entries, false);
+        if !more {
+            self.answer_waiting(now, job);
+        }
+    }
+
+    /// The parent has told all, or nobody waits for it any more.
+    fn answer_waiting(&mut self, now: Time, job: JobAlias) {
+        self.upward.asked.remove(&job);
+        let of_job = |(waiting, _): &(JobAlias, NodeId), _: &mut (JobAlias, u64)| *waiting == job;
+        let waiting: Vec<_> = self.upward.waiting.extract_if(.., of_job).collect();
+        for ((_, child), (alias, after)) in waiting {
+            self.tell_checkpoint(now, child, alias, after);
+        }
+    }
+
+    /// Tells the parent what was recorded since the last time, and lets nobody wait for it for too long.
+    pub(super) fn look_upward(&mut self, now: Time) {
+        let late = self.upward.asked.iter().filter(|(_, due)| **due <= now);
+        let late: Vec<JobAlias> = late.map(|(&job, _)| job).collect();
+        for job in late {
+            self.answer_waiting(now, job);
+        }
+        if self.upward.told_at + INTERVAL > now || self.upward.fresh.is_empty() {
+            return;
+        }
+        self.upward.told_at = now;
+        for (job, mut entries) in std::mem::take(&mut self.upward.fresh) {
+            let Some((parent, alias)) = self.parent_link(job) else {
+                continue;
+            };
+            leave_dearest(&mut entries);
+            for entries in in_messages(entries) {
+                let record = Message::RecordResults {
+                    job: alias,
+                    entries,
+                };
+                self.sessions.send(now, parent, record);
+            }
+        }
+    }
+
+    /// The parent, and what it calls a job that it knows.
+    fn parent_link(&self, job: JobAlias) -> Option<(NodeId, JobAlias)> {
+        let parent = self.parent()?;
+        let links = self.jobs.links(job);
+        links.into_iter().find(|(peer, _)| *peer == parent)
+    }
+
+    /// The session with the parent is over: nobody is told, and nobody waits.
+    pub(super) fn forget_upward(&mut self, now: Time) {
+        self.upward.fresh.clear();
+        let asked: Vec<JobAlias> = self.upward.asked.keys().copied().collect();
+        for job in asked {
+            self.answer_waiting(now, job);
+        }
+        self.jobs.forget_told_by_parent();
     }
 
     pub(super) fn ask_parent_for_checkpoint(&mut self, now: Time, lender: NodeId, job: JobAlias) {
         if self.parent() != Some(lender) {
             return;
         }
-        let Some((_, alias)) = self
-            .jobs
-            .links(job)
-            .into_iter()
-            .find(|(peer, _)| *peer == lender)
-        else {
+        let Some((_, alias)) = self.parent_link(job) else {
             return;
         };
         let after = self.jobs.told_by_parent(job).map_or(0, |told| *told);
+        let due = now + self.sessions.path(lender).round_trip() * 2 + ANSWER_TIME;
+        self.upward.asked.insert(job, due);
         self.sessions.send(
             now,
             lender,
@@ -163,15 +288,27 @@ impl Manager {
     pub(super) fn record_orphan(&mut self, entry: &Entry, finished: Finished) {
         self.stats.orphans_finished += 1;
         let entries = recorded(&entry.closure, finished).into_iter().collect();
-        self.record(entry.job, entries);
+        self.record(entry.job, entries, true);
     }
 
-    fn record(&mut self, job: JobAlias, entries: Vec<Recorded>) {
+    fn record(&mut self, job: JobAlias, entries: Vec<Recorded>, tell_parent: bool) {
         self.stats.results_recorded += entries.len() as u64;
         let entries = self.checkpoints.record(job, entries);
+        if tell_parent && self.parent_link(job).is_some() {
+            self.upward.note(job, &entries);
+        }
         if self.jobs.is_own(job) && !entries.is_empty() {
             self.events
                 .push_back(ManagerEvent::CheckpointRecorded { job, entries });
         }
     }
 }
+
+/// As often as engines record.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Results of one job that a parent is told in an interval: those of some hundred servers that finish something each second.
+const UPWARD_MAX: usize = 512;
+/// Their sizes: a small part of a link of 100 Mbit/s.
+const UPWARD_BYTES_MAX: usize = 512 << 10;
+/// Beyond the way to the parent: its own parent may have to be asked.
+const ANSWER_TIME: Duration = Duration::from_secs(1);

@@ -183,6 +183,7 @@ impl Manager {
         self.sessions.close(node);
         self.results.forget(node);
         self.jobs.forget_link(node);
+        self.upward.forget_child(node);
         if child.is_server() {
             self.tell_servers(
                 now,
@@ -254,6 +255,7 @@ impl Manager {
         self.sessions.close(parent);
         self.results.forget(parent);
         self.jobs.forget_link(parent);
+        self.forget_upward(now);
         self.drop_relays();
         self.void_leases(now, parent);
         for ask in self.asks.values_mut() {

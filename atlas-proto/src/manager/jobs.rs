@@ -235,6 +235,13 @@ impl Jobs {
         self.jobs.get_mut(&job).map(|job| &mut job.told_by_parent)
     }
 
+    /// Another life of the parent, or another parent, counts its stamps anew.
+    pub(super) fn forget_told_by_parent(&mut self) {
+        self.jobs
+            .values_mut()
+            .for_each(|job| job.told_by_parent = 0);
+    }
+
     pub(super) fn came_from(&self, job: JobAlias, peer: NodeId) -> bool {
         self.jobs
             .get(&job)
@@ -345,6 +352,7 @@ impl Manager {
         self.tell_servers(now, &Message::EndJob { job });
         self.jobs.remove(job);
         self.checkpoints.forget(job);
+        self.upward.forget_job(job);
     }
 }
 

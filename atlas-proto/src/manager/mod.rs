@@ -40,6 +40,7 @@ use crate::uplink::{Answer, Uplink};
 
 pub use jobs::{JobOrigin, SubmitError};
 
+use checkpoints::Upward;
 use children::Child;
 use jobs::Jobs;
 use rivals::Rivals;
@@ -104,6 +105,7 @@ pub struct Manager {
     ledger: Ledger,
     jobs: Jobs,
     checkpoints: Checkpoints,
+    upward: Upward,
     pub(crate) results: ResultQueues,
     /// Steals that this manager has asked its children for.
     asks: BTreeMap<RequestId, Ask>,
@@ -135,6 +137,7 @@ impl Manager {
             ledger: Ledger::default(),
             jobs: Jobs::default(),
             checkpoints: Checkpoints::default(),
+            upward: Upward::default(),
             results: ResultQueues::default(),
             asks: BTreeMap::new(),
             rivals: Rivals::default(),
@@ -209,6 +212,7 @@ impl Manager {
         }
         self.sessions.handle_timeout(now);
         self.abort(now, self.ledger.orphans_over(now));
+        self.look_upward(now);
         self.watch_children(now);
         self.settle(now);
     }
@@ -283,6 +287,7 @@ impl Manager {
             self.results.poll_timeout(),
             self.gathering_timeout(),
             self.ledger.orphans_until(),
+            self.upward.poll_timeout(),
             self.reporter.poll_timeout().filter(|_| member),
             self.children_timeout(),
         ];
@@ -307,6 +312,7 @@ impl Manager {
         let mut bounds = self.sessions.bounds();
         bounds.extend(self.ledger.bounds());
         bounds.extend(self.checkpoints.bounds());
+        bounds.extend(self.upward.bounds());
         bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("children", self.children.len(), CHILDREN_MAX),
@@ -450,8 +456,10 @@ impl Manager {
                 job,
                 entries,
                 until,
-                ..
-            } if from_parent => self.handle_grant_checkpoint(from, job, entries, until),
+                more,
+            } if from_parent => {
+                self.handle_grant_checkpoint(now, from, job, (entries, until), more);
+            }
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)
             | Message::LeaveDomain

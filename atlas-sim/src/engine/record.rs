@@ -21,7 +21,7 @@ pub(super) struct Records {
     /// Finished since the last time.
     fresh: Vec<Fresh>,
     recorded_at: Time,
-    remembered: BTreeMap<[u8; 16], (u64, Work)>,
+    remembered: BTreeMap<[u8; 8], (u64, Work)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ impl Records {
             return None;
         }
         let key = tree.key(node);
-        self.remembered.get(key.0.first_chunk::<16>()?).copied()
+        self.remembered.get(key.0.first_chunk::<8>()?).copied()
     }
 }
 
