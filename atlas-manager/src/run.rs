@@ -80,7 +80,7 @@ impl Loop {
             let alias = if record.status.state.has_ended() {
                 None
             } else {
-                self.submit(&record).ok()
+                self.submit_again(&record)?
             };
             self.jobs.insert(alias, record, output);
         }
@@ -128,8 +128,12 @@ impl Loop {
                     let ended = self.jobs.finish(job, &finished);
                     self.save_ended(ended);
                 }
-                // Computed again after a restart.
-                ManagerEvent::CheckpointRecorded { .. } => {}
+                ManagerEvent::CheckpointRecorded { job, entries } => {
+                    if let Some(job) = self.jobs.by_alias(job) {
+                        let id = job.record.status.id;
+                        self.shared.store.save_records(id, entries);
+                    }
+                }
             }
         }
         let machine = &self.machine;
@@ -224,6 +228,20 @@ impl Loop {
         &mut self,
         record: &JobRecord,
     ) -> Result<JobAlias, atlas_proto::manager::SubmitError> {
+        let (spec, root) = self.begin(record);
+        self.machine.submit(self.clock.now(), spec, root)
+    }
+
+    /// Begins a job anew that an earlier life of this manager had, with what was recorded of it at hand.
+    fn submit_again(&mut self, record: &JobRecord) -> Result<Option<JobAlias>, StartError> {
+        let (spec, root) = self.begin(record);
+        let known = self.shared.store.records(record.status.id)?;
+        let now = self.clock.now();
+        Ok(self.machine.submit_again(now, spec, root, known).ok())
+    }
+
+    /// What the machine is told of a job.
+    fn begin(&self, record: &JobRecord) -> (JobSpec, Closure) {
         let spec = JobSpec {
             origin: self.shared.domain.clone(),
             engine: record.engine.clone(),
@@ -239,7 +257,7 @@ impl Loop {
             expected: Duration::ZERO,
             shared: Vec::new(),
         };
-        self.machine.submit(self.clock.now(), spec, root)
+        (spec, root)
     }
 
     fn kill(&mut self, id: JobId) {

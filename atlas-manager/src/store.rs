@@ -1,4 +1,5 @@
-//! What must survive: jobs, join tokens and the number of lives, in an embedded database (redb).
+//! What must survive: jobs, what was recorded of those that live, join tokens and the number of lives, in an embedded database
+//! (redb).
 //!
 //! Every page has a checksum, and all are looked at when the store is opened: what was torn or has changed on the disk is found
 //! then, and named. A commit is written before the pointer to it is (two phases), so that the last one is whole or was not made.
@@ -9,13 +10,17 @@
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use atlas_net::identity::Tokens;
 use atlas_proto::control::JobId;
+use atlas_proto::engine::Recorded;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
 use crate::jobs::JobRecord;
+
+mod records;
 
 /// A manager's store. Clones share it.
 #[derive(Clone, Debug)]
@@ -72,6 +77,7 @@ enum Write {
     Job(Box<JobRecord>),
     Forget(Vec<JobId>),
     Tokens(Tokens),
+    Records(JobId, Vec<Recorded>),
 }
 
 impl Store {
@@ -111,6 +117,7 @@ impl Store {
             write.open_table(JOBS)?;
             write.open_table(TOKENS)?;
             write.open_table(LIVES)?;
+            records::create(&write)?;
             Ok(write.commit()?)
         };
         begin().map_err(|error| unusable(path, error))?;
@@ -156,6 +163,17 @@ impl Store {
         postcard::from_bytes(&tokens).map_err(|_| OpenStoreError::Record {
             what: "the list of tokens".into(),
         })
+    }
+
+    /// What was recorded of a job that has not ended.
+    pub(crate) fn records(&self, job: JobId) -> Result<Vec<Recorded>, OpenStoreError> {
+        let records = records::read(&self.database, job);
+        records.map_err(|error| unusable(Path::new(FILE), error))
+    }
+
+    /// Keeps results of a job until it ends, some time soon: nothing depends on them.
+    pub(crate) fn save_records(&self, job: JobId, entries: Vec<Recorded>) {
+        drop(self.write(Write::Records(job, entries)));
     }
 
     /// Begins a life of this manager: gives a number larger than that of any life before, whatever has become of the machine's
@@ -226,12 +244,28 @@ fn open_whole(path: &Path) -> Result<Database, OpenStoreError> {
     Ok(database)
 }
 
+type Todo = mpsc::Receiver<(Write, oneshot::Sender<bool>)>;
+
+/// What there is to write: records wait for others for a while, but hold up nothing.
+fn next_batch(todo: &Todo) -> Option<Vec<(Write, oneshot::Sender<bool>)>> {
+    let mut batch = vec![todo.recv().ok()?];
+    let end = Instant::now() + RECORDS_WAIT;
+    while let Some((Write::Records(..), _)) = batch.last() {
+        match todo.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(next) => batch.push(next),
+            Err(_) => break,
+        }
+    }
+    batch.extend(todo.try_iter());
+    Some(batch)
+}
+
 /// Writes what there is, together: one commit makes all of it safe.
-fn write_all(database: &Database, todo: &mpsc::Receiver<(Write, oneshot::Sender<bool>)>) {
-    while let Ok(first) = todo.recv() {
-        let batch: Vec<_> = std::iter::once(first).chain(todo.try_iter()).collect();
+fn write_all(database: &Database, todo: &Todo) {
+    let mut sizes = records::Sizes::default();
+    while let Some(batch) = next_batch(todo) {
         let (writes, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let written = commit(database, &writes);
+        let written = commit(database, &writes, &mut sizes);
         if let Err(error) = &written {
             tracing::error!(%error, "the manager's store cannot be written: see that its disk is not full");
         }
@@ -241,7 +275,11 @@ fn write_all(database: &Database, todo: &mpsc::Receiver<(Write, oneshot::Sender<
     }
 }
 
-fn commit(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
+fn commit(
+    database: &Database,
+    writes: &[Write],
+    sizes: &mut records::Sizes,
+) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
     {
@@ -252,6 +290,9 @@ fn commit(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
                 Write::Job(record) => {
                     let bytes = encode(record.as_ref())?;
                     jobs.insert(record.status.id.0, &bytes[..])?;
+                    if record.status.state.has_ended() {
+                        records::remove(&transaction, sizes, record.status.id)?;
+                    }
                 }
                 Write::Forget(old) => {
                     for id in old {
@@ -260,6 +301,9 @@ fn commit(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
                 }
                 Write::Tokens(all) => {
                     tokens.insert((), &encode(all)?[..])?;
+                }
+                Write::Records(job, entries) => {
+                    records::insert(&transaction, sizes, *job, entries)?;
                 }
             }
         }
@@ -294,6 +338,8 @@ const JOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("jobs");
 const TOKENS: TableDefinition<'_, (), &[u8]> = TableDefinition::new("tokens");
 const LIVES: TableDefinition<'_, (), u64> = TableDefinition::new("lives");
 const FILE: &str = "manager.redb";
+/// So long results may wait for others before they are written together: less than the interval at which they come.
+const RECORDS_WAIT: Duration = Duration::from_millis(300);
 /// What the database says of a file that is not, or not all of, a store.
 const DAMAGE: [std::io::ErrorKind; 2] = [
     std::io::ErrorKind::InvalidData,
