@@ -141,17 +141,17 @@ mod tests {
         let database = Database::builder().create_with_backend(backend).unwrap();
         let mut sizes = Sizes::default();
         let (one, other) = (JobId(1), JobId(2));
-        let quarter = CHECKPOINT_BYTES_MAX / 4;
+        let part = CHECKPOINT_BYTES_MAX / 16;
         write(&database, |write| {
             insert(write, &mut sizes, other, &[recorded(9, 10)]).unwrap();
-            for number in 1..=9 {
-                insert(write, &mut sizes, one, &[recorded(number, quarter)]).unwrap();
+            for number in 1..=33 {
+                insert(write, &mut sizes, one, &[recorded(number, part)]).unwrap();
             }
         });
         let kept = read(&database, one).unwrap();
         let numbers: Vec<u8> = kept.iter().map(|recorded| recorded.key.0[0]).collect();
-        // Four of a quarter each and their names are more than the whole.
-        assert_eq!(numbers, [6, 7, 8]);
+        // With the 32nd it was too much: sixteen parts and their names are more than the whole, so fifteen stayed.
+        assert_eq!(numbers, (18..=33).collect::<Vec<_>>());
         assert_eq!(read(&database, other).unwrap(), [recorded(9, 10)]);
         write(&database, |write| remove(write, &mut sizes, one).unwrap());
         assert_eq!(read(&database, one).unwrap(), []);
