@@ -115,12 +115,19 @@ impl Manager {
 
     pub(super) fn handle_record_results(
         &mut self,
+        now: Time,
         child: NodeId,
         alias: JobAlias,
         entries: Vec<Recorded>,
     ) {
-        if let Some(job) = self.resolve_job(child, alias) {
-            self.record(job, entries, true);
+        match self.resolve_job(child, alias) {
+            Some(job) => self.record(job, entries, true),
+            // A sibling lent it, and had not heard of the end yet; the server has become a member after that was said.
+            None if self.is_server(child) => {
+                self.sessions
+                    .send(now, child, Message::EndJob { job: alias });
+            }
+            None => {}
         }
     }
 

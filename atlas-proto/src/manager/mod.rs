@@ -429,7 +429,7 @@ impl Manager {
             }
             Message::EndJob { job } => self.handle_end_job(now, from, job),
             Message::RecordResults { job, entries } if !from_parent => {
-                self.handle_record_results(from, job, entries);
+                self.handle_record_results(now, from, job, entries);
             }
             Message::RequestCheckpoint { job, after } if !from_parent => {
                 self.handle_request_checkpoint(now, from, job, after);
