@@ -5,7 +5,7 @@ use atlas_sim::scenario::{FaultKind, Scenario};
 
 /// Few enough for a debug build.
 const SEEDS: std::ops::Range<u64> = 0..60;
-const CHURN_SEEDS: std::ops::Range<u64> = 0..20;
+const CHURN_SEEDS: std::ops::Range<u64> = 0..8;
 
 #[test]
 fn what_must_always_hold_holds_in_worlds_of_many_seeds() {

@@ -113,7 +113,29 @@ impl Manager {
         self.checkpoints.len(job)
     }
 
-    pub(super) fn handle_record_results(
+    /// What is said of checkpoints: children record and ask, the parent answers. Nothing else makes sense.
+    pub(super) fn dispatch_checkpoint(&mut self, now: Time, from: NodeId, message: Message) {
+        let from_parent = self.parent() == Some(from);
+        if let Message::GrantCheckpoint {
+            job,
+            entries,
+            until,
+            more,
+        } = message
+        {
+            if from_parent {
+                self.handle_grant_checkpoint(now, from, job, (entries, until), more);
+            }
+        } else if from_parent {
+            // A parent neither records nor asks.
+        } else if let Message::RecordResults { job, entries } = message {
+            self.handle_record_results(now, from, job, entries);
+        } else if let Message::RequestCheckpoint { job, after } = message {
+            self.handle_request_checkpoint(now, from, job, after);
+        }
+    }
+
+    fn handle_record_results(
         &mut self,
         now: Time,
         child: NodeId,
@@ -132,13 +154,7 @@ impl Manager {
     }
 
     /// Answers at once, unless the parent is being asked for more.
-    pub(super) fn handle_request_checkpoint(
-        &mut self,
-        now: Time,
-        child: NodeId,
-        alias: JobAlias,
-        after: u64,
-    ) {
+    fn handle_request_checkpoint(&mut self, now: Time, child: NodeId, alias: JobAlias, after: u64) {
         let job = self.resolve_job(child, alias);
         match job.filter(|job| self.upward.asked.contains_key(job)) {
             Some(job) => drop(self.upward.waiting.insert((job, child), (alias, after))),
@@ -173,7 +189,7 @@ impl Manager {
     }
 
     /// What the parent keeps of a job is kept here, too: it was recorded before the job, or a part of it, came here.
-    pub(super) fn handle_grant_checkpoint(
+    fn handle_grant_checkpoint(
         &mut self,
         now: Time,
         parent: NodeId,

@@ -428,20 +428,9 @@ impl Manager {
                 self.abort(now, self.ledger.borrowed_under(from, &leases));
             }
             Message::EndJob { job } => self.handle_end_job(now, from, job),
-            Message::RecordResults { job, entries } if !from_parent => {
-                self.handle_record_results(now, from, job, entries);
-            }
-            Message::RequestCheckpoint { job, after } if !from_parent => {
-                self.handle_request_checkpoint(now, from, job, after);
-            }
-            Message::GrantCheckpoint {
-                job,
-                entries,
-                until,
-                more,
-            } if from_parent => {
-                self.handle_grant_checkpoint(now, from, job, (entries, until), more);
-            }
+            message @ (Message::RecordResults { .. }
+            | Message::RequestCheckpoint { .. }
+            | Message::GrantCheckpoint { .. }) => self.dispatch_checkpoint(now, from, message),
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)
             | Message::LeaveDomain
@@ -452,10 +441,7 @@ impl Manager {
             | Message::ExpelChild
             | Message::KeepAlive
             | Message::HintPeers { .. }
-            | Message::ForgetPeer { .. }
-            | Message::RecordResults { .. }
-            | Message::RequestCheckpoint { .. }
-            | Message::GrantCheckpoint { .. } => {}
+            | Message::ForgetPeer { .. } => {}
         }
     }
 
