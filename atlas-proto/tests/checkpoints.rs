@@ -5,10 +5,7 @@
     reason = "also outside of the test functions themselves, a failure here is the test's; a story looks for one message"
 )]
 
-#[allow(
-    dead_code,
-    reason = "other stories use the rest of the stage, each test program has its own copy"
-)]
+#[expect(dead_code, reason = "other stories use the rest")]
 mod stage;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
     reason = "also outside of the test functions themselves, a failure here is the test's; a story looks for one message"
 )]
 
+#[expect(dead_code, reason = "stories of checkpoints use the rest")]
 mod stage;
 
 use std::time::Duration;

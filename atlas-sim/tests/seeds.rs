@@ -1,10 +1,11 @@
 //! Worlds drawn from seeds hold all that must always hold. `atlas-sim --seeds` runs many more.
 
 use atlas_sim::check::run;
-use atlas_sim::scenario::Scenario;
+use atlas_sim::scenario::{FaultKind, Scenario};
 
 /// Few enough for a debug build.
 const SEEDS: std::ops::Range<u64> = 0..60;
+const CHURN_SEEDS: std::ops::Range<u64> = 0..8;
 
 #[test]
 fn what_must_always_hold_holds_in_worlds_of_many_seeds() {
@@ -13,6 +14,37 @@ fn what_must_always_hold_holds_in_worlds_of_many_seeds() {
         .map(|(seed, violation)| format!("seed {seed}: {violation}"))
         .collect();
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn what_must_always_hold_holds_when_everything_goes_wrong() {
+    let failed: Vec<String> = CHURN_SEEDS
+        .filter_map(|seed| Some((seed, run(&Scenario::churned(seed)).err()?)))
+        .map(|(seed, violation)| format!("seed {seed}: {violation}"))
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn churned_worlds_lose_servers_managers_and_links() {
+    let worlds: Vec<Scenario> = (0..60).map(Scenario::churned).collect();
+    let some = |what: &dyn Fn(&Scenario) -> bool| {
+        let count = worlds.iter().filter(|world| what(world)).count();
+        count >= 15
+    };
+    let of_manager = |world: &Scenario| {
+        let mut faults = world.faults.iter();
+        faults.any(|fault| fault.kind == FaultKind::KillManager)
+    };
+    assert!(some(&of_manager));
+    assert!(some(&|world| !world.network.cuts.is_empty()));
+    assert!(some(&|world| world.network.lan.loss_ppm > 0));
+    assert!(some(&|world| world.skew.drift_ppm > 1000));
+    let kill = |world: &Scenario| {
+        let mut faults = world.faults.iter();
+        faults.any(|fault| fault.kind == FaultKind::Kill)
+    };
+    assert!(worlds.iter().all(kill));
 }
 
 #[test]

@@ -113,25 +113,48 @@ impl Manager {
         self.checkpoints.len(job)
     }
 
-    pub(super) fn handle_record_results(
-        &mut self,
-        child: NodeId,
-        alias: JobAlias,
-        entries: Vec<Recorded>,
-    ) {
-        if let Some(job) = self.resolve_job(child, alias) {
-            self.record(job, entries, true);
+    /// What is said of checkpoints: children record and ask, the parent answers. Nothing else makes sense.
+    pub(super) fn dispatch_checkpoint(&mut self, now: Time, from: NodeId, message: Message) {
+        let from_parent = self.parent() == Some(from);
+        if let Message::GrantCheckpoint {
+            job,
+            entries,
+            until,
+            more,
+        } = message
+        {
+            if from_parent {
+                self.handle_grant_checkpoint(now, from, job, (entries, until), more);
+            }
+        } else if from_parent {
+            // A parent neither records nor asks.
+        } else if let Message::RecordResults { job, entries } = message {
+            self.handle_record_results(now, from, job, entries);
+        } else if let Message::RequestCheckpoint { job, after } = message {
+            self.handle_request_checkpoint(now, from, job, after);
         }
     }
 
-    /// Answers at once, unless the parent is being asked for more.
-    pub(super) fn handle_request_checkpoint(
+    fn handle_record_results(
         &mut self,
         now: Time,
         child: NodeId,
         alias: JobAlias,
-        after: u64,
+        entries: Vec<Recorded>,
     ) {
+        match self.resolve_job(child, alias) {
+            Some(job) => self.record(job, entries, true),
+            // A sibling lent it, and had not heard of the end yet; the server has become a member after that was said.
+            None if self.is_server(child) => {
+                self.sessions
+                    .send(now, child, Message::EndJob { job: alias });
+            }
+            None => {}
+        }
+    }
+
+    /// Answers at once, unless the parent is being asked for more.
+    fn handle_request_checkpoint(&mut self, now: Time, child: NodeId, alias: JobAlias, after: u64) {
         let job = self.resolve_job(child, alias);
         match job.filter(|job| self.upward.asked.contains_key(job)) {
             Some(job) => drop(self.upward.waiting.insert((job, child), (alias, after))),
@@ -166,7 +189,7 @@ impl Manager {
     }
 
     /// What the parent keeps of a job is kept here, too: it was recorded before the job, or a part of it, came here.
-    pub(super) fn handle_grant_checkpoint(
+    fn handle_grant_checkpoint(
         &mut self,
         now: Time,
         parent: NodeId,

@@ -447,20 +447,9 @@ impl Manager {
                 .ledger
                 .suspect_leases(from, &leases, suspicion, returned),
             Message::EndJob { job } => self.handle_end_job(now, from, job),
-            Message::RecordResults { job, entries } if !from_parent => {
-                self.handle_record_results(from, job, entries);
-            }
-            Message::RequestCheckpoint { job, after } if !from_parent => {
-                self.handle_request_checkpoint(now, from, job, after);
-            }
-            Message::GrantCheckpoint {
-                job,
-                entries,
-                until,
-                more,
-            } if from_parent => {
-                self.handle_grant_checkpoint(now, from, job, (entries, until), more);
-            }
+            message @ (Message::RecordResults { .. }
+            | Message::RequestCheckpoint { .. }
+            | Message::GrantCheckpoint { .. }) => self.dispatch_checkpoint(now, from, message),
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)
             | Message::LeaveDomain
@@ -472,10 +461,7 @@ impl Manager {
             | Message::KeepAlive
             | Message::KeepPace { .. }
             | Message::HintPeers { .. }
-            | Message::ForgetPeer { .. }
-            | Message::RecordResults { .. }
-            | Message::RequestCheckpoint { .. }
-            | Message::GrantCheckpoint { .. } => {}
+            | Message::ForgetPeer { .. } => {}
         }
     }
 

@@ -168,6 +168,20 @@ impl Server {
         }
     }
 
+    /// The job is over. Those that have closures of it hear that from the manager, too, but for who became a member after it was
+    /// said.
+    pub(super) fn abort_lent(&mut self, now: Time, job: JobAlias) {
+        let mut aborted = LeasesByPeer::new();
+        for id in self.ledger.of_job(job) {
+            if let Some(entry) = self.ledger.entry(id)
+                && let State::Lent { borrower, lease } = entry.state
+            {
+                aborted.entry(borrower).or_default().push(lease);
+            }
+        }
+        self.sessions.abort_leases(now, aborted);
+    }
+
     /// Gives all closures of others back to them, and stops what descends from them.
     pub(super) fn give_all_back(&mut self, now: Time) {
         let mut returned = LeasesByPeer::new();

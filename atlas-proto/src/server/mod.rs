@@ -398,6 +398,7 @@ impl Server {
                 self.handle_forget_peer(now, peer, epoch)
             }
             Message::EndJob { job } if from_manager => {
+                self.abort_lent(now, job);
                 self.end_job(job);
                 self.end_lendings(now, job, EndStealReason::NoSurplus);
             }

@@ -510,6 +510,16 @@ fn regression_what_nobody_in_its_domain_can_do_is_not_too_little_for_the_parent(
     assert_eq!(children, [SECOND, FIRST]);
 }
 
+/// A server became a member after the end of a job was told, and a sibling that had not heard of it yet lent it a closure.
+#[test]
+fn regression_a_server_that_records_for_a_job_that_is_over_is_told_so() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    let (job, entries) = (JOB, Vec::new());
+    let sent = manager.hear(FIRST, Message::RecordResults { job, entries });
+    assert_eq!(sent, [(FIRST, Message::EndJob { job })]);
+}
+
 /// Each server that was stopped in order counted as one that had fallen silent.
 #[test]
 fn regression_a_child_that_leaves_is_not_lost() {

@@ -208,6 +208,18 @@ fn regression_the_end_of_a_job_answers_the_steals_that_wait_for_its_engine() {
     );
 }
 
+/// A sibling that became a member after the manager had told of the end never heard of it.
+#[test]
+fn regression_the_end_of_a_job_is_told_to_who_has_closures_of_it() {
+    let mut server = TheServer::busy(20);
+    let question = server.asked();
+    server.lent(question, &[9, 9]);
+    let sent = server.hear(ABOVE, Message::EndJob { job: JOB });
+    let leases = vec![LeaseId(1), LeaseId(2)];
+    assert_eq!(sent, [(FIRST, Message::AbortLeases { leases })]);
+    assert!(server.server.ledger().is_empty());
+}
+
 #[test]
 fn regression_a_closure_that_is_too_large_stays() {
     let mut server = TheServer::busy(20);

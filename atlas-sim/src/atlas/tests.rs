@@ -56,6 +56,62 @@ fn a_server_that_dies_takes_no_result_with_it() {
     assert!(job.rerun_work_s > 0.0);
 }
 
+/// Two servers in one domain; the one that runs the root dies, and what it had finished is found.
+#[test]
+fn what_a_dead_server_has_recorded_is_not_done_again() {
+    let scenario = |servers| Scenario {
+        servers,
+        levels: 1,
+        faults: vec![
+            fault(42, 0, FaultKind::Kill),
+            fault(42, 1, FaultKind::Kill),
+            fault(43, 1, FaultKind::Start),
+        ],
+        ..small(Who::Atlas, Workload::Balanced)
+    };
+    let job = run_job(&scenario(2));
+    // Each had done forty seconds of work; an interval of each is lost, and what they were in the middle of.
+    assert!(job.rerun_work_s > 0.0 && job.rerun_work_s < 3.0, "{job:?}");
+}
+
+#[test]
+fn a_manager_that_dies_begins_its_job_anew_with_what_it_has_stored() {
+    let crash = |kind, at_s| fault(at_s, 0, kind);
+    let job = run_job(&Scenario {
+        servers: 4,
+        levels: 1,
+        faults: vec![
+            crash(FaultKind::KillManager, 12),
+            crash(FaultKind::StartManager, 13),
+        ],
+        ..small(Who::Atlas, Workload::Uts)
+    });
+    assert!(job.rerun_work_s > 0.0 && job.rerun_work_s < 8.0, "{job:?}");
+}
+
+#[test]
+fn the_manager_of_a_sub_domain_that_dies_costs_no_job() {
+    let job = run_job(&Scenario {
+        faults: vec![
+            fault(6, 1, FaultKind::KillManager),
+            fault(14, 1, FaultKind::StartManager),
+        ],
+        ..small(Who::Atlas, Workload::Balanced)
+    });
+    assert!(job.rerun_work_s > 0.0, "{job:?}");
+}
+
+#[test]
+fn clocks_that_disagree_change_no_result() {
+    run_job(&Scenario {
+        skew: crate::scenario::ClockSkew {
+            offset_max: Duration::from_secs(7200),
+            drift_ppm: 20_000,
+        },
+        ..small(Who::Atlas, Workload::Uts)
+    });
+}
+
 #[test]
 fn a_server_that_leaves_or_retreats_gives_its_work_back() {
     let faults = vec![

@@ -42,13 +42,13 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Workload::Uts)]
     workload: Workload,
     /// Work in the job for each server; the job is this times the number of servers.
-    #[arg(long, default_value = "100s", value_parser = duration)]
+    #[arg(long, default_value = "100s", default_value_if("churn", "true", "3600s"), value_parser = duration)]
     work_per_server: Duration,
     /// Work in the whole job, in place of --work-per-server.
     #[arg(long, value_parser = duration, conflicts_with = "work_per_server")]
     total_work: Option<Duration>,
     /// Work of one closure.
-    #[arg(long, default_value = "100ms", value_parser = duration)]
+    #[arg(long, default_value = "100ms", default_value_if("churn", "true", "1s"), value_parser = duration)]
     granularity: Duration,
     /// Size of a closure's arguments.
     #[arg(long, default_value_t = 64)]
@@ -85,7 +85,12 @@ pub(crate) struct Options {
     #[arg(long, default_value = "5s", value_parser = duration)]
     warm_up: Duration,
     /// What goes wrong. Of --policy atlas only: the others are not built for it.
-    #[arg(long, value_enum, default_value_t = FaultChoice::None)]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "none",
+        default_value_if("churn", "true", "crash-churn")
+    )]
     faults: FaultChoice,
     /// With --faults churn: how long a server stays, on average.
     #[arg(long, default_value = "600s", value_parser = duration)]
@@ -113,9 +118,9 @@ pub(crate) struct Options {
     /// always hold.
     #[arg(long, value_name = "FROM..TO", value_parser = parse_seeds)]
     pub(super) seeds: Option<Range<u64>>,
-    /// With --seeds: worlds in which everything goes wrong at once. Without: --faults crash-churn, an hour of work for each server and
-    /// closures of a second, for options that are not given.
-    #[arg(long)]
+    /// With --seeds: worlds in which everything goes wrong at once. Without: an hour of work for each server in closures of a second,
+    /// with --faults crash-churn.
+    #[arg(long, conflicts_with_all = ["faults", "total_work"])]
     pub(super) churn: bool,
     /// Checks after every event what must always hold, in place of a report. Of one policy only.
     #[arg(long)]
@@ -321,6 +326,8 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
+    use atlas_sim::scenario::FaultKind;
+
     use super::*;
 
     #[test]
@@ -344,6 +351,17 @@ mod tests {
             &LinkConfig::clean(Duration::from_millis(5), 1_250_000)
         );
         assert_eq!(network.uplink(3), network.uplink(2));
+    }
+
+    #[test]
+    fn a_world_that_churns_has_an_hour_of_work() {
+        let options = Options::parse_from(["atlas-sim", "--churn", "--servers", "20"]);
+        let scenario = &options.scenarios().unwrap()[0];
+        let workload = scenario.workload.as_ref().unwrap();
+        assert_eq!(workload.total_work, Duration::from_secs(20 * 3600));
+        assert_eq!(workload.granularity, Duration::from_secs(1));
+        let kills = |fault: &Fault| fault.kind == FaultKind::Kill;
+        assert!(scenario.faults.iter().filter(|f| kills(f)).count() > 20);
     }
 
     #[test]

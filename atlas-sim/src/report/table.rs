@@ -76,6 +76,10 @@ fn job_rows(job: Option<&JobReport>) -> Vec<(&'static str, String)> {
     let seconds = |value: Option<f64>| or_dash(value, |s| format!("{s:.2} s"));
     vec![
         ("efficiency, T1 / (P x TP)", of(&|job| efficiency(job))),
+        (
+            "  of the servers that were there",
+            of(&|job| or_dash(job.efficiency_of_present, |e| format!("{e:.3}"))),
+        ),
         ("result", of(&|job| String::from(verdict(job)))),
         ("work T1", of(&|job| format!("{:.1} s", job.work_s))),
         (
