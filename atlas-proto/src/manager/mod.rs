@@ -210,6 +210,7 @@ impl Manager {
         self.sessions.handle_timeout(now);
         self.abort(now, self.ledger.orphans_over(now));
         self.watch_children(now);
+        self.end_rivals_in_vain(now);
         self.settle(now);
     }
 
