@@ -128,6 +128,8 @@ pub struct Ledger {
     suspects: BTreeMap<EntryId, Suspect>,
     orphans: BTreeSet<(Time, EntryId)>,
     rivals: BTreeMap<EntryId, Rival>,
+    /// When those that have a rival, or had one, got it: nothing has two.
+    rival_at: BTreeMap<EntryId, Time>,
     /// When the entries that are lent were.
     lent_at: BTreeMap<EntryId, Time>,
     /// When the last result of each borrower came.
@@ -439,6 +441,7 @@ impl Ledger {
         self.drop_rival(id);
         let entry = self.entries.remove(&id)?;
         self.suspects.remove(&id);
+        self.rival_at.remove(&id);
         self.bytes -= entry.closure.size();
         self.leave_state(id, entry.job, entry.state);
         match entry.source {

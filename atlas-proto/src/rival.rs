@@ -6,7 +6,8 @@
 //! what was measured of enough of them. As long as results come from somebody, the others that it has wait for their turn.
 //!
 //! An expected time says little of one closure: where trees are uneven, some are large. So only so much is spent on rivals that are
-//! not first, or not yet: of the work that a node has seen of a job, a twentieth at most, or one closure if that is more.
+//! not first, or not yet: of the work that a node has seen of a job, a twentieth at most, or one closure if that is more. A rival
+//! that is late itself shows that the closure is large: it is stopped, and there is no other.
 
 use std::time::Duration;
 
@@ -35,14 +36,19 @@ impl Budget {
     }
 }
 
-/// A closure of so much expected work is late after this time, on a way that takes `round_trip`.
-pub(crate) fn patience(expected: Duration, round_trip: Duration) -> Duration {
-    let usual = expected.saturating_mul(LATE_FACTOR).max(LATE_MIN);
-    usual.saturating_add(round_trip * 2)
+/// A closure of so much expected work is late after this time, on a way that takes `round_trip`, if the longest of its sort took
+/// `longest`.
+pub(crate) fn patience(expected: Duration, longest: Duration, round_trip: Duration) -> Duration {
+    let usual = expected.saturating_mul(LATE_FACTOR);
+    let unusual = longest.saturating_mul(LONGEST_FACTOR);
+    let most = usual.max(unusual).max(LATE_MIN);
+    most.saturating_add(round_trip * 2)
 }
 
 /// Of an exponential life one in twenty is longer.
 const LATE_FACTOR: u32 = 3;
+/// Where trees are uneven, some take many times what is expected: one that takes twice what the longest did is out of the ordinary.
+const LONGEST_FACTOR: u32 = 2;
 /// Whatever was measured, a machine may stumble for so long.
 pub(crate) const LATE_MIN: Duration = Duration::from_secs(2);
 /// One part in so many of a job's work is spent on rivals.
@@ -78,7 +84,9 @@ mod tests {
 
     #[test]
     fn nobody_is_late_sooner_than_a_machine_may_stumble() {
-        assert_eq!(patience(Duration::ZERO, Duration::ZERO), LATE_MIN);
-        assert_eq!(patience(S * 5, S), S * 17);
+        let none = Duration::ZERO;
+        assert_eq!(patience(none, none, none), LATE_MIN);
+        assert_eq!(patience(S * 5, S, S), S * 17);
+        assert_eq!(patience(S * 5, S * 10, S), S * 22);
     }
 }

@@ -42,6 +42,10 @@ impl Ledger {
         self.rivals.get(&id).copied()
     }
 
+    pub(crate) fn has_rivals(&self) -> bool {
+        !self.rivals.is_empty()
+    }
+
     /// All that have a rival.
     pub fn rivals(&self) -> impl Iterator<Item = (EntryId, Rival)> {
         self.rivals.iter().map(|(&id, &rival)| (id, rival))
@@ -97,7 +101,7 @@ impl Ledger {
             if silent < LATE_MIN {
                 return None;
             }
-            let late = !self.rivals.contains_key(id) && patience(*id, entry)? < silent;
+            let late = !self.rival_at.contains_key(id) && patience(*id, entry)? < silent;
             late.then_some(*id)
         };
         let lent = self.lent_at.iter();
@@ -106,14 +110,16 @@ impl Ledger {
     }
 
     /// The engine of this machine runs an entry that is lent.
-    pub(crate) fn rival_here(&mut self, id: EntryId) {
+    pub(crate) fn rival_here(&mut self, id: EntryId, now: Time) {
         debug_assert!(self.is_lent_once(id), "only what is lent has a rival");
+        self.rival_at.insert(id, now);
         self.rivals.insert(id, Rival::Here);
     }
 
     /// Lends an entry a second time.
-    pub(crate) fn lend_rival(&mut self, id: EntryId, borrower: NodeId) -> LeaseId {
+    pub(crate) fn lend_rival(&mut self, id: EntryId, borrower: NodeId, now: Time) -> LeaseId {
         debug_assert!(self.is_lent_once(id), "only what is lent has a rival");
+        self.rival_at.insert(id, now);
         self.last_lease += 1;
         let lease = LeaseId(self.last_lease);
         self.lent.insert((borrower, lease), id);
@@ -124,6 +130,20 @@ impl Ledger {
     /// The engine of this machine has an entry, though another has it as well.
     pub(crate) fn is_rival_here(&self, id: EntryId) -> bool {
         self.rival(id) == Some(Rival::Here)
+    }
+
+    /// The rivals that take longer than `patience` says themselves: so the closures are large, and nobody was late.
+    pub(crate) fn rivals_in_vain(
+        &self,
+        now: Time,
+        patience: impl Fn(&Entry) -> Duration,
+    ) -> Vec<EntryId> {
+        let in_vain = |id: &&EntryId| {
+            let (entry, at) = (self.entries.get(id), self.rival_at.get(id));
+            let both = entry.zip(at);
+            both.is_some_and(|(entry, &at)| now.since(at) > patience(entry))
+        };
+        self.rivals.keys().filter(in_vain).copied().collect()
     }
 
     /// Nobody but the first borrower has the entry any more.
@@ -202,6 +222,6 @@ impl Ledger {
     /// An entry is lent, and has no rival.
     pub(crate) fn is_lent_once(&self, id: EntryId) -> bool {
         let state = self.entries.get(&id).map(|entry| entry.state);
-        matches!(state, Some(State::Lent { .. })) && !self.rivals.contains_key(&id)
+        matches!(state, Some(State::Lent { .. })) && !self.rival_at.contains_key(&id)
     }
 }

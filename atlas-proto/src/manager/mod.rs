@@ -214,6 +214,7 @@ impl Manager {
         self.abort(now, self.ledger.orphans_over(now));
         self.look_upward(now);
         self.watch_children(now);
+        self.end_rivals_in_vain(now);
         self.settle(now);
     }
 

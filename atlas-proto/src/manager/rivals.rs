@@ -26,12 +26,15 @@ struct Account {
     budget: Budget,
     /// Of the closures whose results have passed.
     work: Duration,
+    /// Of the longest of them.
+    longest: Duration,
 }
 
 impl Rivals {
     pub(super) fn note_work(&mut self, job: JobAlias, work: Duration) {
         let account = self.jobs.entry(job).or_default();
         account.work = account.work.saturating_add(work);
+        account.longest = account.longest.max(work);
     }
 
     pub(super) fn forget(&mut self, job: JobAlias) {
@@ -78,10 +81,33 @@ impl Manager {
         if !known || !lent || self.ledger.suspicion(id).is_some() {
             return None;
         }
+        let allowed = self.rivals.allows(entry.job, expected);
+        allowed.then(|| self.usual_time(entry, borrower))
+    }
+
+    /// How long a closure takes at most, as a rule, if a borrower runs it.
+    fn usual_time(&self, entry: &Entry, borrower: NodeId) -> Duration {
+        let account = self.rivals.jobs.get(&entry.job);
+        let longest = account.map_or(Duration::ZERO, |account| account.longest);
         let round_trip = self.sessions.path(borrower).round_trip();
-        self.rivals
-            .allows(entry.job, expected)
-            .then(|| patience(expected, round_trip))
+        patience(entry.closure.expected, longest, round_trip)
+    }
+
+    /// Rivals that are late themselves stop.
+    pub(super) fn end_rivals_in_vain(&mut self, now: Time) {
+        if !self.ledger.has_rivals() {
+            return;
+        }
+        let usual = |entry: &Entry| self.usual_time(entry, self.config.node);
+        let in_vain = self.ledger.rivals_in_vain(now, usual);
+        let rivals = in_vain.into_iter();
+        let rivals: Vec<Rival> = rivals.filter_map(|id| self.ledger.drop_rival(id)).collect();
+        for rival in rivals {
+            if let Rival::Peer { borrower, lease } = rival {
+                let aborted = LeasesByPeer::from([(borrower, vec![lease])]);
+                self.sessions.abort_leases(now, aborted);
+            }
+        }
     }
 
     /// A hungry child that may have it: neither who has it nor who waits for it.
@@ -115,7 +141,7 @@ impl Manager {
         self.sessions.bind(now, thief, true);
         self.stats.rivals_lent += 1;
         self.stats.closures_lent += 1;
-        let lease = self.ledger.lend_rival(id, thief);
+        let lease = self.ledger.lend_rival(id, thief, now);
         self.note_fed(thief, 1);
         let grant = Message::GrantClosures {
             request: None,

@@ -89,6 +89,7 @@ impl Server {
                 Some(won) => {
                     self.ledger.note_progress(borrower, now);
                     self.end_rivalry(now, &won);
+                    self.note_took(won.entry.job, won.entry.closure.kind, finished.work);
                     self.deliver_result(now, &won.entry, finished);
                 }
                 None => self.stats.results_late += 1,
@@ -232,6 +233,7 @@ impl Server {
         match runs.then(|| self.ledger.take_run(id)).flatten() {
             Some(won) => {
                 self.end_rivalry(now, &won);
+                self.note_took(job, won.entry.closure.kind, finished.work);
                 self.deliver_result(now, &won.entry, job::bounded(finished));
                 self.note_run_dry(job);
                 self.note_survivor(job);

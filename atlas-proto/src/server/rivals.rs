@@ -7,8 +7,9 @@ use super::{Phase, Server};
 use crate::cost::repays;
 use crate::engine::EngineCommand;
 use crate::ids::{JobAlias, NodeId, RequestId, Ticket};
-use crate::job::Closure;
+use crate::job::{Closure, ClosureKind};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Rival, Source, State, Won};
+use crate::limits::KINDS_MAX;
 use crate::message::{JobHeader, LeasedClosure, Message, StealTerms};
 use crate::rival::{HISTORY_MIN, LATE_MAX, LOOK_EVERY, patience};
 use crate::time::Time;
@@ -37,6 +38,7 @@ impl Server {
             self.late.idle_since = None;
             return;
         }
+        self.end_rivals_in_vain(now);
         // What waits at the borrower can be stolen back at no cost, and begun once.
         let idle = self.idle_workers() > 0 && !self.is_served();
         let since = idle.then(|| self.late.idle_since.unwrap_or(now));
@@ -61,11 +63,62 @@ impl Server {
         if !wanted || entry.closure.kind.depth == 0 || self.ledger.suspicion(id).is_some() {
             return None;
         }
-        let expected = self.affordable(entry)?;
-        Some(patience(
-            expected,
-            self.sessions.path(borrower).round_trip(),
-        ))
+        self.affordable(entry)?;
+        Some(self.usual_time(entry, borrower))
+    }
+
+    /// How long a closure takes at most, as a rule, if a borrower runs it.
+    fn usual_time(&self, entry: &Entry, borrower: NodeId) -> Duration {
+        let (job, kind) = (self.jobs.get(&entry.job), entry.closure.kind);
+        let expected = job.map(|state| state.model.expected(kind));
+        let longest = job.and_then(|state| state.longest.get(&kind)).copied();
+        let round_trip = self.sessions.path(borrower).round_trip();
+        patience(
+            expected.unwrap_or_default(),
+            longest.unwrap_or_default(),
+            round_trip,
+        )
+    }
+
+    /// Rivals that are late themselves stop.
+    fn end_rivals_in_vain(&mut self, now: Time) {
+        if !self.ledger.has_rivals() {
+            return;
+        }
+        let usual = |entry: &Entry| self.usual_time(entry, self.uplink.manager());
+        for id in self.ledger.rivals_in_vain(now, usual) {
+            let Some(entry) = self.ledger.entry(id) else {
+                continue;
+            };
+            let job = entry.job;
+            let rival = self.ledger.drop_rival(id);
+            self.stop_rival(now, job, id, rival);
+        }
+    }
+
+    fn stop_rival(&mut self, now: Time, job: JobAlias, id: EntryId, rival: Option<Rival>) {
+        match rival {
+            None => {}
+            Some(Rival::Here) => {
+                let ticket = Ticket(id.0);
+                self.commands
+                    .push_back(EngineCommand::Abort { job, ticket });
+            }
+            Some(Rival::Peer { borrower, lease }) => {
+                let aborted = LeasesByPeer::from([(borrower, vec![lease])]);
+                self.sessions.abort_leases(now, aborted);
+            }
+        }
+    }
+
+    /// A closure of this kind took so much work.
+    pub(super) fn note_took(&mut self, job: JobAlias, kind: ClosureKind, work: Duration) {
+        if let Some(state) = self.jobs.get_mut(&job)
+            && (state.longest.len() < KINDS_MAX || state.longest.contains_key(&kind))
+        {
+            let longest = state.longest.entry(kind).or_default();
+            *longest = work.max(*longest);
+        }
     }
 
     /// The work that a rival of an entry is expected to take, if it may be spent.
@@ -92,13 +145,13 @@ impl Server {
             return;
         }
         for id in std::mem::take(&mut self.late.entries) {
-            if !self.run_rival(id) {
+            if !self.run_rival(now, id) {
                 self.late.entries.push(id);
             }
         }
     }
 
-    fn run_rival(&mut self, id: EntryId) -> bool {
+    fn run_rival(&mut self, now: Time, id: EntryId) -> bool {
         let Some(entry) = self.ledger.entry(id) else {
             return false;
         };
@@ -115,7 +168,7 @@ impl Server {
         state.load.idle -= 1;
         state.rivals.spend(expected);
         self.stats.rivals_lent += 1;
-        self.ledger.rival_here(id);
+        self.ledger.rival_here(id, now);
         let ticket = Ticket(id.0);
         self.commands.push_back(EngineCommand::Accept {
             job,
@@ -143,7 +196,7 @@ impl Server {
         else {
             return false;
         };
-        let lease = self.ledger.lend_rival(id, thief);
+        let lease = self.ledger.lend_rival(id, thief, now);
         let Some(entry) = self.ledger.entry(id) else {
             return false;
         };
@@ -199,17 +252,7 @@ impl Server {
                 state.rivals.refund(expected.unwrap_or_default());
             }
         }
-        match won.loser {
-            None => {}
-            Some(Rival::Here) => self.commands.push_back(EngineCommand::Abort {
-                job: won.entry.job,
-                ticket: Ticket(won.id.0),
-            }),
-            Some(Rival::Peer { borrower, lease }) => {
-                let aborted = LeasesByPeer::from([(borrower, vec![lease])]);
-                self.sessions.abort_leases(now, aborted);
-            }
-        }
+        self.stop_rival(now, won.entry.job, won.id, won.loser);
     }
 
     /// The engine of a job is gone, and with it the rivals that it ran.

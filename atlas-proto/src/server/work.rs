@@ -14,7 +14,7 @@ use super::recompute::Known;
 use crate::cost::CostModel;
 use crate::engine::{EngineCommand, EngineLoad, Measured};
 use crate::ids::{JobAlias, Ticket};
-use crate::job::{Closure, JobSpec};
+use crate::job::{Closure, ClosureKind, JobSpec};
 use crate::ledger::EntryId;
 use crate::limits::{ENDED_JOBS_MAX, JOBS_MAX, READY_RUNS_MAX};
 use crate::message::JobHeader;
@@ -35,6 +35,8 @@ pub(super) struct ServerJob {
     started: bool,
     pub(super) suspects: Suspects,
     pub(super) rivals: Budget,
+    /// What the longest closure of each kind took.
+    pub(super) longest: BTreeMap<ClosureKind, Duration>,
 }
 
 /// Whose turn it is to have a worker more than others.
@@ -110,6 +112,7 @@ impl ServerJob {
             started: false,
             suspects: Suspects::default(),
             rivals: Budget::default(),
+            longest: BTreeMap::new(),
         }
     }
 
