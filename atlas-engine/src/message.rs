@@ -59,7 +59,7 @@ pub enum ToEngine {
     /// The job is over: end, and forget all.
     Stop,
     /// Results that were recorded by engines that are gone, so that they need not be computed again: whatever begins or
-    /// runs again from now on looks its children up among them. More may follow; what is said twice is the same.
+    /// runs again from now on looks its children up among them. More may follow; of what is said twice that with more work in it counts.
     Remember {
         /// Which, and of what.
         #[serde(with = "List::<RECORDS_MAX>")]

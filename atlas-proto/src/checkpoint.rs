@@ -51,13 +51,16 @@ pub(crate) struct Part {
 }
 
 impl Checkpoints {
-    /// Takes results in; the first of a key stays. Gives those that were new and worth their room.
+    /// Takes results in. Of two with one key that with more work stays: a result is there once, but what a long task says of itself
+    /// from time to time ever gets better. Gives those that were new and worth their room.
     pub(crate) fn record(&mut self, job: JobAlias, entries: Vec<Recorded>) -> Vec<Recorded> {
         let checkpoint = self.jobs.entry(job).or_default();
         let mut added = Vec::with_capacity(entries.len());
         for recorded in entries {
-            if checkpoint.entries.contains_key(&recorded.key) {
-                continue;
+            match checkpoint.entries.get(&recorded.key) {
+                Some(known) if known.recorded.work >= recorded.work => continue,
+                Some(_) => self.bytes -= checkpoint.take(recorded.key).unwrap_or(0),
+                None => {}
             }
             self.last_stamp += 1;
             self.bytes += recorded.size();
@@ -152,8 +155,14 @@ impl Checkpoint {
 
     /// What cost the least work goes; gives its size.
     fn evict(&mut self) -> Option<usize> {
-        let (_, key) = self.by_work.pop_first()?;
+        let &(_, key) = self.by_work.first()?;
+        self.take(key)
+    }
+
+    /// Takes an entry out; gives its size.
+    fn take(&mut self, key: Key) -> Option<usize> {
         let kept = self.entries.remove(&key)?;
+        self.by_work.remove(&(kept.recorded.work, key));
         self.by_stamp.remove(&kept.stamp);
         let bytes = kept.recorded.size();
         self.bytes -= bytes;
@@ -207,13 +216,26 @@ mod tests {
     }
 
     #[test]
-    fn the_first_result_of_a_key_stays() {
+    fn of_one_key_what_has_more_work_in_it_stays() {
         let mut checkpoints = Checkpoints::default();
         let first = recorded(1, 5, 3);
         let kept_now = checkpoints.record(JOB, vec![first.clone()]);
         assert_eq!(kept_now, std::slice::from_ref(&first));
-        assert_eq!(checkpoints.record(JOB, vec![recorded(1, 9, 7)]), []);
+        for no_better in [recorded(1, 5, 7), recorded(1, 4, 7)] {
+            assert_eq!(checkpoints.record(JOB, vec![no_better]), []);
+        }
         assert_eq!(kept(&checkpoints, 0), [first]);
+        // What a long task says of itself later is told to who knows the earlier one.
+        let until = checkpoints.since(JOB, 0)[0].until;
+        let later = recorded(1, 9, 7);
+        assert_eq!(
+            checkpoints.record(JOB, vec![later.clone()]),
+            std::slice::from_ref(&later)
+        );
+        assert_eq!(kept(&checkpoints, until), std::slice::from_ref(&later));
+        assert_eq!(kept(&checkpoints, 0), [later]);
+        checkpoints.forget(JOB);
+        assert_eq!(checkpoints.bytes, 0);
     }
 
     #[test]

@@ -391,7 +391,6 @@ impl Manager {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "an arm for each message")]
     fn dispatch(&mut self, now: Time, from: NodeId, message: Message) {
         let from_parent = self.parent() == Some(from);
         match message {
