@@ -336,20 +336,7 @@ impl World {
                 },
                 returned: choices.once_in(2),
             },
-            24 => Message::RecordResults {
-                job: JobAlias(self.known.jobs.pick(choices)),
-                entries: choices.recorded(false),
-            },
-            25 => Message::RequestCheckpoint {
-                job: JobAlias(self.known.jobs.pick(choices)),
-                after: choices.number(),
-            },
-            26 => Message::GrantCheckpoint {
-                job: JobAlias(self.known.jobs.pick(choices)),
-                entries: choices.recorded(false),
-                until: choices.number(),
-                more: choices.once_in(3),
-            },
+            24..=26 => self.about_checkpoints(choices),
             18 => Message::ReturnClosures {
                 leases: self.leases(from, choices),
                 reason: {
@@ -357,18 +344,40 @@ impl World {
                     choices.return_reason(request)
                 },
             },
-            19 | 20 => {
-                let leases = self.leases(from, choices);
-                let result = |lease| LeaseResult {
-                    lease,
-                    finished: choices.finished(false),
-                };
-                Message::ReturnResults {
-                    results: leases.into_iter().map(result).collect(),
-                }
-            }
+            19 | 20 => self.results(from, choices),
             _ => Message::AbortLeases {
                 leases: self.leases(from, choices),
+            },
+        }
+    }
+
+    fn results(&self, from: NodeId, choices: &mut Choices) -> Message {
+        let leases = self.leases(from, choices);
+        let result = |lease| LeaseResult {
+            lease,
+            finished: choices.finished(false),
+        };
+        Message::ReturnResults {
+            results: leases.into_iter().map(result).collect(),
+        }
+    }
+
+    fn about_checkpoints(&self, choices: &mut Choices) -> Message {
+        let job = JobAlias(self.known.jobs.pick(choices));
+        match choices.below(3) {
+            0 => Message::RecordResults {
+                job,
+                entries: choices.recorded(false),
+            },
+            1 => Message::RequestCheckpoint {
+                job,
+                after: choices.number(),
+            },
+            _ => Message::GrantCheckpoint {
+                job,
+                entries: choices.recorded(false),
+                until: choices.number(),
+                more: choices.once_in(3),
             },
         }
     }
