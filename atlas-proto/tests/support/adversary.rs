@@ -327,29 +327,7 @@ impl World {
             23 if choices.once_in(4) => Message::EndJob {
                 job: JobAlias(self.known.jobs.pick(choices)),
             },
-            18 if choices.once_in(3) => Message::SuspectLeases {
-                leases: self.leases(from, choices),
-                suspicion: Suspicion {
-                    engines: choices.count(),
-                    kind: choices.closure().kind,
-                    bytes: choices.number(),
-                },
-                returned: choices.once_in(2),
-            },
-            24 => Message::RecordResults {
-                job: JobAlias(self.known.jobs.pick(choices)),
-                entries: choices.recorded(false),
-            },
-            25 => Message::RequestCheckpoint {
-                job: JobAlias(self.known.jobs.pick(choices)),
-                after: choices.number(),
-            },
-            26 => Message::GrantCheckpoint {
-                job: JobAlias(self.known.jobs.pick(choices)),
-                entries: choices.recorded(false),
-                until: choices.number(),
-                more: choices.once_in(3),
-            },
+            18 | 24..=26 if choices.once_in(2) => self.message_of_faults(from, choices),
             18 => Message::ReturnClosures {
                 leases: self.leases(from, choices),
                 reason: {
@@ -369,6 +347,35 @@ impl World {
             }
             _ => Message::AbortLeases {
                 leases: self.leases(from, choices),
+            },
+        }
+    }
+
+    /// What is said of losses.
+    fn message_of_faults(&mut self, from: NodeId, choices: &mut Choices) -> Message {
+        match choices.below(4) {
+            0 => Message::SuspectLeases {
+                leases: self.leases(from, choices),
+                suspicion: Suspicion {
+                    engines: choices.count(),
+                    kind: choices.closure().kind,
+                    bytes: choices.number(),
+                },
+                returned: choices.once_in(2),
+            },
+            1 => Message::RecordResults {
+                job: JobAlias(self.known.jobs.pick(choices)),
+                entries: choices.recorded(false),
+            },
+            2 => Message::RequestCheckpoint {
+                job: JobAlias(self.known.jobs.pick(choices)),
+                after: choices.number(),
+            },
+            _ => Message::GrantCheckpoint {
+                job: JobAlias(self.known.jobs.pick(choices)),
+                entries: choices.recorded(false),
+                until: choices.number(),
+                more: choices.once_in(3),
             },
         }
     }
