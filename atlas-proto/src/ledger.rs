@@ -189,7 +189,7 @@ impl Ledger {
     }
 
     /// A peer says that engines have died with what it was lent, if that comes back from it, or with what it has lent.
-    pub(crate) fn suspect_leases(
+    pub(crate) fn suspect_all(
         &mut self,
         peer: NodeId,
         leases: &[LeaseId],

@@ -417,20 +417,9 @@ impl Manager {
                 job,
                 closures,
             } => {
-                if from_parent {
-                    self.reporter.note_fed(closures.len());
-                    if !closures.is_empty() {
-                        self.reporter.note_moved();
-                    }
-                } else {
-                    self.handle_report_load(from, load);
-                }
+                self.note_grant(from, load, closures.len());
                 self.handle_grant(now, from, request, job, closures);
-                if let Some(request) = request
-                    && !more
-                {
-                    self.close_ask(now, from, request);
-                }
+                self.close_answered(now, from, request.filter(|_| !more));
             }
             Message::ReturnClosures { leases, reason } => {
                 self.handle_return_closures(now, from, &leases, reason)
@@ -443,9 +432,7 @@ impl Manager {
                 leases,
                 suspicion,
                 returned,
-            } => self
-                .ledger
-                .suspect_leases(from, &leases, suspicion, returned),
+            } => self.ledger.suspect_all(from, &leases, suspicion, returned),
             Message::EndJob { job } => self.handle_end_job(now, from, job),
             message @ (Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
@@ -462,6 +449,24 @@ impl Manager {
             | Message::KeepPace { .. }
             | Message::HintPeers { .. }
             | Message::ForgetPeer { .. } => {}
+        }
+    }
+
+    /// The last answer to a steal has come, if it was one.
+    fn close_answered(&mut self, now: Time, from: NodeId, request: Option<RequestId>) {
+        if let Some(request) = request {
+            self.close_ask(now, from, request);
+        }
+    }
+
+    /// What comes with closures: the load of a child, or what the parent takes this node for.
+    fn note_grant(&mut self, from: NodeId, load: Load, closures: usize) {
+        if self.parent() != Some(from) {
+            return self.handle_report_load(from, load);
+        }
+        self.reporter.note_fed(closures);
+        if closures > 0 {
+            self.reporter.note_moved();
         }
     }
 

@@ -390,9 +390,7 @@ impl Server {
                 leases,
                 suspicion,
                 returned,
-            } => self
-                .ledger
-                .suspect_leases(from, &leases, suspicion, returned),
+            } => self.ledger.suspect_all(from, &leases, suspicion, returned),
             Message::HintPeers { peers } if from_manager => self.handle_hint_peers(peers),
             Message::ForgetPeer { peer, epoch } if from_manager => {
                 self.handle_forget_peer(now, peer, epoch)

@@ -6,7 +6,6 @@
     clippy::unwrap_used,
     reason = "a story that cannot be told is a failed test"
 )]
-#![allow(dead_code, reason = "no file of stories needs all of the stage")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

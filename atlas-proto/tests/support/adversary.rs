@@ -327,16 +327,7 @@ impl World {
             23 if choices.once_in(4) => Message::EndJob {
                 job: JobAlias(self.known.jobs.pick(choices)),
             },
-            18 if choices.once_in(3) => Message::SuspectLeases {
-                leases: self.leases(from, choices),
-                suspicion: Suspicion {
-                    engines: choices.count(),
-                    kind: choices.closure().kind,
-                    bytes: choices.number(),
-                },
-                returned: choices.once_in(2),
-            },
-            24..=26 => self.about_checkpoints(choices),
+            18 | 24..=26 if choices.once_in(2) => self.message_of_faults(from, choices),
             18 => Message::ReturnClosures {
                 leases: self.leases(from, choices),
                 reason: {
@@ -362,19 +353,28 @@ impl World {
         }
     }
 
-    fn about_checkpoints(&self, choices: &mut Choices) -> Message {
-        let job = JobAlias(self.known.jobs.pick(choices));
-        match choices.below(3) {
-            0 => Message::RecordResults {
-                job,
+    /// What is said of losses.
+    fn message_of_faults(&mut self, from: NodeId, choices: &mut Choices) -> Message {
+        match choices.below(4) {
+            0 => Message::SuspectLeases {
+                leases: self.leases(from, choices),
+                suspicion: Suspicion {
+                    engines: choices.count(),
+                    kind: choices.closure().kind,
+                    bytes: choices.number(),
+                },
+                returned: choices.once_in(2),
+            },
+            1 => Message::RecordResults {
+                job: JobAlias(self.known.jobs.pick(choices)),
                 entries: choices.recorded(false),
             },
-            1 => Message::RequestCheckpoint {
-                job,
+            2 => Message::RequestCheckpoint {
+                job: JobAlias(self.known.jobs.pick(choices)),
                 after: choices.number(),
             },
             _ => Message::GrantCheckpoint {
-                job,
+                job: JobAlias(self.known.jobs.pick(choices)),
                 entries: choices.recorded(false),
                 until: choices.number(),
                 more: choices.once_in(3),

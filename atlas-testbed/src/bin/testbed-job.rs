@@ -32,7 +32,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["poison", bytes, folder] => {
             let data = vec![0; bytes.parse()?];
             let folder = || folder.to_owned();
-            drop(join!(after_another_died(folder()), poison(data, folder())));
+            join!(after_another_died(folder()), poison(data, folder()));
         }
         ["naps", count, millis, folder] => {
             let naps = nap_all(count.parse()?, millis.parse()?, folder);
