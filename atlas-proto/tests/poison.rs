@@ -1,9 +1,4 @@
 //! Stories of closures that kill the engines that run them.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "also outside of the test functions themselves, a failure here is the test's"
-)]
-
 #[allow(
     dead_code,
     reason = "other stories use the rest of the stage, each test program has its own copy"
