@@ -23,6 +23,7 @@ pub mod rng;
 pub mod server;
 mod sessions;
 mod sorted;
+pub mod standby;
 pub mod stats;
 pub mod time;
 mod uplink;
