@@ -116,6 +116,22 @@ fn a_standby_that_was_struck_does_not_act_until_it_has_everything() {
 }
 
 #[test]
+fn what_is_written_while_a_standby_catches_up_is_there_when_it_takes_over() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, Faults::NONE);
+        while world.standby_of(A) != Some(B) {
+            if world.acts(A) {
+                world.write(A);
+            }
+            world.run_for(Duration::from_micros(300));
+        }
+        world.kill(A);
+        // The world looks after every event.
+        world.run_for(SOON * 10);
+    }
+}
+
+#[test]
 fn a_manager_that_neither_standby_nor_children_hear_stops_before_the_standby_acts() {
     let mut world = pair(3);
     for child in world.children() {
