@@ -1,23 +1,37 @@
 //! What must survive: jobs and join tokens, in an embedded database (redb).
 //!
 //! One thread writes, so that the loop never waits for a disk; who must know that something is safe waits for the
-//! thread's word. A store in memory serves managers that live as long as one command.
+//! thread's word. With a standby the thread's word alone is not enough: what is on this disk is then told to the
+//! [`Journal`], which says when it is safe. A store in memory serves managers that live as long as one command.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use atlas_net::identity::Tokens;
 use atlas_proto::control::JobId;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::jobs::JobRecord;
 
 /// A manager's store. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     database: Arc<Database>,
     writes: mpsc::Sender<(Write, oneshot::Sender<bool>)>,
+    journal: Arc<OnceLock<Journal>>,
+}
+
+/// Hears of all that is on the disk, in its order, with whom to tell when it is safe.
+pub(crate) type Journal = Box<dyn Fn(Write, oneshot::Sender<bool>) + Send + Sync>;
+
+/// All that a store has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Everything {
+    pub(crate) jobs: Vec<JobRecord>,
+    pub(crate) tokens: Tokens,
+    pub(crate) life: u64,
 }
 
 /// Why a store cannot be used.
@@ -48,11 +62,25 @@ pub enum OpenStoreError {
     },
 }
 
-#[derive(Debug)]
-enum Write {
+/// A change of what must survive.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Write {
+    /// How a job stands.
     Job(Box<JobRecord>),
+    /// Jobs that are forgotten.
     Forget(Vec<JobId>),
+    /// The tokens that let nodes in.
     Tokens(Tokens),
+    /// The number of a life of the domain's manager.
+    Life(u64),
+    /// In place of all that was there.
+    Everything(Box<Everything>),
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store(..)")
+    }
 }
 
 impl Store {
@@ -95,17 +123,46 @@ impl Store {
             let write = database.begin_write()?;
             write.open_table(JOBS)?;
             write.open_table(TOKENS)?;
+            write.open_table(LIVES)?;
             Ok(write.commit()?)
         };
         begin().map_err(|error| damaged(path, error))?;
         let database = Arc::new(database);
         let (writes, todo) = mpsc::channel();
-        let writer = database.clone();
+        let (writer, journal) = (database.clone(), Arc::new(OnceLock::new()));
+        let told = journal.clone();
         let spawned = std::thread::Builder::new()
             .name("atlas-store".into())
-            .spawn(move || write_all(&writer, &todo));
+            .spawn(move || write_all(&writer, &todo, &told));
         spawned.map_err(|error| damaged(path, redb::Error::Io(error)))?;
-        Ok(Self { database, writes })
+        Ok(Self {
+            database,
+            writes,
+            journal,
+        })
+    }
+
+    /// From now on all that is written is told, too. Once.
+    pub(crate) fn tell(&self, journal: Journal) {
+        let _ = self.journal.set(journal);
+    }
+
+    /// All that is there.
+    pub(crate) fn everything(&self) -> Result<Everything, OpenStoreError> {
+        Ok(Everything {
+            jobs: self.jobs()?,
+            tokens: self.tokens()?,
+            life: self.life()?,
+        })
+    }
+
+    /// The number of the last life of the domain's manager.
+    pub(crate) fn life(&self) -> Result<u64, OpenStoreError> {
+        let read = || -> Result<u64, redb::Error> {
+            let table = self.database.begin_read()?.open_table(LIVES)?;
+            Ok(table.get(())?.map_or(0, |life| life.value()))
+        };
+        read().map_err(|error| damaged(Path::new(FILE), error))
     }
 
     /// All jobs, oldest first.
@@ -157,7 +214,8 @@ impl Store {
         self.write(Write::Tokens(tokens))
     }
 
-    fn write(&self, write: Write) -> oneshot::Receiver<bool> {
+    /// Changes something. True once it is safe.
+    pub(crate) fn write(&self, write: Write) -> oneshot::Receiver<bool> {
         let (done, wait) = oneshot::channel();
         // Without a thread the answer is that nobody answers.
         let _ = self.writes.send((write, done));
@@ -166,7 +224,11 @@ impl Store {
 }
 
 /// Writes what there is, together: one commit makes all of it safe.
-fn write_all(database: &Database, todo: &mpsc::Receiver<(Write, oneshot::Sender<bool>)>) {
+fn write_all(
+    database: &Database,
+    todo: &mpsc::Receiver<(Write, oneshot::Sender<bool>)>,
+    journal: &OnceLock<Journal>,
+) {
     while let Ok(first) = todo.recv() {
         let batch: Vec<_> = std::iter::once(first).chain(todo.try_iter()).collect();
         let (writes, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
@@ -174,8 +236,13 @@ fn write_all(database: &Database, todo: &mpsc::Receiver<(Write, oneshot::Sender<
         if let Err(error) = &written {
             tracing::error!(%error, "the manager's store cannot be written: see that its disk is not full");
         }
-        for done in waiting {
-            let _ = done.send(written.is_ok());
+        for (write, done) in writes.into_iter().zip(waiting) {
+            match journal.get().filter(|_| written.is_ok()) {
+                Some(journal) => journal(write, done),
+                None => {
+                    let _ = done.send(written.is_ok());
+                }
+            }
         }
     }
 }
@@ -185,6 +252,7 @@ fn commit(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
     {
         let mut jobs = transaction.open_table(JOBS)?;
         let mut tokens = transaction.open_table(TOKENS)?;
+        let mut lives = transaction.open_table(LIVES)?;
         for write in writes {
             match write {
                 Write::Job(record) => {
@@ -198,6 +266,17 @@ fn commit(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
                 }
                 Write::Tokens(all) => {
                     tokens.insert((), &encode(all)?[..])?;
+                }
+                Write::Life(life) => {
+                    lives.insert((), life)?;
+                }
+                Write::Everything(all) => {
+                    jobs.retain(|_, _| false)?;
+                    for record in &all.jobs {
+                        jobs.insert(record.status.id.0, &encode(record)?[..])?;
+                    }
+                    tokens.insert((), &encode(&all.tokens)?[..])?;
+                    lives.insert((), all.life)?;
                 }
             }
         }
@@ -218,6 +297,7 @@ fn damaged(path: &Path, error: impl Into<redb::Error>) -> OpenStoreError {
 
 const JOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("jobs");
 const TOKENS: TableDefinition<'_, (), &[u8]> = TableDefinition::new("tokens");
+const LIVES: TableDefinition<'_, (), u64> = TableDefinition::new("lives");
 const FILE: &str = "manager.redb";
 /// Some thousand jobs; all that is read at a start.
 const CACHE_BYTES: usize = 4 << 20;
