@@ -291,7 +291,7 @@ async fn ask_at(
             quinn: &endpoint,
             protocol: Protocol::Enrol,
             version: alpn::VERSION,
-            keep_alive: None,
+            patience: None,
         };
         let accepts = Accepts::Pinned(token.authority, manager_of_token(&token.domain));
         let quinn = dialler.dial(address, None, accepts).await?;

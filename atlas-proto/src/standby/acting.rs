@@ -207,14 +207,14 @@ impl Standing {
             return Some(None);
         }
         // One change at a time, so that few lists need majorities.
-        let voters = self.voters(now, acting);
+        let voters = self.heeding(now, acting);
         let differs = !voters.is_empty() && voters != newest.voters;
         let settled = self.record.rolls.len() == 1 && acting.is_heeded_by(now, standby);
         (differs && settled).then_some(Some(standby))
     }
 
     fn change_roll(&mut self, now: Time, acting: &Acting, standby: Option<NodeId>) {
-        let voters = self.voters(now, acting);
+        let voters = self.heeding(now, acting);
         let newest = &self.record.newest;
         let count = if newest.id.term == acting.term {
             newest.id.count + 1
@@ -238,7 +238,7 @@ impl Standing {
     }
 
     /// The children that heed this manager now.
-    fn voters(&self, now: Time, acting: &Acting) -> Vec<NodeId> {
+    fn heeding(&self, now: Time, acting: &Acting) -> Vec<NodeId> {
         let witnesses = self.links.iter().filter(|link| *link.1 == Link::Witness);
         let heeding = witnesses.filter(|link| acting.is_heeded_by(now, *link.0));
         heeding.map(|link| *link.0).collect()

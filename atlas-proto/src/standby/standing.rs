@@ -283,6 +283,13 @@ impl Standing {
         }
     }
 
+    /// How many children may vote for whoever stands, if this manager acts and somebody does.
+    #[must_use]
+    pub fn voters(&self) -> usize {
+        self.standby()
+            .map_or(0, |_| self.record.newest.voters.len())
+    }
+
     /// This manager has changed something that is to survive, and it is on its own disk. Gives its number.
     pub fn handle_record(&mut self, now: Time) -> u64 {
         self.records.last += 1;
