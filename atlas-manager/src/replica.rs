@@ -34,6 +34,7 @@ use crate::core::Core;
 use crate::jobs::JobRecord;
 use crate::node::Shared;
 use crate::output::Sink;
+use crate::standing::State;
 use crate::store::{Everything, Write};
 
 /// What the domain's manager has beside its store.
@@ -175,12 +176,12 @@ pub(crate) async fn follow(core: Arc<Core>) {
             Ok(state) => state.manager,
             Err(_) => return,
         };
-        if let Some((node, _)) = manager
+        if let Some((node, term)) = manager
             && let Some(connection) = core.manager(node)
         {
             let over = async {
-                let other =
-                    |state: &crate::standing::State| state.manager.map(|m| m.0) != Some(node);
+                // A later term is another life of it, too, which the old connection does not reach.
+                let other = |state: &State| state.manager != Some((node, term));
                 let _ = state.wait_for(other).await;
             };
             tokio::select! {

@@ -49,6 +49,10 @@ fn count(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
+fn acts(manager: &Manager) -> bool {
+    manager.health().starts_with("ok\nacts in term")
+}
+
 #[test]
 fn work_goes_on_when_the_manager_dies() {
     let mut pair = Pair::new();
@@ -61,14 +65,12 @@ fn work_goes_on_when_the_manager_dies() {
 
     let killed = Instant::now();
     pair.manager.kill();
-    wait_until("the standby acts", || {
-        pair.standby.health().contains("acts in term")
-    });
-    let acts = killed.elapsed();
+    wait_until("the standby acts", || acts(&pair.standby));
+    let elected = killed.elapsed();
     // Each engine that begins a task leaves a file.
     wait_until("both tasks run again", || count(&folder) >= 4);
     let works = killed.elapsed();
-    println!("the standby acts after {acts:?}, and work goes on after {works:?}");
+    println!("the standby acts after {elected:?}, and work goes on after {works:?}");
     // Far more than it takes, so that a busy machine does not fail it.
     assert!(works < Duration::from_secs(30), "{works:?}");
 
@@ -95,7 +97,7 @@ fn work_goes_on_when_the_manager_dies() {
     assert_eq!(again.stdout, b"5 queens: 10 ways\n");
     // And back again.
     pair.standby.kill();
-    pair.manager.wait_for_health("acts in term");
+    wait_until("the first one acts again", || acts(&pair.manager));
     let again = other.submit(program("nqueens"), ["7"]);
     assert_eq!(again.stdout, b"7 queens: 40 ways\n");
     assert_eq!(pair.shell.ok(["output", "2"]), "sum 3, 2 processes\n");
@@ -137,11 +139,10 @@ fn a_manager_that_is_started_again_at_once_goes_on() {
     fs::write(folder.join("go"), "").unwrap();
     let ended = job.wait();
     let error = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.stdout, b"sum 3, 2 processes\n", "{error}");
+    // The second run finds that it need not wait, and may be done in one process.
+    assert!(ended.stdout.starts_with(b"sum 3, "), "{error}");
     // Whichever it is, one of the two acts.
     wait_until("one of them acts", || {
-        let acting =
-            [&pair.manager, &pair.standby].map(|one| one.health().contains("acts in term"));
-        acting[0] != acting[1]
+        acts(&pair.manager) != acts(&pair.standby)
     });
 }
