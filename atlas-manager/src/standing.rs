@@ -65,11 +65,16 @@ struct Task {
     folder: Option<PathBuf>,
     kept: Kept,
     own: Vec<String>,
-    /// The ways to each, the last one in use.
-    links: HashMap<NodeId, (Link, Vec<(u64, mpsc::Sender<ManagerWord>)>)>,
+    links: HashMap<NodeId, Neighbour>,
     replica: Option<(NodeId, mpsc::Sender<Logged>)>,
     waiting: VecDeque<(u64, oneshot::Sender<bool>)>,
     state: watch::Sender<State>,
+}
+
+/// The ways to a child or another manager, the last one in use.
+struct Neighbour {
+    link: Link,
+    ways: Vec<(u64, mpsc::Sender<ManagerWord>)>,
 }
 
 impl State {
@@ -242,17 +247,21 @@ impl Task {
         let now = self.clock.now();
         match said {
             Said::Connected(node, link, id, say) => {
-                let ways = self.links.entry(node).or_insert((link, Vec::new()));
-                ways.1.push((id, say));
+                let new = || Neighbour {
+                    link,
+                    ways: Vec::new(),
+                };
+                let neighbour = self.links.entry(node).or_insert_with(new);
+                neighbour.ways.push((id, say));
                 self.machine.handle_connected(now, node, link);
                 self.tell_addresses();
             }
             Said::Gone(node, id) => {
-                let Some((_, ways)) = self.links.get_mut(&node) else {
+                let Some(neighbour) = self.links.get_mut(&node) else {
                     return;
                 };
-                ways.retain(|way| way.0 != id);
-                if ways.is_empty() {
+                neighbour.ways.retain(|way| way.0 != id);
+                if neighbour.ways.is_empty() {
                     self.links.remove(&node);
                     self.machine.handle_disconnected(now, node);
                 }
@@ -348,8 +357,8 @@ impl Task {
     }
 
     fn say(&self, to: NodeId, word: ManagerWord) {
-        let ways = self.links.get(&to);
-        if let Some((_, way)) = ways.and_then(|(_, ways)| ways.last()) {
+        let neighbour = self.links.get(&to);
+        if let Some((_, way)) = neighbour.and_then(|neighbour| neighbour.ways.last()) {
             // Who reads nothing hears nothing: what matters is said again.
             let _ = way.try_send(word);
         }
@@ -382,8 +391,8 @@ impl Task {
             return;
         }
         let all: Vec<String> = self.own.iter().chain(&self.kept.others).cloned().collect();
-        for (node, (link, _)) in &self.links {
-            if *link == Link::Witness {
+        for (node, neighbour) in &self.links {
+            if neighbour.link == Link::Witness {
                 self.say(*node, ManagerWord::Addresses(all.clone()));
             }
         }

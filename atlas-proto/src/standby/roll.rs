@@ -35,6 +35,10 @@ pub struct Roll {
     pub voters: Vec<NodeId>,
 }
 
+#[expect(
+    clippy::derivable_impls,
+    reason = "what makes names derives no default, since most have none"
+)]
 impl Default for Term {
     fn default() -> Self {
         Self(0)

@@ -49,6 +49,7 @@ impl Faults {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a handful of them")]
 enum Body {
     Manager {
         disk: StandingRecord,
