@@ -43,10 +43,10 @@ pub enum ClientRequest {
     Servers,
     /// The domain and those directly below: [`ClientAnswer::Domains`].
     Domains,
-    /// Whether this manager acts, and where the domain's managers are reached: [`ClientAnswer::Managers`].
-    Managers,
     /// Make a join token: [`ClientAnswer::Token`]. Only the administrator on the manager's own machine may.
     CreateToken(TokenRequest),
+    /// Whether this manager acts, and where the domain's managers are reached: [`ClientAnswer::Managers`].
+    Managers,
 }
 
 /// A program to run.
