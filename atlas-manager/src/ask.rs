@@ -32,6 +32,8 @@ pub(crate) enum Ask {
     Share(NodeId, JobAlias, BlobName, Reply<Result<(), Refusal>>),
     /// A job's root has left these files, which are in these blobs.
     Files(JobId, Files, Vec<[u8; 32]>),
+    /// How a job has ended is safe.
+    Saved(JobId),
     /// The connection with a node, while there is one.
     Connection(NodeId, Reply<Option<Connection>>),
     Counts(Reply<Counts>),
@@ -61,6 +63,7 @@ pub(crate) enum Origin {
 /// What is counted for metrics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
+    pub(crate) acting: u64,
     pub(crate) servers: u64,
     pub(crate) sub_domains: u64,
     pub(crate) workers: u64,
@@ -90,6 +93,11 @@ impl Asker {
         let (reply, answer) = oneshot::channel();
         self.0.send(Event::Ask(ask(reply))).await.ok()?;
         answer.await.ok()
+    }
+
+    /// A child is connected.
+    pub(crate) async fn tell_child(&self, connection: Connection) {
+        let _ = self.0.send(Event::Child(connection)).await;
     }
 
     /// Tells the loop something.

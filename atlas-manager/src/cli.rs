@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 use atlas_fs::daemon::stop_signal;
 use atlas_net::enrol;
-use atlas_net::identity::{DomainAuthority, Token};
+use atlas_net::identity::{DomainAuthority, NodeKey, Role, Token};
 use atlas_proto::control::{ClientAnswer, ClientRequest, TokenRequest};
 use atlas_proto::domain::Domain;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::state::{Parent, Settings, StateFolder};
-use crate::{CertificateFolders, ManagerNode, ManagerOptions, Store, ask_local};
+use crate::{ManagerNode, ManagerOptions, Store, ask_local};
 
 /// Coordinates one domain: its servers, those who submit jobs, the domains below.
 #[derive(Debug, Parser)]
@@ -52,6 +52,19 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Stand by for the manager of a domain: follow it, and take over when it dies.
+    Standby {
+        /// A join token of the domain, made with `--role standby`.
+        token: Token,
+        /// Run as soon as it has joined.
+        #[arg(long)]
+        run: bool,
+        #[command(flatten)]
+        place: Place,
+        /// Serve /metrics and /healthz at this TCP address; `none` serves them nowhere.
+        #[arg(long, default_value = "127.0.0.1:7118", value_name = "ADDRESS")]
+        http: Http,
+    },
     /// Run the manager until it is interrupted.
     Run {
         /// Listen at this UDP address, rather than at the one that was set when the domain began.
@@ -87,7 +100,7 @@ struct Place {
 enum TokenCommand {
     /// Make a join token, and print it. The manager must be running.
     Create {
-        /// What the token lets in: server, client, or manager (of a sub-domain).
+        /// What the token lets in: server, client, manager (of a sub-domain), or standby (for this manager).
         #[arg(long, default_value = "server")]
         role: String,
         /// For how long, as 30min or 7days.
@@ -143,6 +156,19 @@ impl Cli {
                 domain,
                 place,
             } => join(&state, &token, domain, &place).await,
+            Command::Standby {
+                token,
+                run: at_once,
+                place,
+                http,
+            } => {
+                stand_by(&state, &token, &place).await?;
+                if at_once {
+                    return run(&state, None, http).await;
+                }
+                println!("next: atlas-manager run");
+                Ok(())
+            }
             Command::Run { listen, http } => run(&state, listen, http).await,
             Command::Token {
                 command:
@@ -205,11 +231,34 @@ async fn join(state: &StateFolder, token: &Token, domain: Domain, place: &Place)
     state.init(&authority, &place.settings(Some(parent)))
 }
 
+async fn stand_by(state: &StateFolder, token: &Token, place: &Place) -> Result<()> {
+    if token.role != Role::Standby {
+        bail!(
+            "this token lets in a {}: make one with `--role standby` at the manager of {}",
+            token.role,
+            token.domain
+        );
+    }
+    let key = NodeKey::generate().context("cannot make a key")?;
+    let identity = enrol::join(token, key).await;
+    let identity =
+        identity.with_context(|| format!("{} does not let this standby in", token.domain))?;
+    let settings = place.settings(None);
+    state.init_standby(&identity, token.addresses.clone(), &settings)?;
+    println!("stands by for {} as {}", token.domain, identity.peer().node);
+    Ok(())
+}
+
 async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Result<()> {
-    let authority = state.authority()?;
+    let (authority, identity) = if state.is_new_standby() {
+        (None, state.standby_identity()?)
+    } else {
+        let authority = state.authority()?;
+        let identity = state.identity(&authority)?;
+        (Some(authority), identity)
+    };
     let settings = state.settings()?;
-    let identity = state.identity(&authority)?;
-    let domain = authority.domain().clone();
+    let domain = identity.peer().domain.clone();
     let options = ManagerOptions {
         identity,
         listen: listen.unwrap_or(settings.listen),
@@ -228,14 +277,15 @@ async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Res
             Http::Nowhere => None,
         },
         local: true,
-        certificates: Some(CertificateFolders {
-            identity: state.identity_folder(),
-            authority: state.authority_folder(),
-        }),
+        state: Some(state.clone()),
         authority,
     };
     let manager = ManagerNode::start(options).await?;
-    println!("{domain} is managed at {}", manager.address());
+    if manager.acts() {
+        println!("{domain} is managed at {}", manager.address());
+    } else {
+        println!("stands by for {domain} at {}", manager.address());
+    }
     if let Some(address) = manager.http_address() {
         println!("metrics are at http://{address}/metrics");
     }

@@ -8,16 +8,17 @@ use atlas_fs::daemon::chain;
 use atlas_fs::exchange;
 use atlas_net::enrol::{self, Lifetimes};
 use atlas_net::identity::{Role, Secret, Token};
-use atlas_net::{Connection, Stream, StreamKind};
+use atlas_net::{CloseCode, Connection, Stream, StreamKind};
 use atlas_proto::control::{
     CLIENT_TOPIC, ClientAnswer, ClientRequest, FRAME_BYTES_MAX, JobId, JobState, JobStatus,
-    OutputStream, Refusal, Submission, TokenRequest,
+    ManagersStatus, OutputStream, Refusal, Submission, TokenRequest,
 };
 use atlas_proto::ids::JobAlias;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ask::{Ask, Watched};
+use crate::core::Core;
 use crate::local::LocalStream;
 use crate::node::Shared;
 
@@ -53,59 +54,49 @@ impl Way<'_> {
 }
 
 impl Clients {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
 
-    /// Answers a client's streams as long as it is connected.
-    pub(crate) async fn serve(self, connection: Connection) {
-        while let Ok((kind, mut stream)) = connection.accept_stream().await {
-            let (this, connection) = (self.clone(), connection.clone());
-            match kind {
-                StreamKind::Request {
-                    topic: CLIENT_TOPIC,
-                } => {
-                    tokio::spawn(async move {
-                        let Ok(Some(request)) = stream.recv_frame(FRAME_BYTES_MAX).await else {
-                            return;
-                        };
-                        let way = Way::Remote(&mut stream, &connection);
-                        if this.answer(request, way).await.is_ok() {
-                            let _ = stream.finish();
-                            // Dropped, the stream would be finished as well; so it is read to its end.
-                            let _ = stream.send.stopped().await;
-                        }
-                    });
+    /// Answers a client's streams as long as it is connected, and as long as this manager acts or never did.
+    pub(crate) async fn serve(connection: Connection, core: Arc<Core>) {
+        let mut acting = core.acting.subscribe();
+        let acted = acting.borrow_and_update().is_some();
+        loop {
+            tokio::select! {
+                opened = connection.accept_stream() => match opened {
+                    Ok((kind, stream)) => serve_stream(kind, stream, &connection, &core),
+                    Err(_) => return,
+                },
+                _ = acting.changed(), if acted => {
+                    connection.close(CloseCode::Done, "another manager acts: ask there");
+                    return;
                 }
-                StreamKind::Blob { hash, .. } => {
-                    let store = self.shared.blobs.store().clone();
-                    tokio::spawn(exchange::answer(store, BlobName(hash), stream));
-                }
-                StreamKind::Renew => {
-                    tokio::spawn(async move {
-                        let authority = this.shared.authority();
-                        let now = SystemTime::now();
-                        let lifetimes = Lifetimes::default();
-                        let answered =
-                            enrol::answer_renewal(stream, &connection, &authority, &lifetimes, now)
-                                .await;
-                        if let Err(error) = answered {
-                            tracing::warn!(peer = %connection.peer(), %error, "a certificate is not renewed");
-                        }
-                    });
-                }
-                // Nothing else is a client's to ask.
-                StreamKind::Request { .. } | StreamKind::Relay { .. } | _ => drop(stream),
             }
         }
     }
 
-    /// Answers one question.
-    pub(crate) async fn answer(
-        &self,
+    /// Answers one question to a manager that acts, or to one that does not.
+    pub(crate) async fn answer_at(
+        core: &Core,
         request: ClientRequest,
         mut way: Way<'_>,
     ) -> Result<(), Gone> {
+        let acting = core.shared();
+        if request == ClientRequest::Managers {
+            let acts = acting.is_some();
+            let addresses = core.standing.addresses();
+            let status = ManagersStatus { acts, addresses };
+            return way.tell(&ClientAnswer::Managers(status)).await;
+        }
+        match acting {
+            Some(shared) => Self::new(shared).answer(request, way).await,
+            None => way.refuse(stands_by(core)).await,
+        }
+    }
+
+    /// Answers one question.
+    async fn answer(&self, request: ClientRequest, mut way: Way<'_>) -> Result<(), Gone> {
         let asker = &self.shared.asker;
         let answer = match request {
             ClientRequest::Submit(submission) => return self.submit(submission, way).await,
@@ -117,21 +108,29 @@ impl Clients {
                 Ok(token) => Some(ClientAnswer::Token(token)),
                 Err(refusal) => Some(ClientAnswer::Refused(refusal)),
             },
-            ClientRequest::Kill { job } => {
-                let killed = asker.ask(|reply| Ask::Kill(job, reply)).await.flatten();
-                let Some(watched) = killed else {
-                    return way.refuse(unknown(job)).await;
-                };
-                Some(ClientAnswer::Job(watched.status.borrow().clone()))
-            }
+            ClientRequest::Kill { job } => return self.kill(job, way).await,
             ClientRequest::Jobs => asker.ask(Ask::Jobs).await.map(ClientAnswer::Jobs),
             ClientRequest::Servers => asker.ask(Ask::Servers).await.map(ClientAnswer::Servers),
             ClientRequest::Domains => asker.ask(Ask::Domains).await.map(ClientAnswer::Domains),
+            // Answered whether this manager acts or not.
+            ClientRequest::Managers => None,
         };
         match answer {
             Some(answer) => way.tell(&answer).await,
             None => way.refuse(ENDING).await,
         }
+    }
+
+    async fn kill(&self, job: JobId, mut way: Way<'_>) -> Result<(), Gone> {
+        let asked = self.shared.asker.ask(|reply| Ask::Kill(job, reply));
+        let Some(Watched { mut status, .. }) = asked.await.flatten() else {
+            return way.refuse(unknown(job)).await;
+        };
+        // That is told when it is safe.
+        let ended = status.wait_for(|status| status.state.has_ended());
+        let _ = timeout(SAFE_TIMEOUT, ended).await;
+        let told = status.borrow().clone();
+        way.tell(&ClientAnswer::Job(told)).await
     }
 
     async fn submit(&self, submission: Submission, mut way: Way<'_>) -> Result<(), Gone> {
@@ -271,7 +270,7 @@ impl Clients {
             ));
         }
         let addresses = if addresses.is_empty() {
-            self.shared.public.clone()
+            self.shared.core.standing.addresses()
         } else {
             addresses
         };
@@ -286,6 +285,50 @@ impl Clients {
     }
 }
 
+fn serve_stream(kind: StreamKind, mut stream: Stream, connection: &Connection, core: &Arc<Core>) {
+    let (connection, core) = (connection.clone(), core.clone());
+    match kind {
+        StreamKind::Request {
+            topic: CLIENT_TOPIC,
+        } => {
+            tokio::spawn(async move {
+                let Ok(Some(request)) = stream.recv_frame(FRAME_BYTES_MAX).await else {
+                    return;
+                };
+                let way = Way::Remote(&mut stream, &connection);
+                if Clients::answer_at(&core, request, way).await.is_ok() {
+                    let _ = stream.finish();
+                    // Dropped, the stream would be finished as well; so it is read to its end.
+                    let _ = stream.send.stopped().await;
+                }
+            });
+        }
+        StreamKind::Blob { hash, .. } => {
+            let store = core.blobs.store().clone();
+            tokio::spawn(exchange::answer(store, BlobName(hash), stream));
+        }
+        StreamKind::Renew => {
+            tokio::spawn(async move {
+                let Some(shared) = core.shared() else { return };
+                let (authority, now) = (shared.authority(), SystemTime::now());
+                let lifetimes = Lifetimes::default();
+                let answered =
+                    enrol::answer_renewal(stream, &connection, &authority, &lifetimes, now).await;
+                if let Err(error) = answered {
+                    tracing::warn!(peer = %connection.peer(), %error, "a certificate is not renewed");
+                }
+            });
+        }
+        // Nothing else is a client's to ask.
+        StreamKind::Request { .. } | StreamKind::Relay { .. } | _ => drop(stream),
+    }
+}
+
+fn stands_by(core: &Core) -> String {
+    let others = core.standing.state().borrow().others.join(" or ");
+    format!("this manager does not act, but stands by for another: ask at {others}")
+}
+
 fn has_ended(status: &mut watch::Receiver<JobStatus>) -> bool {
     let state: &JobState = &status.borrow_and_update().state;
     state.has_ended()
@@ -298,5 +341,7 @@ fn unknown(job: JobId) -> String {
 const ENDING: &str = "the manager is being stopped: ask again when it is back";
 /// Blobs of clients are named by themselves.
 const OF_NO_JOB: JobAlias = JobAlias(0);
+/// A standby that does not answer is struck from the list before.
+const SAFE_TIMEOUT: Duration = Duration::from_secs(5);
 /// More often than people can read.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);

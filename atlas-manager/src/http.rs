@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use atlas_proto::stats::Stats;
@@ -19,25 +20,27 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::ask::{Ask, Asker, Counts};
+use crate::ask::{Ask, Counts};
+use crate::core::Core;
 use crate::node::StartError;
 
 /// Serves `/metrics` and `/healthz`; gives the address with the port that was taken.
 pub(crate) async fn serve(
     address: SocketAddr,
-    asker: Asker,
+    core: Arc<Core>,
     tasks: &mut JoinSet<()>,
 ) -> Result<SocketAddr, StartError> {
     let failed = |source| StartError::Http { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let taken = listener.local_addr().map_err(failed)?;
-    tasks.spawn(accept(listener, asker));
+    tasks.spawn(accept(listener, core));
     Ok(taken)
 }
 
-async fn accept(listener: TcpListener, asker: Asker) {
-    let room = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: TcpListener, core: Arc<Core>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else {
             return;
@@ -50,9 +53,9 @@ async fn accept(listener: TcpListener, asker: Asker) {
                 continue;
             }
         };
-        let asker = asker.clone();
+        let core = core.clone();
         tokio::spawn(async move {
-            let answer = service_fn(|request| answer(request, &asker));
+            let answer = service_fn(|request| answer(request, &core));
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
@@ -67,12 +70,12 @@ async fn accept(listener: TcpListener, asker: Asker) {
 
 async fn answer(
     request: Request<Incoming>,
-    asker: &Asker,
+    core: &Core,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let counts = asker.ask(Ask::Counts);
+    let counts = counts(core);
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/healthz") => match counts.await {
-            Some(_) => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+            Some(_) => (StatusCode::OK, TEXT, format!("ok\n{}", standing(core))),
             None => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 TEXT,
@@ -104,6 +107,37 @@ async fn answer(
     Ok(response)
 }
 
+/// None if the manager is ending, or waits to be sure that it acts.
+async fn counts(core: &Core) -> Option<Counts> {
+    let Some(shared) = core.shared() else {
+        // A standby has nothing to count but itself.
+        return Some(Counts::default());
+    };
+    let counts = timeout(COUNTS_TIMEOUT, shared.asker.ask(Ask::Counts)).await;
+    counts.ok().flatten()
+}
+
+/// What a manager that has a standby, or is one, says of that.
+fn standing(core: &Core) -> String {
+    let state = core.standing.state();
+    let state = state.borrow();
+    match (state.acts, state.manager, state.standby) {
+        (Some((term, _)), _, Some(standby)) => {
+            let voters = state.voters;
+            format!(
+                "acts in term {}; {standby} stands by, and {voters} children may vote for it\n",
+                term.0
+            )
+        }
+        (Some(_), _, None) if state.others.is_empty() => String::new(),
+        (Some((term, _)), _, None) => format!("acts in term {}; nobody stands by\n", term.0),
+        (None, Some((manager, term)), _) => {
+            format!("stands by; {manager} acts in term {}\n", term.0)
+        }
+        (None, None, _) => "stands by; nobody is known to act\n".to_owned(),
+    }
+}
+
 /// In the text format of OpenMetrics.
 fn metrics(counts: &Counts) -> String {
     let mut registry = Registry::with_prefix("atlas");
@@ -123,8 +157,9 @@ fn metrics(counts: &Counts) -> String {
 type Metric = (&'static str, &'static str, u64);
 
 #[rustfmt::skip]
-fn gauges(counts: &Counts) -> [Metric; 10] {
+fn gauges(counts: &Counts) -> [Metric; 11] {
     [
+        ("acting", "1 if this manager acts, 0 if it stands by", counts.acting),
         ("servers", "Servers of the domain", counts.servers),
         ("sub_domains", "Domains directly below", counts.sub_domains),
         ("workers", "Workers of all servers below", counts.workers),
@@ -163,6 +198,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Who scrapes is one, or a few.
 const CONNECTIONS_MAX: usize = 16;
+/// A manager that acts answers at once.
+const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// When there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -169,7 +169,7 @@ impl JobTable {
         }
     }
 
-    /// The job's root has ended so.
+    /// The job's root has ended so. Nobody is told before [`JobTable::tell`].
     pub(crate) fn finish(&mut self, alias: JobAlias, finished: &Finished) -> Option<JobRecord> {
         let state = match &finished.outcome {
             Outcome::Value(code) => match code[..] {
@@ -221,6 +221,13 @@ impl JobTable {
         old.to_vec()
     }
 
+    /// Tells those who watch a job how it stands, now that this is safe.
+    pub(crate) fn tell(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.change(|_| {});
+        }
+    }
+
     fn live_job(&mut self, alias: JobAlias) -> Option<&mut Job> {
         self.jobs.get_mut(self.live.get(&alias)?)
     }
@@ -229,11 +236,11 @@ impl JobTable {
         let id = self.live.remove(&alias)?;
         let job = self.jobs.get_mut(&id)?;
         let elapsed = job.began.and_then(|began| began.elapsed().ok());
-        job.change(|status| {
-            change(status);
-            (status.servers, status.workers) = (0, 0);
-            status.elapsed = elapsed.unwrap_or(status.elapsed);
-        });
+        let status = &mut job.record.status;
+        change(status);
+        (status.servers, status.workers) = (0, 0);
+        status.elapsed = elapsed.unwrap_or(status.elapsed);
+        status.output_bytes = *job.output.bytes().borrow();
         Some(job.record.clone())
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use atlas_proto::control::{ClientAnswer, ClientRequest, FRAME_BYTES_MAX};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::clients::{Clients, Way};
+use crate::core::Core;
 
 /// One conversation: frames of a length (little-endian, four bytes) and a message in postcard.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub enum AskLocalError {
 /// Serves the socket.
 pub(crate) fn listen(
     folder: &Path,
-    clients: Clients,
+    core: Arc<Core>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), ListenError> {
     let path = folder.join(SOCKET);
@@ -63,11 +65,12 @@ pub(crate) fn listen(
     })?;
     tasks.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let clients = clients.clone();
+            let core = core.clone();
             tokio::spawn(async move {
                 let mut stream = LocalStream(stream);
                 while let Ok(Some(request)) = stream.recv().await {
-                    let answered = clients.answer(request, Way::Local(&mut stream)).await;
+                    let answered =
+                        Clients::answer_at(&core, request, Way::Local(&mut stream)).await;
                     if answered.is_err() {
                         return;
                     }

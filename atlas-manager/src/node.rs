@@ -1,42 +1,38 @@
-//! The manager's loop: all that can wake it is one [`Event`]; each goes into the machine or the table of jobs, and what
-//! follows is carried out before the next.
+//! A manager within a process, whether it acts or stands by. What it does as long as it acts is its loop: all that can wake that is
+//! one [`Event`]; each goes into the machine or the table of jobs, and what follows is carried out before the next.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use atlas_fs::daemon::{Clock, incarnation};
-use atlas_net::enrol::{Lifetimes, keep_authority_renewed, keep_own_renewed};
-use atlas_net::identity::{DomainAuthority, Expected, Identity, Role, Tokens};
-use atlas_net::redial::{Backoff, BackoffLimits, Redialler};
+use atlas_net::identity::{AuthorityError, DomainAuthority, Identity, Role, Tokens};
 use atlas_net::{Arrival, BindError, Connection, Endpoint, EndpointOptions};
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
-use atlas_proto::policy::Policy;
-use atlas_proto::time::Time;
-use atlas_proto::{Manager, ManagerConfig};
-use tokio::sync::{mpsc, oneshot, watch};
+use atlas_proto::policy::{Policy, PolicyError};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ask::{Ask, Asker};
 use crate::blobs::Blobs;
 use crate::clients::Clients;
+use crate::core::Core;
 use crate::http;
-use crate::jobs::JobTable;
 use crate::local::{self, ListenError};
 use crate::nodes;
-use crate::peers::Peers;
-use crate::relayed::Relayed;
-use crate::run::Loop;
-use crate::shared_values::SharedValues;
+use crate::others;
+use crate::phase::Phases;
+use crate::replica::{self, DomainPart};
+use crate::standing;
+use crate::state::StateFolder;
 use crate::store::{OpenStoreError, Store};
 
 /// What a manager needs.
 #[derive(Debug)]
 pub struct ManagerOptions {
-    /// Signs for the domain.
-    pub authority: DomainAuthority,
+    /// Signs for the domain; none for a standby that has not followed its manager yet.
+    pub authority: Option<DomainAuthority>,
     /// The manager's own certificate.
     pub identity: Identity,
     /// Where it listens.
@@ -59,17 +55,8 @@ pub struct ManagerOptions {
     pub http: Option<SocketAddr>,
     /// The administrator's socket is served.
     pub local: bool,
-    /// Where the certificates are kept up to date; nowhere, if none.
-    pub certificates: Option<CertificateFolders>,
-}
-
-/// Where a manager's certificates are.
-#[derive(Clone, Debug)]
-pub struct CertificateFolders {
-    /// Its own.
-    pub identity: PathBuf,
-    /// Those of the domain's authority.
-    pub authority: PathBuf,
+    /// Where it keeps its certificates up to date, and how it stands; nowhere, if none: then it has no standby.
+    pub state: Option<StateFolder>,
 }
 
 /// Why a manager does not start.
@@ -93,6 +80,25 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// What it remembers of how it stands.
+    #[error("cannot read how the manager stands from {}: see that this user owns it", folder.display())]
+    Standing {
+        /// Where.
+        folder: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The domain's authority.
+    #[error("the domain's authority cannot be used")]
+    Authority(#[from] AuthorityError),
+    /// The policy.
+    #[error("the domain's policy cannot be used")]
+    Policy(#[from] PolicyError),
+    /// A standby that lacks what it needs to act.
+    #[error(
+        "this manager stands by and has not heard from the one that acts: see that it reaches that one"
+    )]
+    NoAuthority,
     /// A folder for output.
     #[error("the folder {} for jobs' output cannot be used: see that its disk is not full", folder.display())]
     Output {
@@ -108,11 +114,12 @@ pub enum StartError {
 pub struct ManagerNode {
     address: SocketAddr,
     http: Option<SocketAddr>,
+    acts: bool,
     stop: mpsc::Sender<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
-/// What the tasks of a manager share.
+/// What the tasks of a manager share as long as it acts.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) domain: atlas_proto::domain::Domain,
@@ -120,29 +127,23 @@ pub(crate) struct Shared {
     pub(crate) tokens: Mutex<Tokens>,
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
-    /// Where join tokens say that the manager is reached.
-    pub(crate) public: Vec<String>,
+    pub(crate) core: Arc<Core>,
     pub(crate) asker: Asker,
 }
 
 impl Shared {
-    fn new(
-        options: &ManagerOptions,
-        address: SocketAddr,
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        authority: DomainAuthority,
         asker: Asker,
     ) -> Result<Self, OpenStoreError> {
-        let public = if options.public.is_empty() {
-            vec![address.to_string()]
-        } else {
-            options.public.clone()
-        };
         Ok(Self {
-            domain: options.identity.peer().domain.clone(),
-            authority: RwLock::new(options.authority.clone()),
-            tokens: Mutex::new(options.store.tokens()?),
-            store: options.store.clone(),
-            blobs: Blobs::new(options.blobs.clone(), options.blobs_bytes_max),
-            public,
+            domain: core.domain.clone(),
+            authority: RwLock::new(authority),
+            tokens: Mutex::new(core.store.tokens()?),
+            store: core.store.clone(),
+            blobs: core.blobs.clone(),
+            core: core.clone(),
             asker,
         })
     }
@@ -170,6 +171,8 @@ pub(crate) enum Event {
     Child(Connection),
     /// The parent is reached.
     Parent(Connection),
+    /// The domain above is not managed by this node any more, as far as is known here.
+    NoParent(NodeId),
     /// A connection is over.
     Over(NodeId, u64),
     /// Somebody asks.
@@ -183,64 +186,36 @@ impl ManagerNode {
     ///
     /// A port, the store or a folder cannot be had.
     pub async fn start(options: ManagerOptions) -> Result<Self, StartError> {
-        let endpoint = Endpoint::bind(
-            options.listen,
-            options.identity.clone(),
-            &EndpointOptions::manager(),
-        )?;
+        let identity = options.identity.clone();
+        let endpoint = Endpoint::bind(options.listen, identity, &EndpointOptions::manager())?;
+        let endpoint = Arc::new(endpoint);
         let address = endpoint.local_address().unwrap_or(options.listen);
-        let (tell, events) = mpsc::channel(EVENTS_MAX);
-        let asker = Asker::new(tell.clone());
         let mut tasks = JoinSet::new();
+        let core = core(&options, address, &mut tasks)?;
         let http = match options.http {
-            Some(address) => Some(http::serve(address, asker.clone(), &mut tasks).await?),
+            Some(address) => Some(http::serve(address, core.clone(), &mut tasks).await?),
             None => None,
         };
-        let shared = Arc::new(Shared::new(&options, address, asker)?);
         if options.local {
-            local::listen(&options.folder, Clients::new(shared.clone()), &mut tasks)?;
+            local::listen(&options.folder, core.clone(), &mut tasks)?;
         }
-        let endpoint = Arc::new(endpoint);
-        let mut this = Loop {
-            machine: machine(
-                &options.identity,
-                &options.policy,
-                options.store.begin_life(incarnation())?,
-            ),
-            clock: Clock::start(),
-            peers: Peers::default(),
-            jobs: JobTable::default(),
-            relayed: Relayed::default(),
-            values: SharedValues::default(),
-            last_job: 0,
-            folder: options.folder.clone(),
-            shared,
-            tell: tell.clone(),
-        };
-        this.restore()?;
-        let (above_is, above) = watch::channel(None);
-        if let Some((domain, addresses)) = options.parent {
-            let expected = Expected::manager_of(domain);
-            let backoff = Backoff::new(BackoffLimits::default(), options.identity.peer().node.0);
-            let redialler = Redialler::new(addresses, expected, backoff);
-            let keep = keep_parent(
-                endpoint.clone(),
-                redialler,
-                this.shared.clone(),
-                tell.clone(),
-                above_is,
-            );
-            tasks.spawn(keep);
+        let mut phases = Phases::new(core.clone(), endpoint.clone());
+        let acts = core.standing.state().borrow().holds();
+        if acts {
+            phases.begin().await?;
         }
-        if let Some(folders) = options.certificates {
-            keep_certificates(&endpoint, &this.shared, folders, above, &mut tasks);
+        tasks.spawn(accept(endpoint.clone(), core.clone()));
+        if let Some(state) = options.state {
+            tasks.spawn(others::keep(core.clone(), endpoint.clone()));
+            tasks.spawn(others::keep_renewed(core.clone(), endpoint, state));
+            tasks.spawn(replica::follow(core));
         }
-        tasks.spawn(accept(endpoint.clone(), this.shared.clone(), tell));
         let (stop, stopped) = mpsc::channel(1);
-        let task = tokio::spawn(this.run(endpoint, events, stopped, tasks));
+        let task = tokio::spawn(phases.run(stopped, tasks));
         Ok(Self {
             address,
             http,
+            acts,
             stop,
             task,
         })
@@ -256,6 +231,12 @@ impl ManagerNode {
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// It has begun to act at once; otherwise it stands by, at first.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        self.acts
     }
 
     /// Ends it. Its jobs go on when it is started again.
@@ -274,85 +255,67 @@ impl Drop for ManagerNode {
     }
 }
 
-fn machine(identity: &Identity, policy: &Policy, incarnation: u64) -> Manager {
-    let peer = identity.peer();
-    let config = ManagerConfig {
-        node: peer.node,
-        domain: peer.domain.clone(),
-        parent: None,
-        policy: policy.clone(),
-        incarnation,
-    };
-    Manager::new(config, peer.node.0 ^ incarnation, Time::ZERO)
-}
-
-/// Keeps up the connection to the parent.
-async fn keep_parent(
-    endpoint: Arc<Endpoint>,
-    mut redialler: Redialler,
-    shared: Arc<Shared>,
-    tell: mpsc::Sender<Event>,
-    above: watch::Sender<Option<Connection>>,
-) {
-    loop {
-        let connection = redialler.connect(&endpoint).await;
-        above.send_replace(Some(connection.clone()));
-        tokio::spawn(nodes::serve(connection.clone(), shared.clone()));
-        if tell.send(Event::Parent(connection.clone())).await.is_err() {
-            return;
-        }
-        let lost = connection.closed().await;
-        above.send_replace(None);
-        tracing::warn!(%lost, "the connection to the parent is lost");
-    }
-}
-
-/// Renews what the manager shows others, and what signs it, before they end.
-fn keep_certificates(
-    endpoint: &Arc<Endpoint>,
-    shared: &Arc<Shared>,
-    folders: CertificateFolders,
-    above: watch::Receiver<Option<Connection>>,
+fn core(
+    options: &ManagerOptions,
+    address: SocketAddr,
     tasks: &mut JoinSet<()>,
-) {
-    let CertificateFolders {
-        identity,
-        authority,
-    } = folders;
-    let (endpoint, signing) = (endpoint.clone(), shared.clone());
-    tasks.spawn(async move {
-        let lifetimes = Lifetimes::default();
-        keep_own_renewed(&endpoint, &signing.authority, &lifetimes, &identity).await;
+) -> Result<Arc<Core>, StartError> {
+    let own = if options.public.is_empty() {
+        vec![address.to_string()]
+    } else {
+        options.public.clone()
+    };
+    let peer = options.identity.peer().clone();
+    let folder = options.folder.clone();
+    let kept = options.state.as_ref().map(|state| state.path().to_owned());
+    let standing = standing::start(peer.node, kept, own, tasks);
+    let standing = standing.map_err(|source| StartError::Standing {
+        folder: folder.clone(),
+        source,
+    })?;
+    options.store.tell(standing.journal());
+    let part = options.authority.as_ref().map(|authority| DomainPart {
+        authority: authority.to_secret(),
+        parent: options.parent.clone(),
+        inflow: options.policy.inflow().to_vec(),
+        outflow: options.policy.outflow().to_vec(),
+        blobs_bytes_max: options.blobs_bytes_max,
     });
-    let shared = shared.clone();
-    tasks.spawn(async move {
-        let above = || above.borrow().clone();
-        keep_authority_renewed(above, &shared.authority, &authority).await;
-    });
+    let blobs = Blobs::new(options.blobs.clone(), options.blobs_bytes_max);
+    let kept = (options.store.clone(), blobs);
+    let core = Core::new(
+        peer.domain,
+        folder,
+        options.state.clone(),
+        kept,
+        standing,
+        part,
+    );
+    Ok(Arc::new(core))
 }
 
 /// Takes in whoever comes.
-async fn accept(endpoint: Arc<Endpoint>, shared: Arc<Shared>, tell: mpsc::Sender<Event>) {
+async fn accept(endpoint: Arc<Endpoint>, core: Arc<Core>) {
     while let Some(arrival) = endpoint.accept().await {
         match arrival {
             Ok(Arrival::Node(connection)) => match connection.peer().role {
                 Role::Client => {
-                    tokio::spawn(Clients::new(shared.clone()).serve(connection));
+                    tokio::spawn(Clients::serve(connection, core.clone()));
                 }
-                Role::Server | Role::Manager => {
-                    tokio::spawn(nodes::serve(connection.clone(), shared.clone()));
-                    if tell.send(Event::Child(connection)).await.is_err() {
-                        return;
-                    }
+                Role::Server | Role::Manager | Role::Standby => {
+                    tokio::spawn(others::serve(connection, core.clone()));
                 }
             },
-            Ok(Arrival::Enrolment(enrolment)) => {
-                tokio::spawn(nodes::enrol(enrolment, shared.clone()));
-            }
+            Ok(Arrival::Enrolment(enrolment)) => match core.shared() {
+                Some(shared) => {
+                    tokio::spawn(nodes::enrol(enrolment, shared));
+                }
+                // It asks at the next address of its token.
+                None => {
+                    tracing::info!(from = %enrolment.remote_address(), "a standby enrols nobody")
+                }
+            },
             Err(error) => tracing::info!(%error, "somebody was turned away"),
         }
     }
 }
-
-/// Events that wait; who has more to tell waits as well.
-const EVENTS_MAX: usize = 4096;

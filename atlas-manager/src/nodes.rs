@@ -7,27 +7,56 @@ use std::time::{Duration, SystemTime};
 use atlas_fs::BlobName;
 use atlas_fs::exchange;
 use atlas_net::enrol::{self, Admitted, Enrolment, Lifetimes};
-use atlas_net::identity::Role;
+use atlas_net::identity::{Relation, Role};
 use atlas_net::relay::relay;
 use atlas_net::{Connection, Stream, StreamError, StreamKind};
 use atlas_proto::control::{
-    FRAME_BYTES_MAX, Files, JobId, NODE_TOPIC, NodeAnswer, NodeRequest, Produced, Refusal,
+    FRAME_BYTES_MAX, Files, JobId, NODE_TOPIC, NodeAnswer, NodeRequest, Produced, REPLICA_TOPIC,
+    Refusal, STANDBY_TOPIC, WITNESS_TOPIC,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
+use atlas_proto::standby::Link;
 use tokio::time::sleep;
 
 use crate::ask::{Ask, Origin};
+use crate::core::Core;
 use crate::node::Shared;
 use crate::output::Sink;
+use crate::replica;
 
-/// Answers the streams of a node as long as it is connected.
-pub(crate) async fn serve(connection: Connection, shared: Arc<Shared>) {
+/// Answers the streams of a node as long as it is connected. Who acts, and what a standby takes, is spoken of in all phases; all
+/// else is for the manager that acts.
+pub(crate) async fn serve(connection: Connection, core: Arc<Core>) {
     while let Ok((kind, stream)) = connection.accept_stream().await {
+        let is_manager = is_other_manager(&connection);
+        let link = match kind {
+            StreamKind::Request {
+                topic: WITNESS_TOPIC,
+            } if !is_manager => Some(Link::Witness),
+            StreamKind::Request {
+                topic: STANDBY_TOPIC,
+            } if is_manager => Some(Link::Manager),
+            StreamKind::Request { .. } | _ => None,
+        };
+        if let Some(link) = link {
+            let (core, connection) = (core.clone(), connection.clone());
+            tokio::spawn(async move { core.standing.talk(&connection, link, stream).await });
+            continue;
+        }
+        let Some(shared) = core.shared() else {
+            continue;
+        };
         let node = Node {
             connection: connection.clone(),
             shared: shared.clone(),
         };
         match kind {
+            StreamKind::Request {
+                topic: REPLICA_TOPIC,
+            } if is_manager => {
+                let (core, connection) = (core.clone(), connection.clone());
+                tokio::spawn(replica::answer(stream, connection, core, shared));
+            }
             StreamKind::Request { topic: NODE_TOPIC } => {
                 tokio::spawn(node.answer(stream));
             }
@@ -44,6 +73,11 @@ pub(crate) async fn serve(connection: Connection, shared: Arc<Shared>) {
             StreamKind::Request { .. } | _ => drop(stream),
         }
     }
+}
+
+/// It is another manager of this very domain.
+pub(crate) fn is_other_manager(connection: &Connection) -> bool {
+    connection.peer().role == Role::Manager && connection.relation() == Relation::SameDomain
 }
 
 /// Lets a new node in, or does not.

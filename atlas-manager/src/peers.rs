@@ -41,6 +41,11 @@ impl Peers {
         is_last
     }
 
+    /// What is said to and by this node does not count any more.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.up.remove(&node);
+    }
+
     pub(crate) fn send(&self, Transmit { to, packet }: &Transmit) {
         // Packets to whom is away are lost; the machine sends again what matters.
         if let Some((_, connection)) = self.up.get(to)
@@ -68,7 +73,7 @@ impl Peers {
 pub(crate) fn may_say(connection: &Connection, packet: &Packet) -> bool {
     let peer = connection.peer();
     match (&packet.message, peer.role, connection.relation()) {
-        (_, Role::Client, _) => false,
+        (_, Role::Client | Role::Standby, _) => false,
         (_, Role::Manager, Relation::Parent) => true,
         (Message::JoinDomain { child, .. }, role, _) => match child {
             ChildInfo::Server { .. } => role == Role::Server,

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 use atlas_engine::{CommandLine, ROOT_TASK};
 use atlas_fs::BlobName;
 use atlas_fs::daemon::Clock;
-use atlas_net::Endpoint;
 use atlas_proto::control::{
     Accepted, DomainStatus, JobId, JobProgress, JobState, JobStatus, NATIVE, NativeOptions,
     Refusal, ServerStatus, Submission,
@@ -18,7 +17,7 @@ use atlas_proto::manager::JobOrigin;
 use atlas_proto::message::Load;
 use atlas_proto::{Manager, ManagerEvent};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
@@ -29,6 +28,7 @@ use crate::output::Sink;
 use crate::peers::Peers;
 use crate::relayed::{self, Relayed};
 use crate::shared_values::SharedValues;
+use crate::standing::State;
 
 /// Everything that the loop owns.
 pub(crate) struct Loop {
@@ -42,12 +42,12 @@ pub(crate) struct Loop {
     pub(crate) folder: PathBuf,
     pub(crate) shared: Arc<Shared>,
     pub(crate) tell: mpsc::Sender<Event>,
+    pub(crate) standing: watch::Receiver<State>,
 }
 
 impl Loop {
     pub(crate) async fn run(
         mut self,
-        endpoint: Arc<Endpoint>,
         mut events: mpsc::Receiver<Event>,
         mut stopped: mpsc::Receiver<oneshot::Sender<()>>,
         mut tasks: JoinSet<()>,
@@ -56,18 +56,23 @@ impl Loop {
             let due = self.machine.poll_timeout();
             let due = due.map(|at| self.clock.instant(at));
             let deadline = due.unwrap_or_else(|| Instant::now() + FAR);
-            tokio::select! {
-                Some(event) = events.recv() => self.handle(event),
-                () = sleep_until(deadline.into()) => {
-                    let now = self.clock.now();
-                    self.machine.handle_timeout(now);
-                }
+            let event = tokio::select! {
+                Some(event) = events.recv() => Some(event),
+                () = sleep_until(deadline.into()) => None,
                 Some(done) = stopped.recv() => break done,
+            };
+            // What it did while it is not sure to act, another might do as well.
+            tokio::select! {
+                () = holds(&mut self.standing) => {}
+                Some(done) = stopped.recv() => break done,
+            }
+            match event {
+                Some(event) => self.handle(event),
+                None => self.machine.handle_timeout(self.clock.now()),
             }
             self.carry_out();
         };
         tasks.shutdown().await;
-        endpoint.close("the manager has been stopped").await;
         let _ = done.send(());
     }
 
@@ -91,12 +96,20 @@ impl Loop {
         let now = self.clock.now();
         match event {
             Event::Packet { from, packet, path } => {
+                // It came before its sender was found not to act.
+                if self.peers.connection(from).is_none() {
+                    return;
+                }
                 if let Some(path) = path {
                     self.machine.handle_path(now, from, path);
                 }
                 self.machine.handle_packet(now, from, packet);
             }
             Event::Child(connection) => {
+                let known = self.peers.connection(connection.peer().node);
+                if known.is_some_and(|known| known.is_same(&connection)) {
+                    return;
+                }
                 let path = connection.path();
                 self.machine.handle_path(now, connection.peer().node, path);
                 self.peers.insert(connection, self.tell.clone());
@@ -109,6 +122,7 @@ impl Loop {
                 // What was due while there was no connection is due now.
                 self.machine.handle_timeout(now);
             }
+            Event::NoParent(node) => self.peers.forget(node),
             Event::Over(node, id) => {
                 if self.peers.remove(node, id) {
                     self.jobs.forget_neighbour(node);
@@ -145,7 +159,7 @@ impl Loop {
         match ask {
             Ask::Submit(submission, needs, reply) => self.take_in(submission, needs, reply),
             Ask::Jobs(reply) => {
-                let all = self.jobs.iter().map(|job| job.record.status.clone());
+                let all = self.jobs.iter().map(|job| job.status.borrow().clone());
                 let _ = reply.send(all.collect());
             }
             Ask::Watch(id, reply) => {
@@ -172,6 +186,7 @@ impl Loop {
                 let _ = reply.send(self.keep_shared(node, alias, name));
             }
             Ask::Files(id, files, blobs) => self.jobs.note_files(id, files, blobs),
+            Ask::Saved(id) => self.jobs.tell(id),
             Ask::Connection(node, reply) => {
                 let _ = reply.send(self.peers.connection(node).cloned());
             }
@@ -270,13 +285,28 @@ impl Loop {
 
     fn save_ended(&mut self, record: Option<JobRecord>) {
         if let Some(record) = record {
-            drop(self.shared.store.save_job(record));
+            self.save_and_tell(record);
             let old = self.jobs.forget_old();
             if !old.is_empty() {
                 self.shared.store.forget(old);
             }
             self.trim_blobs();
         }
+    }
+
+    /// With a standby, nobody hears of a job's end before that has it, too, with all that the job has printed and left.
+    fn save_and_tell(&mut self, record: JobRecord) {
+        let id = record.status.id;
+        let saved = self.shared.store.save_job(record);
+        if self.standing.borrow().standby.is_none() {
+            return self.jobs.tell(id);
+        }
+        let asker = self.shared.asker.clone();
+        tokio::spawn(async move {
+            if matches!(saved.await, Ok(true)) {
+                asker.tell(Ask::Saved(id)).await;
+            }
+        });
     }
 
     /// Notes that a job has a shared value, so that it is kept.
@@ -390,6 +420,7 @@ impl Loop {
         let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
         let (blobs_fetched, blob_bytes_fetched) = self.shared.blobs.fetched();
         Counts {
+            acting: 1,
             servers: count(servers.len()),
             sub_domains: count(domains.len()),
             workers: u64::from(self.workers()),
@@ -403,6 +434,19 @@ impl Loop {
             blobs_fetched,
             blob_bytes_fetched,
             stats: *self.machine.stats(),
+        }
+    }
+}
+
+/// Waits until this manager is sure to act.
+async fn holds(standing: &mut watch::Receiver<State>) {
+    loop {
+        if standing.borrow_and_update().holds() {
+            return;
+        }
+        if standing.changed().await.is_err() {
+            // The process ends.
+            std::future::pending::<()>().await;
         }
     }
 }

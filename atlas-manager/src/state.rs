@@ -10,6 +10,8 @@ use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::policy::Policy;
 use serde::{Deserialize, Serialize};
 
+use crate::standing;
+
 /// Where a manager keeps what it knows.
 #[derive(Clone, Debug)]
 pub struct StateFolder(PathBuf);
@@ -79,6 +81,50 @@ impl StateFolder {
             .save(&self.authority_folder())
             .context("cannot keep the domain's authority")?;
         self.save_settings(settings)
+    }
+
+    /// Begins the state of a manager that is to stand by for the one that is reached at these addresses.
+    ///
+    /// # Errors
+    ///
+    /// There is a manager's state already, or the folder cannot be written.
+    pub fn init_standby(
+        &self,
+        identity: &Identity,
+        others: Vec<String>,
+        settings: &Settings,
+    ) -> Result<()> {
+        if self.settings_file().exists() {
+            bail!(
+                "there is a manager's state in {} already: choose another folder with --state",
+                self.0.display()
+            );
+        }
+        std::fs::create_dir_all(&self.0)
+            .with_context(|| format!("cannot make {}", self.0.display()))?;
+        let kept = identity.save(&self.identity_folder());
+        kept.context("cannot keep the manager's certificate")?;
+        let begun = standing::init_standby(&self.0, identity.peer().node, others);
+        begun.with_context(|| format!("cannot write in {}", self.0.display()))?;
+        self.save_settings(settings)
+    }
+
+    /// Who this manager is, as long as it has no authority: a standby that has not followed yet.
+    ///
+    /// # Errors
+    ///
+    /// There is no such state, or its certificate has ended.
+    pub fn standby_identity(&self) -> Result<Identity> {
+        let identity = Identity::load(&self.identity_folder(), SystemTime::now());
+        identity.context(
+            "cannot read the certificate of this standby: enrol it anew, in an empty folder, with `atlas-manager standby TOKEN`",
+        )
+    }
+
+    /// There is the state of a standby that has not followed yet.
+    #[must_use]
+    pub fn is_new_standby(&self) -> bool {
+        !self.authority_folder().exists() && self.settings_file().exists()
     }
 
     /// The domain's authority.
@@ -151,7 +197,7 @@ impl StateFolder {
         toml::from_str(&text).with_context(|| format!("{} is no settings file", path.display()))
     }
 
-    fn save_settings(&self, settings: &Settings) -> Result<()> {
+    pub(crate) fn save_settings(&self, settings: &Settings) -> Result<()> {
         let path = self.settings_file();
         let text = toml::to_string_pretty(settings).context("cannot write the settings")?;
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))

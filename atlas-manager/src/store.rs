@@ -5,17 +5,19 @@
 //! then, and named. A commit is written before the pointer to it is (two phases), so that the last one is whole or was not made.
 //!
 //! One thread writes, so that the loop never waits for a disk; who must know that something is safe waits for the
-//! thread's word. A store in memory serves managers that live as long as one command.
+//! thread's word. With a standby the thread's word alone is not enough: what is on this disk is then told to the
+//! [`Journal`], which says when it is safe. A store in memory serves managers that live as long as one command.
 
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use atlas_net::identity::Tokens;
 use atlas_proto::control::JobId;
 use atlas_proto::engine::Recorded;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::jobs::JobRecord;
@@ -23,10 +25,22 @@ use crate::jobs::JobRecord;
 mod records;
 
 /// A manager's store. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     database: Arc<Database>,
     writes: mpsc::Sender<(Write, oneshot::Sender<bool>)>,
+    journal: Arc<OnceLock<Journal>>,
+}
+
+/// Hears of all that is on the disk, in its order, with whom to tell when it is safe.
+pub(crate) type Journal = Box<dyn Fn(Write, oneshot::Sender<bool>) + Send + Sync>;
+
+/// All that a store has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Everything {
+    pub(crate) jobs: Vec<JobRecord>,
+    pub(crate) tokens: Tokens,
+    pub(crate) life: u64,
 }
 
 /// Why a store cannot be used.
@@ -72,12 +86,27 @@ pub enum OpenStoreError {
     },
 }
 
-#[derive(Debug)]
-enum Write {
+/// A change of what must survive.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Write {
+    /// How a job stands.
     Job(Box<JobRecord>),
+    /// Jobs that are forgotten.
     Forget(Vec<JobId>),
+    /// The tokens that let nodes in.
     Tokens(Tokens),
+    /// Results of a job, to be kept until it ends.
     Records(JobId, Vec<Recorded>),
+    /// The number of a life of the domain's manager.
+    Life(u64),
+    /// In place of all that was there.
+    Everything(Box<Everything>),
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store(..)")
+    }
 }
 
 impl Store {
@@ -123,12 +152,40 @@ impl Store {
         begin().map_err(|error| unusable(path, error))?;
         let database = Arc::new(database);
         let (writes, todo) = mpsc::channel();
-        let writer = database.clone();
+        let (writer, journal) = (database.clone(), Arc::new(OnceLock::new()));
+        let told = journal.clone();
         let spawned = std::thread::Builder::new()
             .name("atlas-store".into())
-            .spawn(move || write_all(&writer, &todo));
+            .spawn(move || write_all(&writer, &todo, &told));
         spawned.map_err(|error| unusable(path, redb::Error::Io(error)))?;
-        Ok(Self { database, writes })
+        Ok(Self {
+            database,
+            writes,
+            journal,
+        })
+    }
+
+    /// From now on all that is written is told, too. Once.
+    pub(crate) fn tell(&self, journal: Journal) {
+        let _ = self.journal.set(journal);
+    }
+
+    /// All that is there.
+    pub(crate) fn everything(&self) -> Result<Everything, OpenStoreError> {
+        Ok(Everything {
+            jobs: self.jobs()?,
+            tokens: self.tokens()?,
+            life: self.life()?,
+        })
+    }
+
+    /// The number of the last life of the domain's manager.
+    pub(crate) fn life(&self) -> Result<u64, OpenStoreError> {
+        let read = || -> Result<u64, redb::Error> {
+            let table = self.database.begin_read()?.open_table(LIVES)?;
+            Ok(table.get(())?.map_or(0, |life| life.value()))
+        };
+        read().map_err(|error| unusable(Path::new(FILE), error))
     }
 
     /// All jobs, oldest first.
@@ -176,6 +233,18 @@ impl Store {
         drop(self.write(Write::Records(job, entries)));
     }
 
+    /// What was recorded of all jobs that have not ended, as it would be written, in pieces of some size.
+    pub(crate) fn all_records(&self) -> Result<Vec<Write>, OpenStoreError> {
+        let mut all = Vec::new();
+        let live = self.jobs()?.into_iter().map(|record| record.status);
+        for job in live.filter(|status| !status.state.has_ended()) {
+            let entries = self.records(job.id)?;
+            let pieces = entries.chunks(RECORDS_PIECE);
+            all.extend(pieces.map(|piece| Write::Records(job.id, piece.to_vec())));
+        }
+        Ok(all)
+    }
+
     /// Begins a life of this manager: gives a number larger than that of any life before, whatever has become of the machine's
     /// clock, by which it would be `clock`.
     ///
@@ -214,7 +283,8 @@ impl Store {
         self.write(Write::Tokens(tokens))
     }
 
-    fn write(&self, write: Write) -> oneshot::Receiver<bool> {
+    /// Changes something. True once it is safe.
+    pub(crate) fn write(&self, write: Write) -> oneshot::Receiver<bool> {
         let (done, wait) = oneshot::channel();
         // Without a thread the answer is that nobody answers.
         let _ = self.writes.send((write, done));
@@ -261,7 +331,7 @@ fn next_batch(todo: &Todo) -> Option<Vec<(Write, oneshot::Sender<bool>)>> {
 }
 
 /// Writes what there is, together: one commit makes all of it safe.
-fn write_all(database: &Database, todo: &Todo) {
+fn write_all(database: &Database, todo: &Todo, journal: &OnceLock<Journal>) {
     let mut sizes = records::Sizes::default();
     while let Some(batch) = next_batch(todo) {
         let (writes, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
@@ -269,8 +339,13 @@ fn write_all(database: &Database, todo: &Todo) {
         if let Err(error) = &written {
             tracing::error!(%error, "the manager's store cannot be written: see that its disk is not full");
         }
-        for done in waiting {
-            let _ = done.send(written.is_ok());
+        for (write, done) in writes.into_iter().zip(waiting) {
+            match journal.get().filter(|_| written.is_ok()) {
+                Some(journal) => journal(write, done),
+                None => {
+                    let _ = done.send(written.is_ok());
+                }
+            }
         }
     }
 }
@@ -285,6 +360,7 @@ fn commit(
     {
         let mut jobs = transaction.open_table(JOBS)?;
         let mut tokens = transaction.open_table(TOKENS)?;
+        let mut lives = transaction.open_table(LIVES)?;
         for write in writes {
             match write {
                 Write::Job(record) => {
@@ -304,6 +380,18 @@ fn commit(
                 }
                 Write::Records(job, entries) => {
                     records::insert(&transaction, sizes, *job, entries)?;
+                }
+                Write::Life(life) => {
+                    lives.insert((), life)?;
+                }
+                Write::Everything(all) => {
+                    jobs.retain(|_, _| false)?;
+                    records::clear(&transaction, sizes)?;
+                    for record in &all.jobs {
+                        jobs.insert(record.status.id.0, &encode(record)?[..])?;
+                    }
+                    tokens.insert((), &encode(&all.tokens)?[..])?;
+                    lives.insert((), all.life)?;
                 }
             }
         }
@@ -338,6 +426,8 @@ const JOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("jobs");
 const TOKENS: TableDefinition<'_, (), &[u8]> = TableDefinition::new("tokens");
 const LIVES: TableDefinition<'_, (), u64> = TableDefinition::new("lives");
 const FILE: &str = "manager.redb";
+/// Results in one message to a standby.
+const RECORDS_PIECE: usize = 64;
 /// So long results may wait for others before they are written together: less than the interval at which they come.
 const RECORDS_WAIT: Duration = Duration::from_millis(300);
 /// What the database says of a file that is not, or not all of, a store.

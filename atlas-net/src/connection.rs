@@ -105,6 +105,12 @@ impl Connection {
         self.0.relation
     }
 
+    /// Both are handles to one connection.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// From where the peer is heard now.
     #[must_use]
     pub fn remote_address(&self) -> std::net::SocketAddr {

@@ -34,6 +34,7 @@ use crate::verify::{Accepts, Dialled, VerifyError};
 pub struct Endpoint {
     pub(crate) quinn: quinn::Endpoint,
     pub(crate) shared: Arc<Shared>,
+    patience: Duration,
     arrivals: Mutex<mpsc::Receiver<Result<Arrival, AcceptError>>>,
     _tasks: JoinSet<()>,
 }
@@ -47,6 +48,8 @@ pub struct EndpointOptions {
     pub connections_max: usize,
     /// Of these, those of one node: when it connects once more, its oldest is closed.
     pub connections_per_node_max: usize,
+    /// A manager that says nothing for so long is lost to this node: for who could go to another.
+    pub patience: Duration,
     /// What is spoken; tests speak other versions.
     pub(crate) version: u32,
 }
@@ -202,6 +205,7 @@ impl Default for EndpointOptions {
             enrolment: false,
             connections_max: CONNECTIONS_MAX,
             connections_per_node_max: CONNECTIONS_PER_NODE_MAX,
+            patience: Duration::from_millis(IDLE_TIMEOUT_MS.into()),
             version: alpn::VERSION,
         }
     }
@@ -234,6 +238,7 @@ impl Endpoint {
             enrolment,
             connections_max,
             connections_per_node_max,
+            patience,
             version,
         } = *options;
         let shared = Arc::new(Shared {
@@ -255,6 +260,7 @@ impl Endpoint {
         Ok(Self {
             quinn,
             shared,
+            patience,
             arrivals: Mutex::new(arrivals),
             _tasks: tasks,
         })
@@ -304,7 +310,7 @@ impl Endpoint {
                 quinn: &self.quinn,
                 protocol: Protocol::Atlas,
                 version,
-                keep_alive: keep.then_some(KEEP_ALIVE),
+                patience: keep.then_some(self.patience),
             };
             let quinn = dialler.dial(address, Some(credentials), accepts).await?;
             let connection = setup::dial(quinn, credentials).await;
@@ -332,8 +338,9 @@ pub(crate) struct Dialler<'a> {
     pub(crate) quinn: &'a quinn::Endpoint,
     pub(crate) protocol: Protocol,
     pub(crate) version: u32,
-    /// How often something is to be said on a connection on which nothing is; otherwise it ends after a while.
-    pub(crate) keep_alive: Option<Duration>,
+    /// The connection is kept up, and is lost when nothing is heard for so long; otherwise it ends when nothing is said for a
+    /// while.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Dialler<'_> {
@@ -350,7 +357,13 @@ impl Dialler<'_> {
         let tls = QuicClientConfig::try_from(tls).map_err(|error| no_cipher(&error))?;
         let mut config = ClientConfig::new(Arc::new(tls));
         let mut transport = transport();
-        transport.keep_alive_interval(self.keep_alive);
+        if let Some(patience) = self.patience {
+            transport.keep_alive_interval(Some(patience / KEEP_ALIVES));
+            let idle = IdleTimeout::try_from(patience);
+            transport.max_idle_timeout(Some(
+                idle.unwrap_or(VarInt::from_u32(IDLE_TIMEOUT_MS).into()),
+            ));
+        }
         config.transport_config(Arc::new(transport));
         let connecting = self.quinn.connect_with(config, address, UNUSED_NAME);
         let connecting = connecting.map_err(|error| ConnectError::Address {
@@ -495,8 +508,9 @@ fn no_cipher(error: &quinn::crypto::rustls::NoInitialCipherSuite) -> rustls::Err
 /// What a peer may say nothing for. With a manager the protocol's own messages come every few seconds, so that it is lost, not
 /// quiet; between servers it is time to hang up.
 const IDLE_TIMEOUT_MS: u32 = 15_000;
-/// Three of them may be lost. For connections on which the protocol says nothing.
-const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// So many times something is said in the time for which nothing may be heard: three of them may be lost. For connections on
+/// which the protocol says nothing.
+const KEEP_ALIVES: u32 = 4;
 /// Until a round trip is measured. A first packet that nobody heard is sent again after three of them, so that nodes which are
 /// started together do not wait a second for each other, as they would with what RFC 9002 takes for the whole Internet; over
 /// longer ways some packets of a handshake are sent twice.

@@ -291,7 +291,7 @@ async fn ask_at(
             quinn: &endpoint,
             protocol: Protocol::Enrol,
             version: alpn::VERSION,
-            keep_alive: None,
+            patience: None,
         };
         let accepts = Accepts::Pinned(token.authority, manager_of_token(&token.domain));
         let quinn = dialler.dial(address, None, accepts).await?;
@@ -326,7 +326,7 @@ fn identity_of(
         Answer::Refused(refusal) => return Err(refusal.into()),
     };
     let identity = Identity::new(key, issued, SystemTime::now())?;
-    if identity.peer().role != role || identity.peer().domain != *domain {
+    if identity.peer().role != role.of_certificate() || identity.peer().domain != *domain {
         let (issued, domain) = (identity.peer().clone(), domain.clone());
         return Err(EnrolError::Other {
             issued,

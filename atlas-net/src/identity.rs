@@ -24,7 +24,9 @@ mod trust;
 
 pub use crate::crypto::NoRandomness;
 pub use crate::verify::VerifyError;
-pub use authority::{AuthorityError, DomainAuthority, Issued, LEAF_LIFETIME, SUB_DOMAIN_LIFETIME};
+pub use authority::{
+    AuthorityError, DomainAuthority, Issued, LEAF_LIFETIME, SUB_DOMAIN_LIFETIME, SecretAuthority,
+};
 pub(crate) use certificate::Leaf;
 pub use certificate::{CertificateError, Fingerprint};
 pub use node::{Identity, IdentityError, NodeKey};

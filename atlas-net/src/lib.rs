@@ -6,6 +6,7 @@
 //! - [`enrol`]: how a node or a sub-domain gets its first certificate, and each one after.
 //! - [`Endpoint`] and [`Connection`]: packets and streams between two nodes that have proved who they are.
 //! - [`redial`]: coming back after a connection was lost.
+//! - [`managers`]: a child's connections to those who may manage its domain, and which of them acts.
 //! - [`relay`]: packets between nodes that cannot dial each other.
 //!
 //! Nothing here decides what is said: packets are those of [`atlas_proto`], and its machines make them.
@@ -24,6 +25,7 @@ pub mod endpoint;
 pub mod enrol;
 mod frame;
 pub mod identity;
+pub mod managers;
 mod measuring;
 mod packets;
 mod places;
@@ -41,4 +43,4 @@ pub use endpoint::{AcceptError, Arrival, BindError, ConnectError, Endpoint, Endp
 pub use identity::Expected;
 pub use measuring::Measuring;
 pub use quinn::{RecvStream, SendStream};
-pub use stream::{Stream, StreamError, StreamKind};
+pub use stream::{FrameReceiver, FrameSender, Stream, StreamError, StreamKind};

@@ -52,6 +52,14 @@ pub struct Stream {
     pub recv: RecvStream,
 }
 
+/// The half of a stream on which messages go to the peer, each behind its length.
+#[derive(Debug)]
+pub struct FrameSender(SendStream);
+
+/// The half of a stream on which messages come from the peer.
+#[derive(Debug)]
+pub struct FrameReceiver(RecvStream);
+
 /// Why a stream cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -114,12 +122,7 @@ impl Stream {
     ///
     /// The message cannot be encoded, or the peer takes no more.
     pub async fn send_frame(&mut self, message: &impl Serialize) -> Result<(), StreamError> {
-        let message = postcard::to_stdvec(message).map_err(StreamError::Encode)?;
-        let bytes = message.len();
-        let length = u32::try_from(bytes).map_err(|_| StreamError::TooLong { bytes })?;
-        let length = Bytes::copy_from_slice(&length.to_le_bytes());
-        let mut chunks = [length, message.into()];
-        Ok(self.send.write_all_chunks(&mut chunks).await?)
+        send_frame(&mut self.send, message).await
     }
 
     /// Receives the next of several messages; none at the end. **Not cancel-safe**: cancelled, it may have read a part
@@ -132,23 +135,13 @@ impl Stream {
         &mut self,
         bytes_max: usize,
     ) -> Result<Option<T>, StreamError> {
-        let mut length = [0; 4];
-        match self.recv.read_exact(&mut length).await {
-            Ok(()) => {}
-            Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
-            Err(ReadExactError::FinishedEarly(_)) => return Err(StreamError::Garbage),
-            Err(ReadExactError::ReadError(error)) => return Err(error.into()),
-        }
-        let bytes = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-        if bytes > bytes_max {
-            return Err(StreamError::Garbage);
-        }
-        let mut frame = BytesMut::new();
-        while frame.len() < bytes {
-            let chunk = self.recv.read_chunk(bytes - frame.len(), true).await?;
-            frame.extend_from_slice(&chunk.ok_or(StreamError::Garbage)?.bytes);
-        }
-        decode(&frame).map(Some)
+        recv_frame(&mut self.recv, bytes_max).await
+    }
+
+    /// The two directions, for a task each.
+    #[must_use]
+    pub fn split(self) -> (FrameSender, FrameReceiver) {
+        (FrameSender(self.send), FrameReceiver(self.recv))
     }
 
     /// Nothing more is sent; what was sent arrives.
@@ -179,6 +172,63 @@ impl Stream {
         };
         timeout(HEADER_TIMEOUT, header).await.ok().flatten()
     }
+}
+
+impl FrameSender {
+    /// As [`Stream::send_frame`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn send(&mut self, message: &impl Serialize) -> Result<(), StreamError> {
+        send_frame(&mut self.0, message).await
+    }
+}
+
+impl FrameReceiver {
+    /// As [`Stream::recv_frame`]; not cancel-safe either.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn recv<T: DeserializeOwned>(
+        &mut self,
+        bytes_max: usize,
+    ) -> Result<Option<T>, StreamError> {
+        recv_frame(&mut self.0, bytes_max).await
+    }
+}
+
+async fn send_frame(send: &mut SendStream, message: &impl Serialize) -> Result<(), StreamError> {
+    let message = postcard::to_stdvec(message).map_err(StreamError::Encode)?;
+    let bytes = message.len();
+    let length = u32::try_from(bytes).map_err(|_| StreamError::TooLong { bytes })?;
+    let length = Bytes::copy_from_slice(&length.to_le_bytes());
+    let mut chunks = [length, message.into()];
+    Ok(send.write_all_chunks(&mut chunks).await?)
+}
+
+async fn recv_frame<T: DeserializeOwned>(
+    recv: &mut RecvStream,
+    bytes_max: usize,
+) -> Result<Option<T>, StreamError> {
+    let mut length = [0; 4];
+    match recv.read_exact(&mut length).await {
+        Ok(()) => {}
+        Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
+        Err(ReadExactError::FinishedEarly(_)) => return Err(StreamError::Garbage),
+        Err(ReadExactError::ReadError(error)) => return Err(error.into()),
+    }
+    let bytes = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if bytes > bytes_max {
+        return Err(StreamError::Garbage);
+    }
+    let mut frame = BytesMut::new();
+    while frame.len() < bytes {
+        let chunk = recv.read_chunk(bytes - frame.len(), true).await?;
+        frame.extend_from_slice(&chunk.ok_or(StreamError::Garbage)?.bytes);
+    }
+    decode(&frame).map(Some)
 }
 
 /// All of the bytes are one message.

@@ -27,6 +27,7 @@ pub mod rng;
 pub mod server;
 mod sessions;
 mod sorted;
+pub mod standby;
 pub mod stats;
 pub mod suspicion;
 pub mod time;

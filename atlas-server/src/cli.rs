@@ -139,6 +139,7 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
         nice: Some(options.nice),
         inherit_environment: false,
         identity_folder: Some(state.identity_folder()),
+        state_folder: Some(state.path().to_owned()),
     })
     .await?;
     println!(

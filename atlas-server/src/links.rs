@@ -163,6 +163,15 @@ impl Links {
         self.insert(Way::direct(connection));
     }
 
+    /// The manager does not act any more, or is not reached: nothing is said to it.
+    pub(crate) fn manager_is_gone(&mut self, manager: NodeId) {
+        self.up.remove(&manager);
+    }
+
+    pub(crate) fn is_up(&self, peer: NodeId) -> bool {
+        self.up.contains_key(&peer)
+    }
+
     /// There is a way to a sibling.
     pub(crate) fn sibling_is(&mut self, way: Way) {
         let waiting = self.dialled.remove(&way.peer).unwrap_or_default();

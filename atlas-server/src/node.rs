@@ -7,7 +7,7 @@ use std::sync::Arc;
 use atlas_fs::Store;
 use atlas_net::enrol::keep_renewed;
 use atlas_net::identity::{Expected, Identity};
-use atlas_net::redial::{Backoff, BackoffLimits, Redialler};
+use atlas_net::managers::{self, ManagersOptions};
 use atlas_net::{Arrival, BindError, Connection, Endpoint, EndpointOptions};
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::Packet;
@@ -40,6 +40,8 @@ pub struct ServerOptions {
     pub inherit_environment: bool,
     /// Where the certificate is kept up to date; none if somebody else does.
     pub identity_folder: Option<PathBuf>,
+    /// Where it remembers for which manager it has voted; none if its manager never has a standby.
+    pub state_folder: Option<PathBuf>,
 }
 
 /// Why a server does not start.
@@ -87,8 +89,10 @@ pub(crate) enum Event {
         /// The way it came, if that was measured anew.
         path: Option<Path>,
     },
-    /// There is a connection to the manager.
+    /// There is a connection to the manager that acts.
     Manager(Connection),
+    /// There is none, or none is known to act.
+    NoManager,
     /// There is a way to a sibling.
     Sibling(crate::links::Way),
     /// There is none.
@@ -158,11 +162,14 @@ async fn serve(options: ServerOptions, endpoint: Arc<Endpoint>, mut stopped: mps
     let (said, engines_say) = mpsc::channel(EVENTS_MAX);
     let (manager_is, manager) = watch::channel(None);
     let mut tasks = JoinSet::new();
-    let expected = Expected::manager_of(options.identity.peer().domain.clone());
-    let backoff = Backoff::new(BackoffLimits::default(), options.identity.peer().node.0);
-    let redialler = Redialler::new(options.manager.clone(), expected, backoff);
-    let keep = keep_manager(endpoint.clone(), redialler, manager_is, tell.clone());
-    tasks.spawn(keep);
+    let managers = ManagersOptions {
+        addresses: options.manager.clone(),
+        expected: Expected::manager_of(options.identity.peer().domain.clone()),
+        folder: options.state_folder.clone(),
+        seed: options.identity.peer().node.0,
+    };
+    tasks.spawn(tell_manager(manager.clone(), tell.clone()));
+    tasks.spawn(managers::keep(endpoint.clone(), managers, manager_is));
     tasks.spawn(accept(endpoint.clone(), tell.clone()));
     if let Some(folder) = options.identity_folder.clone() {
         let (endpoint, manager) = (endpoint.clone(), manager.clone());
@@ -190,22 +197,16 @@ async fn serve(options: ServerOptions, endpoint: Arc<Endpoint>, mut stopped: mps
     let _ = stop.done.send(());
 }
 
-/// Keeps up the connection to the manager, and says when there is a new one.
-async fn keep_manager(
-    endpoint: Arc<Endpoint>,
-    mut redialler: Redialler,
-    manager: watch::Sender<Option<Connection>>,
-    tell: mpsc::Sender<Event>,
-) {
-    loop {
-        let connection = redialler.connect(&endpoint).await;
-        manager.send_replace(Some(connection.clone()));
-        if tell.send(Event::Manager(connection.clone())).await.is_err() {
+/// Tells the loop which manager acts, whenever that changes.
+async fn tell_manager(mut manager: watch::Receiver<Option<Connection>>, tell: mpsc::Sender<Event>) {
+    while manager.changed().await.is_ok() {
+        let event = match manager.borrow_and_update().clone() {
+            Some(connection) => Event::Manager(connection),
+            None => Event::NoManager,
+        };
+        if tell.send(event).await.is_err() {
             return;
         }
-        let lost = connection.closed().await;
-        manager.send_replace(None);
-        tracing::warn!(%lost, "the connection to the manager is lost");
     }
 }
 

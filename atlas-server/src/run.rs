@@ -153,6 +153,8 @@ impl Loop {
     fn handle(&mut self, event: Event) {
         let now = self.clock.now();
         match event {
+            // It came before the manager was found not to act.
+            Event::Packet { from, .. } if from == self.manager && !self.links.is_up(from) => {}
             Event::Packet { from, packet, path } => {
                 if let Some(path) = path {
                     self.machine.handle_path(now, from, path);
@@ -167,6 +169,7 @@ impl Loop {
                 // What was due while there was no connection is due now.
                 self.machine.handle_timeout(now);
             }
+            Event::NoManager => self.links.manager_is_gone(self.manager),
             Event::Sibling(way) => {
                 self.machine.handle_path(now, way.peer(), way.path());
                 self.links.sibling_is(way);

@@ -50,6 +50,8 @@ impl StateFolder {
     ///
     /// The folder cannot be written.
     pub fn enrolled(&self, identity: &Identity, manager: &[String]) -> Result<()> {
+        let forgotten = atlas_net::managers::forget(&self.0);
+        forgotten.with_context(|| format!("cannot use {}", self.0.display()))?;
         let kept = identity.save(&self.identity_folder());
         kept.context("cannot keep the server's certificate")?;
         let path = self.manager_file();

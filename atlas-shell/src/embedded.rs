@@ -62,6 +62,7 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
         nice: None,
         inherit_environment: true,
         identity_folder: None,
+        state_folder: None,
     });
     let server = server.await.context("cannot start the embedded server")?;
     let login = Login {
@@ -105,7 +106,7 @@ async fn start_manager(
     let anybody = || vec![DomainPattern::ANY];
     let options = ManagerOptions {
         identity: issue(&authority, Role::Manager)?,
-        authority,
+        authority: Some(authority),
         listen: LOOPBACK,
         public: Vec::new(),
         parent: None,
@@ -116,7 +117,7 @@ async fn start_manager(
         folder: folder.path().to_owned(),
         http: None,
         local: false,
-        certificates: None,
+        state: None,
     };
     let manager = ManagerNode::start(options).await;
     manager.context("cannot start the embedded manager")

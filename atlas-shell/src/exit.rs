@@ -104,6 +104,7 @@ fn of_client(error: &ClientError) -> u8 {
         ClientError::Renewal { source } => of_enrolment(source),
         ClientError::Bind(_) | ClientError::Unsent(_) => LOCAL,
         ClientError::Unreachable { .. }
+        | ClientError::StandsBy { .. }
         | ClientError::Address { .. }
         | ClientError::Lost(_)
         | ClientError::Unexpected

@@ -41,6 +41,16 @@ pub async fn connect(state: &StateFolder) -> anyhow::Result<Client> {
     let now = SystemTime::now();
     let login = state.load(now)?;
     let client = Client::connect(&login).await?;
+    // A second manager is known to whoever needs it, before it is needed.
+    if client
+        .managers()
+        .iter()
+        .any(|told| !login.addresses.contains(told))
+        && client.managers().len() > 1
+        && let Err(error) = state.save_addresses(client.managers())
+    {
+        eprintln!("atlas-shell: {error:#}");
+    }
     if now >= login.identity.renew_at()
         && let Err(error) = renew(state, &client, &login).await
     {

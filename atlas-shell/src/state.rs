@@ -151,7 +151,16 @@ impl StateFolder {
         };
         create(self.0.clone())?;
         self.save_identity(&login.identity)?;
-        let addresses = login.addresses.clone();
+        self.save_addresses(&login.addresses)
+    }
+
+    /// Keeps where the domain's managers are.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written; what is there stays.
+    pub fn save_addresses(&self, addresses: &[String]) -> Result<(), StateError> {
+        let addresses = addresses.to_vec();
         let text = toml::to_string(&ManagerFile { addresses })
             .expect("a list of texts can be written as TOML");
         self.write_manager_file(&text)

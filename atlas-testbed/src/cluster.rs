@@ -1,7 +1,7 @@
 //! A cluster: a folder and an address of its own, and the daemons that are started there.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
@@ -82,14 +82,38 @@ impl Cluster {
     /// It does not start.
     #[track_caller]
     pub fn manager(&self, begin: &[&str], domain: &str, options: &ManagerOptions) -> Manager {
+        let (state, begun) = self.begin_manager(begin);
+        let error = String::from_utf8_lossy(&begun.stderr);
+        assert!(begun.status.success(), "{domain} does not begin: {error}");
+        Manager::start(&self.folder, domain, state, options)
+    }
+
+    #[track_caller]
+    fn begin_manager(&self, begin: &[&str]) -> (PathBuf, Output) {
         let state = self.folder.part("m");
         let mut command = self.folder.command(&program(manager::BINARY));
         let listen = format!("{}:0", self.folder.address());
         command.args(begin).args(["--listen", &listen, "--state"]);
         let begun = Running::start(command_with(command, &state), &self.folder).wait();
+        (state, begun)
+    }
+
+    /// Enrols a standby for a manager and runs it. It is there for the worst when the manager's health says so.
+    ///
+    /// # Panics
+    ///
+    /// It does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn standby(&self, manager: &Manager) -> Manager {
+        let token = manager.token(&TokenOptions {
+            role: "standby",
+            ..TokenOptions::default()
+        });
+        let (state, begun) = self.begin_manager(&["standby", &token]);
         let error = String::from_utf8_lossy(&begun.stderr);
-        assert!(begun.status.success(), "{domain} does not begin: {error}");
-        Manager::start(&self.folder, domain, state, options)
+        assert!(begun.status.success(), "a standby is kept out: {error}");
+        Manager::start_standby(&self.folder, manager.domain(), state)
     }
 
     /// Enrols a server and runs it. It has joined when [`Manager::wait_for_workers`] says so.

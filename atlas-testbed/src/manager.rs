@@ -61,18 +61,30 @@ impl Manager {
         state: PathBuf,
         options: &ManagerOptions,
     ) -> Self {
+        let mut this = Self::new(folder, domain, state);
+        this.start_with(options);
+        this
+    }
+
+    /// Starts one that stands by.
+    #[track_caller]
+    pub(crate) fn start_standby(folder: &Arc<Folder>, domain: &str, state: PathBuf) -> Self {
+        let mut this = Self::new(folder, domain, state);
+        this.restart_standing_by();
+        this
+    }
+
+    fn new(folder: &Arc<Folder>, domain: &str, state: PathBuf) -> Self {
         let any = SocketAddr::from((folder.address(), 0));
         let log = state.join("log");
-        let mut this = Self {
+        Self {
             daemon: Daemon::new(format!("the manager of {domain}"), log, folder),
             domain: domain.to_owned(),
             state,
             listen: any,
             http: any,
             folder: folder.clone(),
-        };
-        this.start_with(options);
-        this
+        }
     }
 
     /// Starts it again, at the addresses that it had.
@@ -85,6 +97,33 @@ impl Manager {
         self.start_with(&ManagerOptions::default());
     }
 
+    /// As [`Manager::restart`], of one that does not act at once, since another may.
+    ///
+    /// # Panics
+    ///
+    /// It runs, or does not start, or acts.
+    #[track_caller]
+    pub fn restart_standing_by(&mut self) {
+        let mark = format!("stands by for {} at ", self.domain);
+        self.start_marked(&ManagerOptions::default(), &mark);
+    }
+
+    /// What it says of its health, if it says that it is well.
+    #[must_use]
+    pub fn health(&self) -> String {
+        self.http("/healthz").unwrap_or_default()
+    }
+
+    /// Waits until it says this of its health.
+    ///
+    /// # Panics
+    ///
+    /// It does not come to say it.
+    #[track_caller]
+    pub fn wait_for_health(&self, words: &str) {
+        wait_until(words, || self.health().contains(words));
+    }
+
     /// As [`Manager::restart`], with other options.
     ///
     /// # Panics
@@ -92,6 +131,11 @@ impl Manager {
     /// It runs, or does not start.
     #[track_caller]
     pub fn start_with(&mut self, options: &ManagerOptions) {
+        self.start_marked(options, "is managed at ");
+    }
+
+    #[track_caller]
+    fn start_marked(&mut self, options: &ManagerOptions, mark: &str) {
         let (listen, http) = (self.listen.to_string(), self.http.to_string());
         let mut command = match options.file_bytes_max {
             Some(bytes) => self.folder.limited(&program(BINARY), bytes),
@@ -99,7 +143,7 @@ impl Manager {
         };
         command.args(["run", "--listen", &listen, "--http", &http, "--state"]);
         command.arg(&self.state);
-        let marks = ["is managed at ", "metrics are at http://"];
+        let marks = [mark, "metrics are at http://"];
         let [listens, serves] = self.daemon.start(command, marks);
         let serves = serves.trim_end_matches("/metrics");
         self.listen = listens.parse().expect("a manager prints its address");

@@ -63,6 +63,13 @@ pub(super) fn remove(
     Ok(())
 }
 
+/// Nothing is kept of any job.
+pub(super) fn clear(write: &WriteTransaction, sizes: &mut Sizes) -> Result<(), redb::Error> {
+    *sizes = Sizes::default();
+    write.open_table(RECORDS)?.retain(|_, _| false)?;
+    Ok(())
+}
+
 fn put(
     table: &mut Table<'_, Key<'static>, &'static [u8]>,
     job: JobId,

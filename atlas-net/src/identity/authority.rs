@@ -39,6 +39,19 @@ pub struct Issued {
     pub anchors: Vec<Vec<u8>>,
 }
 
+/// An authority as it goes to the domain's other manager. Whoever has it is the domain; it is not shown by `{:?}`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretAuthority {
+    key: String,
+    chain: Vec<Vec<u8>>,
+}
+
+impl std::fmt::Debug for SecretAuthority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretAuthority(..)")
+    }
+}
+
 /// Why an authority does not sign, or cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -284,6 +297,7 @@ impl DomainAuthority {
     ) -> Result<Issued, AuthorityError> {
         let request = parse_request(request)?;
         let node = Fingerprint::of_key(&request.public_key.subject_public_key_info()).node();
+        let role = role.of_certificate();
         let peer = Peer {
             node,
             domain: self.domain.clone(),
@@ -293,7 +307,7 @@ impl DomainAuthority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match role {
-            Role::Manager | Role::Server => {
+            Role::Manager | Role::Server | Role::Standby => {
                 vec![
                     ExtendedKeyUsagePurpose::ClientAuth,
                     ExtendedKeyUsagePurpose::ServerAuth,
@@ -351,6 +365,36 @@ impl DomainAuthority {
         if own != Some(key.fingerprint()) {
             return Err(store::damaged(folder, CHAIN_FILE, "it is for another key"));
         }
+        Ok(Self { domain, key, chain })
+    }
+
+    /// The key and the certificates, for the domain's other manager, who keeps them as this one does.
+    #[must_use]
+    pub fn to_secret(&self) -> SecretAuthority {
+        SecretAuthority {
+            key: self.key.to_pem(),
+            chain: self.chain.iter().map(|der| der.to_vec()).collect(),
+        }
+    }
+
+    /// The other way round.
+    ///
+    /// # Errors
+    ///
+    /// It is no authority of this domain.
+    pub fn from_secret(secret: &SecretAuthority, domain: &Domain) -> Result<Self, AuthorityError> {
+        let failed = |what: &str| AuthorityError::Adopt {
+            domain: domain.clone(),
+            what: what.to_owned(),
+        };
+        let key = NodeKey::from_pem(&secret.key).map_err(|_| failed("their key cannot be read"))?;
+        let chain: Vec<CertificateDer<'static>> =
+            secret.chain.iter().cloned().map(Into::into).collect();
+        let own = chain.first().ok_or_else(|| failed("there are none"))?;
+        if Fingerprint::of(own)? != key.fingerprint() || claimed_names(own) != [domain.as_str()] {
+            return Err(failed("they are for another key or domain"));
+        }
+        let domain = domain.clone();
         Ok(Self { domain, key, chain })
     }
 

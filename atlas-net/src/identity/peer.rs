@@ -27,14 +27,28 @@ pub enum Role {
     Server,
     /// Submits.
     Client,
+    /// Stands by for the manager of its domain. Only join tokens say so: its certificate is a manager's.
+    Standby,
 }
 
 /// A text is no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no role: give manager, server or client")]
+#[error("`{text}` is no role: give manager, server or client, or standby for a second manager")]
 pub struct ParseRoleError {
     /// What was given.
     pub text: String,
+}
+
+impl Role {
+    /// What the certificate of a node says that was let in with this role.
+    #[must_use]
+    pub fn of_certificate(self) -> Self {
+        match self {
+            Self::Manager | Self::Standby => Self::Manager,
+            Self::Server => Self::Server,
+            Self::Client => Self::Client,
+        }
+    }
 }
 
 impl Peer {
@@ -53,7 +67,8 @@ impl Peer {
         let domain = labels.next()?.parse().ok()?;
         let node = NodeId(node);
         let peer = Self { node, domain, role };
-        (mark == MARK && peer.name() == name).then_some(peer)
+        let is_nodes = role != Role::Standby && mark == MARK;
+        (is_nodes && peer.name() == name).then_some(peer)
     }
 }
 
@@ -69,6 +84,7 @@ impl fmt::Display for Role {
             Self::Manager => "manager",
             Self::Server => "server",
             Self::Client => "client",
+            Self::Standby => "standby",
         })
     }
 }
@@ -77,7 +93,7 @@ impl FromStr for Role {
     type Err = ParseRoleError;
 
     fn from_str(text: &str) -> Result<Self, ParseRoleError> {
-        let roles = [Self::Manager, Self::Server, Self::Client];
+        let roles = [Self::Manager, Self::Server, Self::Client, Self::Standby];
         let role = roles.into_iter().find(|role| role.to_string() == text);
         role.ok_or_else(|| ParseRoleError { text: text.into() })
     }
@@ -108,6 +124,7 @@ mod tests {
             "00000000000000FF.server._atlas.cs.example.edu",
             "+0000000000000ff.server._atlas.cs.example.edu",
             "00000000000000ff.king._atlas.cs.example.edu",
+            "00000000000000ff.standby._atlas.cs.example.edu",
             "00000000000000ff.server.atlas.cs.example.edu",
             "00000000000000ff.server._atlas.CS.example.edu",
             "00000000000000ff.server._atlas.x._atlas.example.edu",

@@ -25,7 +25,7 @@ async fn raw(
         quinn: &endpoint,
         protocol,
         version: VERSION,
-        keep_alive: None,
+        patience: None,
     };
     let dialled = dialler
         .dial(address(acceptor), credentials.as_ref(), accepts)

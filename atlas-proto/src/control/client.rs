@@ -45,6 +45,8 @@ pub enum ClientRequest {
     Domains,
     /// Make a join token: [`ClientAnswer::Token`]. Only the administrator on the manager's own machine may.
     CreateToken(TokenRequest),
+    /// Whether this manager acts, and where the domain's managers are reached: [`ClientAnswer::Managers`].
+    Managers,
 }
 
 /// A program to run.
@@ -94,6 +96,17 @@ pub enum ClientAnswer {
     Domains(Vec<DomainStatus>),
     /// The token, as it is handed to the new node.
     Token(String),
+    /// The managers of the domain.
+    Managers(ManagersStatus),
+}
+
+/// The managers of a domain, as one of them knows them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagersStatus {
+    /// The one that answers acts.
+    pub acts: bool,
+    /// Where they are reached, as `host:port`.
+    pub addresses: Vec<String>,
 }
 
 /// A job was taken in.

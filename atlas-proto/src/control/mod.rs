@@ -7,13 +7,15 @@
 mod client;
 mod job;
 mod node;
+mod standby;
 
 pub use client::{
-    Accepted, ClientAnswer, ClientRequest, DomainStatus, OutputFrame, OutputStream, Refusal,
-    ServerStatus, Submission, TokenRequest,
+    Accepted, ClientAnswer, ClientRequest, DomainStatus, ManagersStatus, OutputFrame, OutputStream,
+    Refusal, ServerStatus, Submission, TokenRequest,
 };
 pub use job::{Files, JobId, JobState, JobStatus, NativeOptions, OptionsError};
 pub use node::{JobProgress, NodeAnswer, NodeRequest, Produced};
+pub use standby::ManagerWord;
 
 /// The name of the engine that runs a program of the user's own, built with `#[atlas::main]`.
 pub const NATIVE: &str = "native";
@@ -21,6 +23,14 @@ pub const NATIVE: &str = "native";
 pub const CLIENT_TOPIC: u32 = 1;
 /// The topic of streams on which a node asks its manager: a [`NodeRequest`], and what that says.
 pub const NODE_TOPIC: u32 = 2;
+/// The topic of streams on which a child hears from a manager who acts, and votes.
+pub const WITNESS_TOPIC: u32 = 3;
+/// The topic of streams on which the managers of one domain hear from each other who acts.
+pub const STANDBY_TOPIC: u32 = 4;
+/// The topic of streams on which a manager that follows takes what the one that acts has.
+pub const REPLICA_TOPIC: u32 = 5;
+/// So many addresses of managers are kept: those of two, some for each, and some that are out of date.
+pub const MANAGER_ADDRESSES_MAX: usize = 16;
 /// A frame of these streams is refused beyond this size.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// So much of a job's output goes into one frame.

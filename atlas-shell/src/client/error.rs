@@ -17,6 +17,14 @@ pub enum ClientError {
         /// Why, at the last of its addresses.
         source: Box<ConnectError>,
     },
+    /// Whoever answers does not act.
+    #[error(
+        "no manager of {domain} acts now, as far as those know that answer: try again, and see that the one that was started last runs"
+    )]
+    StandsBy {
+        /// Of which domain.
+        domain: Domain,
+    },
     /// None of its addresses leads anywhere.
     #[error(
         "cannot reach the manager of {domain}: its address {address} is not known here; see that the network is up, or log in again with a new token"

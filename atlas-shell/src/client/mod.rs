@@ -14,18 +14,14 @@
 mod answers;
 mod error;
 mod fetch;
-
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+mod search;
 
 use atlas_net::enrol;
-use atlas_net::identity::{Expected, Identity, Role};
-use atlas_net::{
-    BindError, CloseCode, ConnectError, Connection, ConnectionLost, Endpoint, EndpointOptions,
-    StreamError, StreamKind,
-};
+use atlas_net::identity::Identity;
+use atlas_net::{CloseCode, Connection, ConnectionLost, Endpoint, StreamError, StreamKind};
 use atlas_proto::control::{
     Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, JobId, JobStatus,
-    ServerStatus, Submission, TokenRequest,
+    ManagersStatus, ServerStatus, Submission, TokenRequest,
 };
 use tokio::task::{JoinError, JoinSet};
 
@@ -40,43 +36,25 @@ use answers::Answers;
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
+    managers: Vec<String>,
     /// Sends and receives for the connection as long as it is there.
     _endpoint: Endpoint,
 }
 
 impl Client {
-    /// Connects to the manager at the first of the login's addresses where it answers.
+    /// Connects to the manager that acts, at the first of the login's addresses where it answers.
     ///
     /// # Errors
     ///
     /// It answers at none of them.
     pub async fn connect(login: &Login) -> Result<Self, ClientError> {
-        let domain = login.identity.peer().domain.clone();
-        let expected = Expected {
-            domain: domain.clone(),
-            role: Some(Role::Manager),
-            node: None,
-        };
-        let mut failed = None;
-        for name in &login.addresses {
-            let resolved = tokio::net::lookup_host(name).await;
-            let resolved: Vec<_> = resolved.map(Iterator::collect).unwrap_or_default();
-            for &address in &resolved {
-                match connect_at(address, &login.identity, &expected).await? {
-                    Ok(client) => return Ok(client),
-                    Err(source) => {
-                        let (domain, source) = (domain.clone(), source.into());
-                        failed = Some(ClientError::Unreachable { domain, source });
-                    }
-                }
-            }
-            if resolved.is_empty() {
-                let (domain, address) = (domain.clone(), name.clone());
-                failed.get_or_insert(ClientError::Address { domain, address });
-            }
-        }
-        let address = String::new();
-        Err(failed.unwrap_or(ClientError::Address { domain, address }))
+        search::acting(login).await
+    }
+
+    /// Where the managers of the domain are, as the one that acts has said.
+    #[must_use]
+    pub fn managers(&self) -> &[String] {
+        &self.managers
     }
 
     /// The next certificate for the same user.
@@ -238,6 +216,14 @@ impl Client {
         }
     }
 
+    async fn ask_managers(&self) -> Result<ManagersStatus, ClientError> {
+        let answer = self.ask(&ClientRequest::Managers).await?.one().await?;
+        let ClientAnswer::Managers(managers) = answer else {
+            return Err(ClientError::Unexpected);
+        };
+        Ok(managers)
+    }
+
     async fn ask(&self, request: &ClientRequest) -> Result<Answers, ClientError> {
         let kind = StreamKind::Request {
             topic: CLIENT_TOPIC,
@@ -250,25 +236,6 @@ impl Client {
         let stream = ask.await.map_err(ClientError::Lost)?;
         Ok(Answers::new(stream))
     }
-}
-
-/// The outer error is this machine's, and ends the search.
-async fn connect_at(
-    address: SocketAddr,
-    identity: &Identity,
-    expected: &Expected,
-) -> Result<Result<Client, ConnectError>, BindError> {
-    let any: SocketAddr = if address.is_ipv4() {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    } else {
-        (Ipv6Addr::UNSPECIFIED, 0).into()
-    };
-    let endpoint = Endpoint::bind(any, identity.clone(), &EndpointOptions::default())?;
-    let connected = endpoint.connect(address, expected).await;
-    Ok(connected.map(|connection| Client {
-        connection,
-        _endpoint: endpoint,
-    }))
 }
 
 fn lost(lost: ConnectionLost) -> ClientError {

@@ -7,7 +7,7 @@ use atlas_net::enrol::{self, Lifetimes};
 use atlas_net::{CloseCode, Connection, Stream, StreamError, StreamKind};
 use atlas_proto::control::{
     Accepted, ClientAnswer, ClientRequest, DomainStatus, FRAME_BYTES_MAX, Files, JobId, JobState,
-    JobStatus, OutputFrame, OutputStream, Refusal, ServerStatus, Submission,
+    JobStatus, ManagersStatus, OutputFrame, OutputStream, Refusal, ServerStatus, Submission,
 };
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::Load;
@@ -57,6 +57,10 @@ async fn answer_client(
             return output(job, skip, follow, stream, connection, shared).await;
         }
         ClientRequest::Kill { job } => shared.kill(job),
+        ClientRequest::Managers => ClientAnswer::Managers(ManagersStatus {
+            acts: true,
+            addresses: Vec::new(),
+        }),
         ClientRequest::Servers => ClientAnswer::Servers(vec![ServerStatus {
             node: NodeId(0xab),
             address: None,

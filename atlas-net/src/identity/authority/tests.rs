@@ -282,3 +282,28 @@ fn an_authority_is_saved_and_loaded() {
         "{damaged}"
     );
 }
+
+#[test]
+fn the_domains_other_manager_gets_the_same_authority() {
+    let top = DomainAuthority::init(domain("example.edu"), SystemTime::now()).unwrap();
+    let authority = below(&top, "cs.example.edu");
+    let secret = authority.to_secret();
+    let other = DomainAuthority::from_secret(&secret, authority.domain()).unwrap();
+    assert_eq!(other.fingerprint(), authority.fingerprint());
+    let (_, issued) = issue(&other, Role::Server);
+    assert_eq!(holds(&top, issued, SystemTime::now()), Ok(()));
+    // It is for this domain, whole, and shown to nobody.
+    DomainAuthority::from_secret(&secret, &domain("bio.example.edu")).unwrap_err();
+    let mut mixed = secret.clone();
+    mixed.chain = top.to_secret().chain;
+    DomainAuthority::from_secret(&mixed, top.domain()).unwrap_err();
+    assert_eq!(format!("{secret:?}"), "SecretAuthority(..)");
+}
+
+#[test]
+fn a_standbys_certificate_is_a_managers() {
+    let authority = DomainAuthority::init(domain("example.edu"), SystemTime::now()).unwrap();
+    let (key, issued) = issue(&authority, Role::Standby);
+    let identity = Identity::new(key, issued, SystemTime::now()).unwrap();
+    assert_eq!(identity.peer().role, Role::Manager);
+}

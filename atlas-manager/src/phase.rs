@@ -1,0 +1,224 @@
+//! The phases of a manager's process: what there is as long as it acts begins and ends here.
+
+use std::sync::Arc;
+
+use atlas_fs::daemon::{Clock, incarnation};
+use atlas_net::enrol::{Lifetimes, keep_authority_renewed, keep_own_renewed};
+use atlas_net::identity::{DomainAuthority, Expected};
+use atlas_net::managers::{self, ManagersOptions};
+use atlas_net::{Connection, Endpoint};
+use atlas_proto::domain::Domain;
+use atlas_proto::policy::Policy;
+use atlas_proto::time::Time;
+use atlas_proto::{Manager, ManagerConfig};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::ask::Asker;
+use crate::core::Core;
+use crate::jobs::JobTable;
+use crate::node::{Event, Shared, StartError};
+use crate::nodes;
+use crate::peers::Peers;
+use crate::relayed::Relayed;
+use crate::run::Loop;
+use crate::shared_values::SharedValues;
+use crate::state::StateFolder;
+use crate::store::Write;
+
+/// Begins and ends what belongs to acting.
+#[derive(Debug)]
+pub(crate) struct Phases {
+    core: Arc<Core>,
+    endpoint: Arc<Endpoint>,
+    acting: Option<Acting>,
+}
+
+#[derive(Debug)]
+struct Acting {
+    stop: mpsc::Sender<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Phases {
+    pub(crate) fn new(core: Arc<Core>, endpoint: Arc<Endpoint>) -> Self {
+        let acting = None;
+        Self {
+            core,
+            endpoint,
+            acting,
+        }
+    }
+
+    /// Follows how this manager stands, until it is to end.
+    pub(crate) async fn run(
+        mut self,
+        mut stopped: mpsc::Receiver<oneshot::Sender<()>>,
+        mut tasks: JoinSet<()>,
+    ) {
+        let mut standing = self.core.standing.state();
+        let done = loop {
+            let acts = standing.borrow_and_update().acts.is_some();
+            if acts && self.acting.is_none() {
+                if let Err(error) = self.begin().await {
+                    let error = atlas_fs::daemon::chain(&error);
+                    tracing::error!(
+                        error,
+                        "this manager is to act, and cannot: it falls silent, so that another can"
+                    );
+                    break None;
+                }
+            } else if !acts && self.acting.is_some() {
+                self.end().await;
+            }
+            tokio::select! {
+                Some(done) = stopped.recv() => break Some(done),
+                changed = standing.changed() => if changed.is_err() { break None },
+            }
+        };
+        self.end().await;
+        tasks.shutdown().await;
+        self.endpoint.close("the manager has been stopped").await;
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+
+    /// From now on this manager acts.
+    pub(crate) async fn begin(&mut self) -> Result<(), StartError> {
+        let core = &self.core;
+        let part = core.known_part().ok_or(StartError::NoAuthority)?;
+        let authority = DomainAuthority::from_secret(&part.authority, &core.domain)?;
+        let policy = Policy::new(part.inflow, part.outflow)?;
+        let (tell, events) = mpsc::channel(EVENTS_MAX);
+        let shared = Arc::new(Shared::new(core, authority, Asker::new(tell.clone()))?);
+        let life = core.store.begin_life(incarnation())?;
+        drop(core.store.write(Write::Life(life)));
+        let mut this = Loop {
+            machine: machine(&self.endpoint, policy, life),
+            clock: Clock::start(),
+            peers: Peers::default(),
+            jobs: JobTable::default(),
+            relayed: Relayed::default(),
+            values: SharedValues::default(),
+            last_job: 0,
+            folder: core.folder.clone(),
+            shared: shared.clone(),
+            tell: tell.clone(),
+            standing: core.standing.state(),
+        };
+        this.restore()?;
+        let mut tasks = JoinSet::new();
+        let (above_is, above) = watch::channel(None);
+        if let Some(parent) = part.parent {
+            keep_parent(&self.endpoint, core, parent, above_is, &tell, &mut tasks);
+        }
+        if let Some(state) = &core.state {
+            keep_certificates(&self.endpoint, &shared, state, above, &mut tasks);
+        }
+        let (stop, stopped) = mpsc::channel(1);
+        let task = tokio::spawn(this.run(events, stopped, tasks));
+        core.acting.send_replace(Some(shared));
+        // Those who come from now on are told by themselves.
+        for child in core.children() {
+            let _ = tell.send(Event::Child(child)).await;
+        }
+        self.acting = Some(Acting { stop, task });
+        Ok(())
+    }
+
+    async fn end(&mut self) {
+        let Some(mut acting) = self.acting.take() else {
+            return;
+        };
+        self.core.acting.send_replace(None);
+        let (done, wait) = oneshot::channel();
+        if acting.stop.send(done).await.is_ok() {
+            let _ = wait.await;
+        }
+        let _ = (&mut acting.task).await;
+    }
+}
+
+fn machine(endpoint: &Endpoint, policy: Policy, incarnation: u64) -> Manager {
+    let identity = endpoint.identity();
+    let peer = identity.peer();
+    let config = ManagerConfig {
+        node: peer.node,
+        domain: peer.domain.clone(),
+        parent: None,
+        policy,
+        incarnation,
+    };
+    Manager::new(config, peer.node.0 ^ incarnation, Time::ZERO)
+}
+
+/// Keeps up the connections to the managers of the domain above, and tells which of them is the parent.
+fn keep_parent(
+    endpoint: &Arc<Endpoint>,
+    core: &Arc<Core>,
+    (domain, addresses): (Domain, Vec<String>),
+    above_is: watch::Sender<Option<Connection>>,
+    tell: &mpsc::Sender<Event>,
+    tasks: &mut JoinSet<()>,
+) {
+    let options = ManagersOptions {
+        addresses,
+        expected: Expected::manager_of(domain),
+        folder: core.state.as_ref().map(|state| state.path().to_owned()),
+        seed: endpoint.identity().peer().node.0,
+    };
+    let mut above = above_is.subscribe();
+    tasks.spawn(managers::keep(endpoint.clone(), options, above_is));
+    let (core, tell) = (core.clone(), tell.clone());
+    tasks.spawn(async move {
+        let mut before = None;
+        while above.changed().await.is_ok() {
+            let now = above.borrow_and_update().clone();
+            let event = match &now {
+                Some(connection) => {
+                    tokio::spawn(nodes::serve(connection.clone(), core.clone()));
+                    Event::Parent(connection.clone())
+                }
+                None => match before {
+                    Some(node) => Event::NoParent(node),
+                    None => continue,
+                },
+            };
+            before = now.map(|connection| connection.peer().node);
+            if tell.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Renews what the manager shows others, and what signs it, before they end.
+fn keep_certificates(
+    endpoint: &Arc<Endpoint>,
+    shared: &Arc<Shared>,
+    state: &StateFolder,
+    above: watch::Receiver<Option<Connection>>,
+    tasks: &mut JoinSet<()>,
+) {
+    let (identity, authority) = (state.identity_folder(), state.authority_folder());
+    let (endpoint, signing) = (endpoint.clone(), shared.clone());
+    tasks.spawn(async move {
+        let lifetimes = Lifetimes::default();
+        keep_own_renewed(&endpoint, &signing.authority, &lifetimes, &identity).await;
+    });
+    let shared = shared.clone();
+    tasks.spawn(async move {
+        let above = || above.borrow().clone();
+        keep_authority_renewed(above, &shared.authority, &authority).await;
+    });
+}
+
+/// Events that wait; who has more to tell waits as well.
+const EVENTS_MAX: usize = 4096;

@@ -1,0 +1,148 @@
+//! A domain with a second manager that stands by: work goes on when the first one dies, and nothing happens when the second does.
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use atlas_testbed::{Cluster, Manager, Server, Shell, code, program, wait_until};
+use rustix::process::Signal;
+
+/// A domain whose manager has a standby, with two servers of one worker each, and somebody who is logged in.
+struct Pair {
+    manager: Manager,
+    standby: Manager,
+    shell: Shell,
+    _servers: Vec<Server>,
+    cluster: Cluster,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let cluster = Cluster::new();
+        let manager = cluster.root("example.edu");
+        let standby = cluster.standby(&manager);
+        let servers = cluster.servers(&manager, 2);
+        manager.wait_for_health("stands by, and 2 children may vote for it");
+        let shell = cluster.login(&manager);
+        Self {
+            manager,
+            standby,
+            shell,
+            _servers: servers,
+            cluster,
+        }
+    }
+
+    /// A folder for tasks that wait there.
+    fn folder(&self) -> PathBuf {
+        let folder = self.shell.here().join("held");
+        fs::create_dir(&folder).unwrap();
+        folder
+    }
+}
+
+fn count(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+fn acts(manager: &Manager) -> bool {
+    manager.health().starts_with("ok\nacts in term")
+}
+
+#[test]
+fn work_goes_on_when_the_manager_dies() {
+    let mut pair = Pair::new();
+    let folder = pair.folder();
+    let done = pair.shell.detach(&[], program("nqueens"), ["6"]);
+    assert_eq!(code(&pair.shell.wait(done)), 0);
+    let line = ["hold", "2", folder.to_str().unwrap()];
+    let job = pair.shell.begin_submit(program("testbed-job"), line);
+    wait_until("both tasks run", || count(&folder) == 2);
+
+    let killed = Instant::now();
+    pair.manager.kill();
+    wait_until("the standby acts", || acts(&pair.standby));
+    let elected = killed.elapsed();
+    // Each engine that begins a task leaves a file.
+    wait_until("both tasks run again", || count(&folder) >= 4);
+    let works = killed.elapsed();
+    println!("the standby acts after {elected:?}, and work goes on after {works:?}");
+    // Far more than it takes, so that a busy machine does not fail it.
+    assert!(works < Duration::from_secs(30), "{works:?}");
+
+    fs::write(folder.join("go"), "").unwrap();
+    let ended = job.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(&ended), 0, "{error}");
+    assert_eq!(ended.stdout, b"sum 3, 2 processes\n", "{error}");
+    // What ended before is remembered, with its output, and what ended now is told once.
+    assert_eq!(pair.shell.ok(["output", "1"]), "6 queens: 4 ways\n");
+    assert_eq!(pair.shell.ok(["output", "2"]), "sum 3, 2 processes\n");
+
+    // The one that died does not act when it is back, but stands by in its turn.
+    pair.manager.restart_standing_by();
+    let follows = pair.manager.health();
+    assert!(follows.contains("stands by"), "{follows}");
+    pair.standby
+        .wait_for_health("stands by, and 2 children may vote for it");
+    assert_eq!(pair.manager.metrics().get("acting"), 0);
+    assert_eq!(pair.standby.metrics().get("acting"), 1);
+    // It lets nodes in, since it has the authority of the domain.
+    let other = pair.cluster.login(&pair.standby);
+    let again = other.submit(program("nqueens"), ["5"]);
+    assert_eq!(again.stdout, b"5 queens: 10 ways\n");
+    // And back again.
+    pair.standby.kill();
+    wait_until("the first one acts again", || acts(&pair.manager));
+    let again = other.submit(program("nqueens"), ["7"]);
+    assert_eq!(again.stdout, b"7 queens: 40 ways\n");
+    assert_eq!(pair.shell.ok(["output", "2"]), "sum 3, 2 processes\n");
+}
+
+#[test]
+fn nothing_happens_when_the_standby_is_away() {
+    let mut pair = Pair::new();
+    let term = pair.manager.health();
+    let term = term.split(';').next().unwrap_or_default().to_owned();
+    pair.standby.signal(Signal::STOP);
+    pair.manager.wait_for_health("nobody stands by");
+    let alone = pair.shell.submit(program("nqueens"), ["7"]);
+    assert_eq!(alone.stdout, b"7 queens: 40 ways\n");
+    pair.standby.signal(Signal::CONT);
+    pair.manager
+        .wait_for_health("stands by, and 2 children may vote for it");
+    pair.standby.kill();
+    pair.manager.wait_for_health("nobody stands by");
+    let alone = pair.shell.submit(program("nqueens"), ["6"]);
+    assert_eq!(alone.stdout, b"6 queens: 4 ways\n");
+    pair.standby.restart_standing_by();
+    pair.manager
+        .wait_for_health("stands by, and 2 children may vote for it");
+    let health = pair.manager.health();
+    assert!(health.contains(&term), "{health} after {term}");
+    assert_eq!(pair.manager.metrics().get("peers_lost_total"), 0);
+}
+
+#[test]
+fn a_manager_that_is_started_again_at_once_goes_on() {
+    let mut pair = Pair::new();
+    let folder = pair.folder();
+    let line = ["hold", "2", folder.to_str().unwrap()];
+    let job = pair.shell.begin_submit(program("testbed-job"), line);
+    wait_until("both tasks run", || count(&folder) == 2);
+    pair.manager.kill();
+    pair.manager.restart_standing_by();
+    fs::write(folder.join("go"), "").unwrap();
+    let ended = job.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    // The second run finds that it need not wait, and may be done in one process.
+    assert!(ended.stdout.starts_with(b"sum 3, "), "{error}");
+    // Whichever it is, one of the two acts.
+    wait_until("one of them acts", || {
+        acts(&pair.manager) != acts(&pair.standby)
+    });
+}
