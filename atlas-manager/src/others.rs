@@ -101,5 +101,5 @@ pub(crate) async fn keep_renewed(core: Arc<Core>, endpoint: Arc<Endpoint>, state
 const LIMITS: BackoffLimits = BackoffLimits {
     first: Duration::from_millis(250),
     max: Duration::from_secs(4),
-    stable: Duration::from_secs(60),
+    stable: Duration::from_secs(1),
 };

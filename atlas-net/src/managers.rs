@@ -367,5 +367,5 @@ const WORDS_MAX: usize = 16;
 const LIMITS: BackoffLimits = BackoffLimits {
     first: Duration::from_millis(250),
     max: Duration::from_secs(10),
-    stable: Duration::from_secs(60),
+    stable: Duration::from_secs(1),
 };

@@ -42,7 +42,7 @@ impl Default for BackoffLimits {
         Self {
             first: Duration::from_millis(250),
             max: Duration::from_secs(30),
-            stable: Duration::from_secs(60),
+            stable: Duration::from_secs(1),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Troubles {
 const LIMITS: BackoffLimits = BackoffLimits {
     first: Duration::from_millis(200),
     max: Duration::from_secs(5),
-    stable: Duration::from_secs(30),
+    stable: Duration::from_secs(1),
 };
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ fn a_manager_may_be_killed_again_and_again() {
         manager.metrics().get("jobs_running") == 3
     });
     for _ in 0..KILLS {
-        sleep(moments.within(Duration::from_millis(1500)));
+        sleep(moments.within(Duration::from_millis(2500)));
         manager.kill();
         manager.restart();
         manager.wait_for_workers(3);
