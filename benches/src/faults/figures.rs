@@ -18,6 +18,8 @@ pub enum Bench {
     CheckpointCost,
     /// The manager is killed and started again.
     ManagerRestart,
+    /// The manager is killed, and another takes over.
+    StandbyTakeover,
 }
 
 /// What is measured.
@@ -40,6 +42,8 @@ pub enum Metric {
     CheckpointCostRaytrace,
     /// From the manager's second start until a task begins or ends.
     ManagerRestartS,
+    /// From the manager's end until a task begins under the one that takes over.
+    StandbyTakeoverS,
 }
 
 /// What a benchmark of faults has found.
@@ -48,7 +52,7 @@ pub type Found = bars::Found<Metric>;
 impl bars::Metric for Metric {
     fn unit(self) -> &'static str {
         match self {
-            Self::KillS | Self::StopS | Self::ManagerRestartS => "s",
+            Self::KillS | Self::StopS | Self::ManagerRestartS | Self::StandbyTakeoverS => "s",
             Self::KillReruns | Self::StopReruns => "tasks",
             Self::CheckpointCostFib | Self::CheckpointCostUts | Self::CheckpointCostRaytrace => {
                 "ratio"
@@ -66,6 +70,7 @@ impl bars::Metric for Metric {
                 Bar::AtMost(1.01)
             }
             Self::ManagerRestartS => Bar::AtMost(3.0),
+            Self::StandbyTakeoverS => Bar::AtMost(5.0),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use atlas_testbed::wait_until;
+use atlas_testbed::{Manager, wait_until};
 
 use super::figures::{Found, Metric};
 use super::trial::{Tasks, Trial, now_us};
@@ -17,28 +17,58 @@ use crate::sample::median;
 /// # Errors
 /// If the job fails.
 pub fn restart(reps: u32, size: Size) -> Result<Found> {
-    let (mut back, mut again) = (Vec::new(), Vec::new());
-    for _ in 0..reps {
+    let runs = (0..reps).map(|_| {
         let mut domain = Domain::with_servers(2);
-        let trial = Trial::begin(&domain.shell, tasks(size))?;
-        trial.wait_until_s(size.pick(2.0, 0.2));
-        domain.manager.kill();
-        let old = trial.engines();
-        let started = now_us();
-        domain.manager.restart();
-        // The tasks of the old processes may go on for a while: work is back when a new process begins one.
-        wait_until("a new process begins a task", || {
-            first_after(&trial, started, &old).is_some()
-        });
-        let first = first_after(&trial, started, &old).context("nothing was said")?;
-        back.push(Duration::from_micros(first - started).as_secs_f64());
-        let (_, reruns) = trial.end()?;
-        again.push(f64::from(reruns));
-    }
-    let reruns = median(again);
+        lose(&mut domain, size, |manager| {
+            let started = now_us();
+            manager.restart();
+            started
+        })
+    });
+    found(Metric::ManagerRestartS, runs.collect::<Result<_>>()?)
+}
+
+/// It is killed for good; another one stands by.
+///
+/// # Errors
+/// If the job fails.
+pub fn takeover(reps: u32, size: Size) -> Result<Found> {
+    let runs = (0..reps).map(|_| {
+        let mut domain = Domain::with_servers(2);
+        let _standby = domain.cluster.standby(&domain.manager);
+        let ready = "stands by, and 2 children may vote for it";
+        domain.manager.wait_for_health(ready);
+        lose(&mut domain, size, |_| now_us())
+    });
+    found(Metric::StandbyTakeoverS, runs.collect::<Result<_>>()?)
+}
+
+/// Kills the manager in the middle of a job. Gives the seconds from what `then` says until work goes on, and how many tasks
+/// were begun again.
+fn lose(
+    domain: &mut Domain,
+    size: Size,
+    then: impl FnOnce(&mut Manager) -> u64,
+) -> Result<(f64, u32)> {
+    let trial = Trial::begin(&domain.shell, tasks(size))?;
+    trial.wait_until_s(size.pick(2.0, 0.2));
+    domain.manager.kill();
+    let old = trial.engines();
+    let since = then(&mut domain.manager);
+    // The tasks of the old processes may go on for a while: work is back when a new process begins one.
+    wait_until("a new process begins a task", || {
+        first_after(&trial, since, &old).is_some()
+    });
+    let first = first_after(&trial, since, &old).context("nothing was said")?;
+    let (_, again) = trial.end()?;
+    Ok((Duration::from_micros(first - since).as_secs_f64(), again))
+}
+
+fn found(metric: Metric, runs: Vec<(f64, u32)>) -> Result<Found> {
+    let again = median(runs.iter().map(|(_, again)| f64::from(*again)).collect());
     Ok(Found {
-        figures: vec![(Metric::ManagerRestartS, median(back))],
-        notes: vec![format!("{reruns} tasks were begun again")],
+        figures: vec![(metric, median(runs.iter().map(|(back, _)| *back).collect()))],
+        notes: vec![format!("{again} tasks were begun again")],
     })
 }
 

@@ -42,5 +42,6 @@ fn measure(bench: Bench, reps: u32, size: Size) -> Result<Found> {
         Bench::Stop => servers::stop(reps, size),
         Bench::CheckpointCost => cost::checkpoints(reps, size),
         Bench::ManagerRestart => managers::restart(reps, size),
+        Bench::StandbyTakeover => managers::takeover(reps, size),
     }
 }
