@@ -25,7 +25,7 @@
 //! An *orphan* is an entry whose lender is lost: nobody waits for its result, which is worth keeping all the same. It is let go on for
 //! a while. An entry that is to be run *again* is held, too, until what was finished of it is known.
 //!
-//! A *rival* is a second lease of an entry that is `Lent`, whose borrower is late ([`rivals`]).
+//! A *rival* is a second lease of an entry that is `Lent`, whose borrower is late (`rivals`).
 //!
 //! Room for what comes later: a *standby manager*
 //! holds a copy of the entries, fed by the same calls that change them here: they are the only ones that do.

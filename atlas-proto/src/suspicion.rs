@@ -7,7 +7,7 @@
 //!
 //! A line is a closure and what descends from it: a task that kills its process may be lent from an engine, or die in it
 //! with its parent. So what is lent from an engine inherits what its parents are suspected of, and an engine that dies
-//! counts for what came back to it suspected, if that is not long ago ([`FRESH`]): of several deaths in short order on one line
+//! counts for what came back to it suspected, if that is not long ago (`FRESH`): of several deaths in short order on one line
 //! it is likely that they have one cause. The name in the suspicion is that of the deepest closure that an engine died with.
 //!
 //! [`Message::SuspectLeases`]: crate::message::Message::SuspectLeases
