@@ -90,6 +90,8 @@ pub fn run_main<R: Termination + 'static>(main: fn() -> R) -> ExitCode {
     root::set_main(main);
     match serve(path) {
         Ok(()) => ExitCode::SUCCESS,
+        // The server does not read any more: it is gone, however early.
+        Err(EngineError::Write(WriteError::Io(_))) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("atlas: {}", chain(&error));
             ExitCode::FAILURE
@@ -139,11 +141,7 @@ fn serve(path: OsString) -> Result<(), EngineError> {
         .name("atlas-engine-in".to_owned())
         .spawn(move || read_all(reader, &doer, &tell))
         .map_err(EngineError::Thread)?;
-    match pump::run(&pump, &news) {
-        // The server does not read any more: it is gone.
-        Err(EngineError::Write(WriteError::Io(_))) => Ok(()),
-        other => other,
-    }
+    pump::run(&pump, &news)
 }
 
 fn absolute(variable: &'static str, path: OsString) -> Result<PathBuf, EngineError> {
