@@ -24,7 +24,11 @@ fn fault(at_s: u64, server: u32, kind: FaultKind) -> Fault {
 #[test]
 fn every_shape_gets_its_sequential_result_over_the_wire_form() {
     for shape in Workload::ALL {
-        let job = run_job(&small(Who::Atlas, shape));
+        // Rivals do again what is late, also where nothing is lost.
+        let job = run_job(&Scenario {
+            no_rivals: true,
+            ..small(Who::Atlas, shape)
+        });
         assert!(
             job.rerun_work_s < 1e-6 && job.efficiency <= 1.0,
             "{shape:?} {job:?}"
