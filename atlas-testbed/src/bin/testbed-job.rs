@@ -32,7 +32,10 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["poison", bytes, folder] => {
             let data = vec![0; bytes.parse()?];
             let folder = || folder.to_owned();
-            join!(after_another_died(folder()), poison(data, folder()));
+            // A second child of a join could be taken only when its parent joins again, which waits here.
+            let poisoned = spawn!(poison(data, folder()));
+            spawn!(after_another_died(folder())).sync();
+            poisoned.sync();
         }
         ["naps", count, millis, folder] => {
             let naps = nap_all(count.parse()?, millis.parse()?, folder);
