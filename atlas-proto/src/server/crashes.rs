@@ -37,6 +37,11 @@ impl Suspects {
         self.started = now;
     }
 
+    /// For how long the present engine has been there.
+    pub(super) fn engine_age(&self, now: Time) -> Duration {
+        now.since(self.started)
+    }
+
     fn returned_lately(&self, now: Time) -> Option<Suspicion> {
         let (at, suspicion) = self.returned?;
         (now.since(at) < FRESH).then_some(suspicion)

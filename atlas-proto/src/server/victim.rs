@@ -244,9 +244,7 @@ impl Server {
         while plan.closures() < most
             && (plan.work < target || plan.closures() == 0 || target.is_zero())
         {
-            let engine = runs
-                .peek()
-                .map(|run: &ReadyRun| state.model.expected(run.kind));
+            let engine = runs.peek().map(|run: &ReadyRun| state.expected(run.kind));
             let queue = queued.peek().map(|&id| self.expected_of(id));
             if queue.is_some() && queue.map(|(work, _)| work) >= engine {
                 let Some((id, (work, bytes))) = queued.next().zip(queue) else {
@@ -390,7 +388,7 @@ impl Server {
         let model = self
             .jobs
             .get(&entry.job)
-            .map(|job| job.model.expected(entry.closure.kind));
+            .map(|job| job.expected(entry.closure.kind));
         (
             model.unwrap_or(entry.closure.expected),
             entry.closure.size(),
@@ -404,7 +402,7 @@ impl Server {
         let mut in_engine = Duration::ZERO;
         let (mut listed, mut youngest) = (0_u32, Duration::ZERO);
         for run in &state.load.oldest {
-            youngest = state.model.expected(run.kind);
+            youngest = state.expected(run.kind);
             in_engine = in_engine.saturating_add(youngest.saturating_mul(run.closures));
             listed = listed.saturating_add(run.closures);
         }
