@@ -33,6 +33,7 @@
 
 mod load;
 mod pump;
+mod records;
 mod root;
 mod words;
 
@@ -53,6 +54,7 @@ use atlas_engine::{FromEngine, Program, ReadError, ToEngine, WriteError, frame};
 use crate::shared;
 use pump::{News, Notes, Pump};
 
+use records::Records;
 #[doc(inline)]
 pub use atlas_engine::{SHARED_VARIABLE, SOCKET_VARIABLE};
 
@@ -112,6 +114,7 @@ fn serve(path: OsString) -> Result<(), EngineError> {
     };
     let (tell, news) = mpsc::channel();
     // The server's own, which it has passed on, are not for workers.
+    let records = Arc::new(Records::new());
     ask_for_time_slice(Duration::ZERO);
     let runtime = Runtime::builder()
         .workers(workers)
@@ -120,7 +123,7 @@ fn serve(path: OsString) -> Result<(), EngineError> {
         .measured(true)
         .checkpoints(env::var_os(CHECKPOINTS_VARIABLE).is_none_or(|value| value != "off"))
         .task(root::info())
-        .host(Arc::new(Notes::new(tell.clone())))
+        .host(Arc::new(Notes::new(tell.clone(), records.clone())))
         .build()?;
     // Never dropped: that would wait for what runs.
     let runtime: &'static Runtime = Box::leak(Box::new(runtime));
@@ -135,7 +138,7 @@ fn serve(path: OsString) -> Result<(), EngineError> {
     let reader = socket.try_clone().map_err(EngineError::Thread)?;
     // This thread and the next carry what others wait for.
     ask_for_time_slice(CARRIER_SLICE);
-    let pump = Arc::new(Mutex::new(Pump::new(runtime, socket)));
+    let pump = Arc::new(Mutex::new(Pump::new(runtime, socket, records)));
     let doer = pump.clone();
     thread::Builder::new()
         .name("atlas-engine-in".to_owned())

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::iter;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use atlas_core::{
@@ -21,6 +21,7 @@ use atlas_engine::limits::{
 use atlas_engine::{Closure, Finished, FromEngine, Lent, RequestId, SharedName, ToEngine, frame};
 
 use super::load::LoadReport;
+use super::records::Records;
 use super::{EngineError, chain, words};
 use crate::shared;
 
@@ -36,21 +37,24 @@ pub(super) enum News {
     Finished(Ticket, Outcome, Duration),
     /// A lent closure is not wanted any more.
     Unwanted(Lease),
-    /// A child is done, and its result worth keeping.
-    Recorded(Recorded),
+    /// Results that are worth keeping should not wait.
+    Recorded,
 }
 
 /// The runtime's host: it notes what it is told.
-pub(super) struct Notes(Sender<News>);
+pub(super) struct Notes {
+    tell: Sender<News>,
+    records: Arc<Records>,
+}
 
 impl Notes {
-    pub(super) fn new(tell: Sender<News>) -> Self {
-        Self(tell)
+    pub(super) fn new(tell: Sender<News>, records: Arc<Records>) -> Self {
+        Self { tell, records }
     }
 
     fn note(&self, news: News) {
         // Without a pump the process is about to end.
-        let _ = self.0.send(news);
+        let _ = self.tell.send(news);
     }
 }
 
@@ -72,7 +76,9 @@ impl Host for Notes {
     }
 
     fn recorded(&self, recorded: Recorded) {
-        self.note(News::Recorded(recorded));
+        if self.records.push(recorded) {
+            self.note(News::Recorded);
+        }
     }
 }
 
@@ -85,8 +91,7 @@ pub(super) struct Pump {
     measured: Instant,
     /// Something may have been measured since.
     has_worked: bool,
-    /// Results that the server is told of when no more news wait.
-    recorded: Vec<atlas_engine::Recorded>,
+    records: Arc<Records>,
 }
 
 /// Whether to go on.
@@ -97,21 +102,24 @@ enum Flow {
 }
 
 impl Pump {
-    pub(super) fn new(runtime: &'static Runtime, socket: UnixStream) -> Self {
+    pub(super) fn new(
+        runtime: &'static Runtime,
+        socket: UnixStream,
+        records: Arc<Records>,
+    ) -> Self {
         Self {
             runtime,
             socket,
+            records,
             load: LoadReport::new(),
             accepted: BTreeSet::new(),
             measured: Instant::now(),
             has_worked: false,
-            recorded: Vec::new(),
         }
     }
 
     /// Before waiting for news: how long until a look is due; none if only news can make it so.
     fn prepare(&mut self) -> Result<Option<Duration>, EngineError> {
-        self.tell_recorded()?;
         let wait = self.load.next_look(self.is_busy());
         if self.has_worked && wait.is_none() {
             // There may be nothing more to say for long.
@@ -129,8 +137,12 @@ impl Pump {
         if self.measured.elapsed() >= MEASURE_INTERVAL {
             self.tell_measured()?;
         }
+        let now = Instant::now();
         if busy {
+            self.tell_recorded(self.records.take_due(now))?;
             self.runtime.checkpoint_now();
+        } else {
+            self.tell_recorded(self.records.take(now))?;
         }
         Ok(())
     }
@@ -157,7 +169,7 @@ impl Pump {
                 let lease = atlas_engine::Lease(lease.0);
                 self.tell(&FromEngine::Unwanted { lease })?;
             }
-            News::Recorded(entry) => self.recorded.push(words::recorded(entry)),
+            News::Recorded => self.tell_recorded(self.records.take(Instant::now()))?,
         }
         Ok(Flow::GoOn)
     }
@@ -295,10 +307,10 @@ impl Pump {
     }
 
     /// Tells of results, as many in a message as fit.
-    fn tell_recorded(&mut self) -> Result<(), EngineError> {
+    fn tell_recorded(&mut self, recorded: Vec<Recorded>) -> Result<(), EngineError> {
         let mut entries = Vec::new();
         let mut bytes = 0;
-        for entry in std::mem::take(&mut self.recorded) {
+        for entry in recorded.into_iter().map(words::recorded) {
             if entries.len() == RECORDS_MAX || bytes + entry.size() > RECORDS_BYTES_MAX {
                 let entries = std::mem::take(&mut entries);
                 self.tell(&FromEngine::Record { entries })?;
