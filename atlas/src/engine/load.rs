@@ -112,7 +112,7 @@ fn as_u32(count: usize) -> u32 {
 }
 
 /// So often if there is much news: then many come together.
-const SOON: Duration = Duration::from_millis(1);
+pub(super) const SOON: Duration = Duration::from_millis(1);
 /// So many looks may follow each other closely.
 const BURST_MAX: u32 = 4;
 /// While something runs.

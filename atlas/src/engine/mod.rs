@@ -50,11 +50,12 @@ use atlas_core::BuildError;
 use atlas_core::{Runtime, ask_for_time_slice};
 use atlas_engine::limits::{CLOSURE_BYTES_MAX, TASKS_MAX, WORKERS_MAX};
 use atlas_engine::{FromEngine, Program, ReadError, ToEngine, WriteError, frame};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::shared;
 use pump::{News, Notes, Pump};
-
 use records::Records;
+
 #[doc(inline)]
 pub use atlas_engine::{SHARED_VARIABLE, SOCKET_VARIABLE};
 
@@ -113,8 +114,8 @@ fn serve(path: OsString) -> Result<(), EngineError> {
         return Ok(());
     };
     let (tell, news) = mpsc::channel();
-    // The server's own, which it has passed on, are not for workers.
     let records = Arc::new(Records::new());
+    // The server's own, which it has passed on, are not for workers.
     ask_for_time_slice(Duration::ZERO);
     let runtime = Runtime::builder()
         .workers(workers)
@@ -175,12 +176,16 @@ fn greeting(socket: &mut UnixStream) -> Result<Option<usize>, EngineError> {
 }
 
 /// Does what the server says, until it is gone or makes no sense.
+///
+/// The thread that looks at the load is told when no more commands follow: woken at once it would take the processor that
+/// what the server waits for needs.
 fn read_all(socket: UnixStream, pump: &Mutex<Pump>, tell: &mpsc::Sender<News>) {
     let mut stream = io::BufReader::new(socket);
     loop {
         let news = match frame::read(&mut stream) {
             Ok(Some(ToEngine::Stop) | None) => News::Closed(None),
             Ok(Some(command)) => match pump::lock(pump).obey(command) {
+                Ok(()) if follows_soon(&stream) => continue,
                 Ok(()) => News::Commanded,
                 Err(error) => News::Closed(Some(error)),
             },
@@ -193,6 +198,17 @@ fn read_all(socket: UnixStream, pump: &Mutex<Pump>, tell: &mpsc::Sender<News>) {
             return;
         }
     }
+}
+
+/// True if more comes within the time after which the load is looked at anyway; also if the stream has ended or is broken, which
+/// the next read finds. (A read with a timeout would wait for up to two ticks of the kernel, some milliseconds.)
+fn follows_soon(stream: &io::BufReader<UnixStream>) -> bool {
+    if !stream.buffer().is_empty() {
+        return true;
+    }
+    let soon = Timespec::try_from(load::SOON).ok();
+    let mut sockets = [PollFd::new(stream.get_ref(), PollFlags::IN)];
+    poll(&mut sockets, soon.as_ref()) != Ok(0)
 }
 
 /// What this program is, to tell it from others.
