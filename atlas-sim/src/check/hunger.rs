@@ -25,14 +25,16 @@ impl Hunger {
     pub(super) fn sweep(&mut self, view: View<'_>) -> Result<(), String> {
         let now = view.stage.now();
         for server in view.stage.topology.servers() {
-            if !is_hungry(view, server) || !has_rich_sibling(view, server) {
+            let rich = is_hungry(view, server).then(|| rich_sibling(view, server));
+            let Some(rich) = rich.flatten() else {
                 self.since.remove(&server);
                 continue;
-            }
+            };
             let since = *self.since.entry(server).or_insert(now);
             if now.since(since) > HUNGER_MAX {
+                let (thief, victim) = (describe(view, server), describe(view, rich));
                 return Err(format!(
-                    "{server:?} is hungry beside a sibling with surplus since {since}"
+                    "{server:?} is hungry beside a sibling with surplus since {since}: {thief}; {rich:?}: {victim}"
                 ));
             }
         }
@@ -49,14 +51,30 @@ fn is_hungry(view: View<'_>, server: ServerIndex) -> bool {
     view.nodes.server(server).is_some_and(serves) && engine.running() == 0 && engine.ready() == 0
 }
 
-fn has_rich_sibling(view: View<'_>, thief: ServerIndex) -> bool {
+/// What is there, what it says of that itself, and what its manager believes.
+fn describe(view: View<'_>, server: ServerIndex) -> String {
     let topology = &view.stage.topology;
-    let Some(tree) = view.stage.tree.as_deref() else {
-        return false;
-    };
+    let (node, home) = (topology.server(server), topology.home(server));
+    let engine = view.stage.engine(server);
+    let own = view.nodes.server(server).map(|server| {
+        let queued = server.ledger().ready_count();
+        (server.epoch(), queued, server.load())
+    });
+    let manager = view.nodes.manager(home);
+    let believed = manager.and_then(|manager| manager.children().find(|(child, _)| *child == node));
+    let (running, ready) = (engine.running(), engine.ready());
+    format!(
+        "{running} running and {ready} ready, itself {own:?}, at its manager {:?}",
+        believed.map(|(_, load)| load)
+    )
+}
+
+fn rich_sibling(view: View<'_>, thief: ServerIndex) -> Option<ServerIndex> {
+    let topology = &view.stage.topology;
+    let tree = view.stage.tree.as_deref()?;
     view.siblings(thief)
         .filter(|&sibling| sibling != thief)
-        .any(|victim| {
+        .find(|&victim| {
             let Some(server) = view.nodes.server(victim) else {
                 return false;
             };
