@@ -73,6 +73,8 @@ pub struct JobReport {
     pub efficiency_of_present: Option<f64>,
     /// Work that was done more than once, at speed 1.
     pub rerun_work_s: f64,
+    /// Work that the servers could have done while they were there, and have not: nothing to do, or not yet.
+    pub idle_work_s: Option<f64>,
     /// The time from submission until the median server had its first closure.
     pub first_work_median_s: Option<f64>,
     /// The same until the last of those that had one.
@@ -163,6 +165,8 @@ impl JobReport {
             efficiency_of_present: available
                 .map(|available| ratio(work_s, available.as_secs_f64())),
             rerun_work_s: (executed.as_secs_f64() - work_s).max(0.0),
+            idle_work_s: available
+                .map(|available| available.saturating_sub(executed).as_secs_f64()),
             first_work_median_s: seconds(first.get(first.len() / 2)),
             first_work_last_s: seconds(first.last()),
             without_work: scenario.servers - u32::try_from(first.len()).unwrap_or(scenario.servers),

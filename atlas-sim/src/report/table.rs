@@ -93,6 +93,10 @@ fn job_rows(job: Option<&JobReport>) -> Vec<(&'static str, String)> {
             of(&|job| format!("{:.1} s", job.rerun_work_s)),
         ),
         (
+            "work not done by those there",
+            of(&|job| or_dash(job.idle_work_s, |s| format!("{s:.1} s"))),
+        ),
+        (
             "first work, median server",
             of(&|job| seconds(job.first_work_median_s)),
         ),
