@@ -243,7 +243,7 @@ impl Job {
         });
         self.measures.worked(node.depth, work);
         self.measures.finished(node.depth);
-        self.records.finished(node, result, work);
+        self.records.finished(None, parent, node, (result, work));
         self.deliver(parent, result, work);
     }
 
@@ -277,6 +277,9 @@ impl Job {
                 lease,
             });
         }
+        let frames = &self.frames;
+        self.records
+            .forget_frames(|place| frames[place].ticket == ticket);
         for place in 0..self.frames.places() {
             let frame = &mut self.frames[place];
             if frame.pending > 0 && frame.ticket == ticket {
@@ -302,10 +305,13 @@ impl Job {
             let done = *frame;
             self.frames.release(place);
             if done.parent == TICKET {
+                self.records.forget_frames(|gone| gone == place);
                 return self.complete(&done);
             }
             self.measures.finished(done.node.depth);
-            self.records.finished(done.node, done.result, done.work);
+            let all = (done.result, done.work);
+            self.records
+                .finished(Some(place), done.parent, done.node, all);
             (place, result, work) = (done.parent, done.result, done.work);
         }
     }

@@ -13,13 +13,14 @@ use atlas_proto::ids::JobAlias;
 use atlas_proto::time::Time;
 
 use super::clock::Work;
+use super::job::TICKET;
 use crate::workload::{Tree, TreeNode, decode_result, encode_result};
 
 /// The records of one job.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// Finished since the last time.
-    fresh: Vec<Fresh>,
+    /// Finished since the last time, by the frame above.
+    fresh: BTreeMap<u32, Vec<Fresh>>,
     recorded_at: Time,
     remembered: BTreeMap<[u8; 8], (u64, Work)>,
 }
@@ -32,13 +33,35 @@ struct Fresh {
 }
 
 impl Records {
-    /// A node is done, with all below it.
+    /// A node is done, with all below it: a result for the frame `above`. If it had a frame itself, that was at `place`.
     #[inline]
-    pub(super) fn finished(&mut self, node: TreeNode, result: u64, work: Work) {
+    pub(super) fn finished(
+        &mut self,
+        place: Option<u32>,
+        above: u32,
+        node: TreeNode,
+        done: (u64, Work),
+    ) {
+        let (result, work) = done;
         if work < WORK_MIN {
             return;
         }
-        self.fresh.push(Fresh { node, result, work });
+        if let Some(place) = place {
+            self.fresh.remove(&place);
+        }
+        let fresh = Fresh { node, result, work };
+        self.fresh.entry(above).or_default().push(fresh);
+    }
+
+    /// The frames at these places are gone, and others may come there: nothing will finish above what finished below them.
+    pub(super) fn forget_frames(&mut self, places: impl Fn(u32) -> bool) {
+        let gone = self
+            .fresh
+            .extract_if(.., |place, _| *place != TICKET && places(*place));
+        let gone: Vec<Fresh> = gone.flat_map(|(_, fresh)| fresh).collect();
+        if !gone.is_empty() {
+            self.fresh.entry(TICKET).or_default().extend(gone);
+        }
     }
 
     /// When there is something to tell; none if there is nothing.
@@ -64,7 +87,8 @@ impl Records {
             result: encode_result(fresh.result, result_bytes),
             work: Duration::from_nanos(fresh.work),
         };
-        let entries = outermost(&mut self.fresh).map(recorded).collect();
+        let fresh = std::mem::take(&mut self.fresh).into_values().flatten();
+        let entries = fresh.map(recorded).collect();
         Some(EngineEvent::Recorded { job, entries })
     }
 
@@ -90,18 +114,6 @@ impl Records {
         let key = tree.key(node);
         self.remembered.get(key.0.first_chunk::<8>()?).copied()
     }
-}
-
-/// A node finishes after all that is below it. On one worker what is deeper and just before it is below it; on several some that is
-/// not is left out as well.
-fn outermost(fresh: &mut Vec<Fresh>) -> impl Iterator<Item = Fresh> {
-    let mut kept: Vec<Fresh> = Vec::new();
-    for one in fresh.drain(..) {
-        let inner = |last: &mut Fresh| last.node.depth > one.node.depth && last.work < one.work;
-        while kept.pop_if(inner).is_some() {}
-        kept.push(one);
-    }
-    kept.into_iter()
 }
 
 /// A record takes some microseconds of a slow link: what is computed in twenty times that is not worth it.

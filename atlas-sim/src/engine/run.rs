@@ -93,7 +93,8 @@ impl Job {
         self.tree.children(&node, &mut self.children);
         if self.children.is_empty() {
             self.measures.finished(node.depth);
-            self.records.finished(node, node.own_result(), work);
+            let all = (node.own_result(), work);
+            self.records.finished(None, parent, node, all);
             return self.deliver(parent, node.own_result(), work);
         }
         let pending = u32::try_from(self.children.len()).expect("a node's children fit in memory");
