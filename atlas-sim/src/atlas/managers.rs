@@ -11,7 +11,7 @@ use atlas_proto::time::Time;
 use atlas_proto::{Manager, ManagerConfig};
 
 use super::{CLIENT, machine_seed, policy_of, sum};
-use crate::scenario::Scenario;
+use crate::scenario::{FaultKind, Scenario};
 use crate::topology::{DomainIndex, Topology};
 use crate::workload::{Tree, kind_at};
 use crate::world::job_spec;
@@ -31,6 +31,8 @@ struct Place {
     config: ManagerConfig,
     manager: Option<Manager>,
     store: Store,
+    /// It will be asked for what its store has.
+    dies: bool,
 }
 
 /// What a manager's store has of the job, if it was submitted there.
@@ -58,10 +60,13 @@ impl Managers {
             };
             let seed = machine_seed(scenario.seed, node, 0);
             let manager = machine(config.clone(), seed, now(node), scenario.no_rivals);
+            let mut faults = scenario.faults.iter();
             Place {
                 manager: Some(manager),
                 config,
                 store: Store::default(),
+                dies: faults
+                    .any(|fault| (fault.kind, fault.server) == (FaultKind::KillManager, domain.0)),
             }
         };
         Self {
@@ -130,10 +135,10 @@ impl Managers {
     }
 
     pub(super) fn keep(&mut self, domain: DomainIndex, entries: Vec<Recorded>) {
-        self.places[domain.0 as usize]
-            .store
-            .checkpoint
-            .extend(entries);
+        let place = &mut self.places[domain.0 as usize];
+        if place.dies {
+            place.store.checkpoint.extend(entries);
+        }
     }
 }
 
