@@ -127,6 +127,18 @@ fn both_results_on_their_way_count_once() {
     assert_eq!(three.stage.server_ref(three.lender).stats().results_late, 1);
 }
 
+/// Who has become a member after the end was told hears of it from the lender alone: the rival as well.
+#[test]
+fn regression_a_rival_hears_from_the_lender_that_the_job_is_over() {
+    let mut three = Three::with_rival();
+    let before = (three.aborts_to(three.late), three.aborts_to(three.other));
+    three.stage.finish(three.lender, 9);
+    three.stage.run_until("the end", |s| !s.finished.is_empty());
+    three.stage.run_for(SECOND);
+    let after = (three.aborts_to(three.late), three.aborts_to(three.other));
+    assert_eq!(after, (before.0 + 1, before.1 + 1));
+}
+
 /// The rival takes the place of who was lost: nothing is begun a third time.
 #[test]
 fn who_is_lost_has_a_rival_already() {

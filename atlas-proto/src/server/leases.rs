@@ -174,9 +174,7 @@ impl Server {
     pub(super) fn abort_lent(&mut self, now: Time, job: JobAlias) {
         let mut aborted = LeasesByPeer::new();
         for id in self.ledger.of_job(job) {
-            if let Some(entry) = self.ledger.entry(id)
-                && let State::Lent { borrower, lease } = entry.state
-            {
+            for (borrower, lease) in self.ledger.leases_of(id) {
                 aborted.entry(borrower).or_default().push(lease);
             }
         }
