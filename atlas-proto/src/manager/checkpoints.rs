@@ -5,7 +5,8 @@
 //!   again anywhere, and a parent's table is there when a child's is lost. So a table has all of its own domain, and of the domains
 //!   below it what was dear.
 //! - A closure whose borrower is lost is lent again with the word that it is (`again`): whoever gets it asks for what is known of the
-//!   job before it begins. A manager below asks its parent, and its own children wait for that answer.
+//!   job before it begins. A manager below asks its parent, and its own children wait for that answer; so they do when they ask and the
+//!   parent was not asked for an interval: what was lent out of this domain was recorded in others.
 //! - A closure whose lender is lost is an orphan: it goes on for a while, since what it is in the middle of is lost otherwise, and its
 //!   result is kept with the others. What nobody has begun is dropped.
 
@@ -33,6 +34,8 @@ pub(super) struct Upward {
     told_at: Time,
     /// The jobs of which the parent was asked for what it knows, each with when nobody waits any more.
     asked: BTreeMap<JobAlias, Time>,
+    /// When it was last asked.
+    asked_at: BTreeMap<JobAlias, Time>,
     /// Children that wait for that, each with the job as it calls it and with what it knows already.
     waiting: BTreeMap<(JobAlias, NodeId), (JobAlias, u64)>,
 }
@@ -50,6 +53,7 @@ impl Upward {
     pub(super) fn forget_job(&mut self, job: JobAlias) {
         self.fresh.remove(&job);
         self.asked.remove(&job);
+        self.asked_at.remove(&job);
         self.waiting.retain(|(waiting, _), _| *waiting != job);
     }
 
@@ -153,9 +157,15 @@ impl Manager {
         }
     }
 
-    /// Answers at once, unless the parent is being asked for more.
+    /// Answers at once, unless the parent is to be asked for more: what was lent out of this domain was recorded elsewhere.
     fn handle_request_checkpoint(&mut self, now: Time, child: NodeId, alias: JobAlias, after: u64) {
         let job = self.resolve_job(child, alias);
+        if let Some(job) = job {
+            let asked_at = self.upward.asked_at.get(&job);
+            if asked_at.is_none_or(|&at| at + INTERVAL <= now) {
+                self.ask_parent_for_checkpoint(now, job);
+            }
+        }
         match job.filter(|job| self.upward.asked.contains_key(job)) {
             Some(job) => drop(self.upward.waiting.insert((job, child), (alias, after))),
             None => self.tell_checkpoint(now, child, alias, after),
@@ -259,22 +269,22 @@ impl Manager {
         for job in asked {
             self.answer_waiting(now, job);
         }
+        self.upward.asked_at.clear();
         self.jobs.forget_told_by_parent();
     }
 
-    pub(super) fn ask_parent_for_checkpoint(&mut self, now: Time, lender: NodeId, job: JobAlias) {
-        if self.parent() != Some(lender) {
-            return;
-        }
-        let Some((_, alias)) = self.parent_link(job) else {
+    /// Asks for what the parent knows of a job, if it knows the job.
+    pub(super) fn ask_parent_for_checkpoint(&mut self, now: Time, job: JobAlias) {
+        let Some((parent, alias)) = self.parent_link(job) else {
             return;
         };
         let after = self.jobs.told_by_parent(job).map_or(0, |told| *told);
-        let due = now + self.sessions.path(lender).round_trip() * 2 + ANSWER_TIME;
+        let due = now + self.sessions.path(parent).round_trip() * 2 + ANSWER_TIME;
         self.upward.asked.insert(job, due);
+        self.upward.asked_at.insert(job, now);
         self.sessions.send(
             now,
-            lender,
+            parent,
             Message::RequestCheckpoint { job: alias, after },
         );
     }

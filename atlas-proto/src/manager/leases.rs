@@ -56,8 +56,8 @@ impl Manager {
                 entries.push(id);
             }
         }
-        if again {
-            self.ask_parent_for_checkpoint(now, lender, local);
+        if again && self.parent() == Some(lender) {
+            self.ask_parent_for_checkpoint(now, local);
         }
         self.stats.closures_borrowed += entries.len() as u64;
         if !entries.is_empty() {

@@ -9,6 +9,8 @@
 //!
 //! - One question of each job is under way at a time; who comes meanwhile waits for the next one, since what was recorded after
 //!   the answer left is missing in it.
+//! - Orphans go on for a while, and what they finish is recorded after the answer. So whoever runs something again asks again, soon and
+//!   then ever more seldom, until nobody is left who could have finished something of it.
 //! - Nothing waits for long: when the manager does not answer in time, what is not known is computed.
 //! - What an engine lends while it runs such a closure descends from it, and may have been finished in part as well: it is lent with
 //!   the word that it is run again, and its borrower asks its own manager.
@@ -29,9 +31,13 @@ use crate::message::Message;
 use crate::orphan::{ORPHAN_TIME, recorded};
 use crate::time::Time;
 
-/// The jobs of which a checkpoint was asked for.
+/// The jobs of which a checkpoint was asked for, or is to be.
 #[derive(Debug, Default)]
-pub(super) struct Recomputing(BTreeMap<JobAlias, Asked>);
+pub(super) struct Recomputing {
+    asked: BTreeMap<JobAlias, Asked>,
+    /// When to ask again for what was recorded since, though nothing waits for it, and after how long then the next time.
+    refresh: BTreeMap<JobAlias, (Time, Duration)>,
+}
 
 #[derive(Debug)]
 struct Asked {
@@ -58,11 +64,13 @@ pub(super) struct Known {
 
 impl Recomputing {
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.0.values().map(|asked| asked.due).min()
+        let due = self.asked.values().map(|asked| asked.due);
+        due.chain(self.refresh.values().map(|(at, _)| *at)).min()
     }
 
     pub(super) fn forget(&mut self, job: JobAlias) {
-        self.0.remove(&job);
+        self.asked.remove(&job);
+        self.refresh.remove(&job);
     }
 }
 
@@ -121,7 +129,7 @@ impl Server {
             self.ledger.hold(id);
         }
         for (job, ids) in by_job {
-            match self.recomputing.0.get_mut(&job) {
+            match self.recomputing.asked.get_mut(&job) {
                 Some(asked) => asked.next.extend(ids),
                 None => self.ask_for_checkpoint(now, job, ids),
             }
@@ -144,7 +152,7 @@ impl Server {
             next: Vec::new(),
             due,
         };
-        self.recomputing.0.insert(job, asked);
+        self.recomputing.asked.insert(job, asked);
         let request = Message::RequestCheckpoint { job, after };
         self.sessions.send(now, manager, request);
     }
@@ -159,7 +167,7 @@ impl Server {
     ) {
         let (Some(state), true) = (
             self.jobs.get_mut(&job),
-            self.recomputing.0.contains_key(&job),
+            self.recomputing.asked.contains_key(&job),
         ) else {
             return;
         };
@@ -178,20 +186,37 @@ impl Server {
         }
     }
 
-    /// Whoever has waited for too long for a checkpoint goes on without.
+    /// Whoever has waited for too long for a checkpoint goes on without; what was recorded since the last one is asked for.
     pub(super) fn handle_late_checkpoints(&mut self, now: Time) {
-        let late = self.recomputing.0.iter();
+        let late = self.recomputing.asked.iter();
         let late = late.filter(|(_, asked)| asked.due <= now);
         let late: Vec<JobAlias> = late.map(|(&job, _)| job).collect();
         for job in late {
             self.end_recomputing(now, job);
         }
+        let is_due = |_: &JobAlias, (at, _): &mut (Time, Duration)| *at <= now;
+        let due = self.recomputing.refresh.extract_if(.., is_due);
+        let due: Vec<(JobAlias, Duration)> = due.map(|(job, (_, step))| (job, step)).collect();
+        for (job, step) in due {
+            if self.recomputing.asked.contains_key(&job) || !self.ledger.runs_again(job) {
+                continue;
+            }
+            if step <= REFRESH_MAX {
+                let next = (now + step, step * 2);
+                self.recomputing.refresh.insert(job, next);
+            }
+            self.ask_for_checkpoint(now, job, Vec::new());
+        }
     }
 
     fn end_recomputing(&mut self, now: Time, job: JobAlias) {
-        let Some(asked) = self.recomputing.0.remove(&job) else {
+        let Some(asked) = self.recomputing.asked.remove(&job) else {
             return;
         };
+        if !asked.waiting.is_empty() {
+            let first = (now + REFRESH_MIN, REFRESH_MIN * 2);
+            self.recomputing.refresh.insert(job, first);
+        }
         self.release(job, asked.waiting);
         let next = self.ledger.still_held(asked.next);
         if !next.is_empty() {
@@ -253,3 +278,7 @@ impl Server {
 
 /// Beyond the way to the manager: a large checkpoint takes as long on a link of some 100 Mbit/s.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// What orphans finish is recorded within an interval.
+const REFRESH_MIN: Duration = Duration::from_secs(1);
+/// With the steps before it: longer than orphans go on.
+const REFRESH_MAX: Duration = ORPHAN_TIME;
