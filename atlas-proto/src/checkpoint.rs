@@ -1,7 +1,13 @@
 //! What is known of a job beside its leases: results of finished closures, by the key of task and arguments.
 //!
 //! A closure whose borrower is lost is run again with this at hand, and finds in it what was finished before the loss. Nothing
-//! depends on it: what is not found is computed. So what is kept is bounded, and what was cheapest to compute goes first.
+//! depends on it: what is not found is computed. So what is kept is bounded.
+//!
+//! **What goes first** where there is no room. A result is of use until that of a closure around it is there, and the table does not know
+//! which that is. But whoever has done much work below a closure has more of it to do, and who has done little is soon done: a
+//! result is of use for a time in proportion to its work. So its worth is its work and what was the worth of the last that had
+//! to go when it came; what is worth least goes (the algorithm `GreedyDual`: Young, 1994). By its work alone, old results of closures
+//! that are long done would keep the table full, and of those that are under way nothing would stay but what is as large.
 //!
 //! Each entry has a stamp, later ones larger, so that whoever has been told of all up to a stamp need not be told again. What
 //! must never be asked here: what a key stands for, and whether a result is right.
@@ -31,15 +37,19 @@ pub(crate) struct Checkpoints {
 #[derive(Debug, Default)]
 struct Checkpoint {
     entries: BTreeMap<Key, Kept>,
-    by_work: BTreeSet<(Duration, Key)>,
+    /// By worth; of two that are worth the same, the older first.
+    by_worth: BTreeSet<(Duration, u64)>,
     by_stamp: BTreeMap<u64, Key>,
     bytes: usize,
+    /// What the last was worth that had to go.
+    floor: Duration,
 }
 
 #[derive(Debug)]
 struct Kept {
     recorded: Recorded,
     stamp: u64,
+    worth: Duration,
 }
 
 /// A part of a checkpoint that fits into one message.
@@ -143,26 +153,33 @@ impl Checkpoints {
 impl Checkpoint {
     fn insert(&mut self, recorded: Recorded, stamp: u64) {
         let key = recorded.key;
+        let worth = self.floor.saturating_add(recorded.work);
         self.bytes += recorded.size();
-        self.by_work.insert((recorded.work, key));
+        self.by_worth.insert((worth, stamp));
         self.by_stamp.insert(stamp, key);
-        self.entries.insert(key, Kept { recorded, stamp });
+        let kept = Kept {
+            recorded,
+            stamp,
+            worth,
+        };
+        self.entries.insert(key, kept);
     }
 
     fn is_over(&self) -> bool {
         self.entries.len() > CHECKPOINT_ENTRIES_MAX || self.bytes > CHECKPOINT_BYTES_MAX
     }
 
-    /// What cost the least work goes; gives its size.
+    /// What is worth least goes; gives its size.
     fn evict(&mut self) -> Option<usize> {
-        let &(_, key) = self.by_work.first()?;
-        self.take(key)
+        let &(worth, stamp) = self.by_worth.first()?;
+        self.floor = worth;
+        self.take(*self.by_stamp.get(&stamp)?)
     }
 
     /// Takes an entry out; gives its size.
     fn take(&mut self, key: Key) -> Option<usize> {
         let kept = self.entries.remove(&key)?;
-        self.by_work.remove(&(kept.recorded.work, key));
+        self.by_worth.remove(&(kept.worth, kept.stamp));
         self.by_stamp.remove(&kept.stamp);
         let bytes = kept.recorded.size();
         self.bytes -= bytes;
@@ -255,6 +272,33 @@ mod tests {
         // What is worth less than all that is there does not stay either, and is not said to.
         assert_eq!(checkpoints.record(JOB, vec![recorded(99, 0, quarter)]), []);
         assert!(checkpoints.bounds().iter().all(|b| b.held <= b.max));
+    }
+
+    /// By their work alone the first ones would stay for ever: of what is done later nothing would be kept that is not as large.
+    #[test]
+    fn regression_large_results_of_long_ago_make_room_for_small_new_ones() {
+        let mut checkpoints = Checkpoints::default();
+        let full = CHECKPOINT_ENTRIES_MAX as u64;
+        checkpoints.record(JOB, (0..full).map(|n| recorded(n, 50, 1)).collect());
+        for first in (full..).step_by(1000).take(60) {
+            checkpoints.record(
+                JOB,
+                (first..first + 1000).map(|n| recorded(n, 1, 1)).collect(),
+            );
+        }
+        let last = full + 59_000;
+        let later = kept(&checkpoints, last).len();
+        assert_eq!(later, 1000, "what came last is there");
+        // What is worth fifty times as much stays for longer than what came with it.
+        checkpoints.record(JOB, vec![recorded(u64::MAX, 50, 1)]);
+        for first in (last + 1000..).step_by(1000).take(100) {
+            checkpoints.record(
+                JOB,
+                (first..first + 1000).map(|n| recorded(n, 1, 1)).collect(),
+            );
+        }
+        let dear = |entry: &Recorded| entry.key == recorded(u64::MAX, 50, 1).key;
+        assert!(kept(&checkpoints, 0).iter().any(dear));
     }
 
     #[test]
