@@ -83,6 +83,11 @@ impl Sessions {
         }
     }
 
+    /// When this node looked up last.
+    pub(crate) fn looked(&self) -> Time {
+        self.vigil.looked()
+    }
+
     /// By what this node knows, leases bind it to a neighbour that it watches, or do not.
     pub(crate) fn bind(&mut self, now: Time, peer: NodeId, bound: bool) {
         let watch = |session: &Session| session.watch.is_some_and(|it| it.is_bound() != bound);

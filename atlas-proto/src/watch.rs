@@ -209,6 +209,10 @@ impl Vigil {
         (kept && overslept > OVERSLEPT_MIN).then_some(overslept)
     }
 
+    pub(crate) fn looked(&self) -> Time {
+        self.looked
+    }
+
     /// When it is to look up, if it keeps vigil.
     pub(crate) fn due(&self) -> Time {
         self.looked + LOOK_EVERY

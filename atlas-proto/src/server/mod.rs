@@ -270,14 +270,18 @@ impl Server {
         bounds
     }
 
-    /// The load as it would be reported now.
+    /// The load as it would have been reported after the last input.
     #[must_use]
     pub fn load(&self) -> Load {
+        self.load_at(self.sessions.looked())
+    }
+
+    fn load_at(&self, now: Time) -> Load {
         let load = self.load_but_work();
         let surplus_work = if load.surplus == 0 {
             Duration::ZERO
         } else {
-            self.ready_work().saturating_add(self.late_surplus().1)
+            self.ready_work(now).saturating_add(self.late_surplus().1)
         };
         Load {
             surplus_work,
@@ -460,14 +464,14 @@ impl Server {
             return;
         }
         let path = self.sessions.path(manager);
-        if let Some(load) = self.reporter.update(now, path, self.load()) {
+        if let Some(load) = self.reporter.update(now, path, self.load_at(now)) {
             self.sessions.send(now, manager, Message::ReportLoad(load));
         }
     }
 
     /// The load to go with an answer: to the manager it is a report.
     fn load_for(&mut self, now: Time, peer: NodeId) -> Load {
-        let load = self.load();
+        let load = self.load_at(now);
         if peer == self.uplink.manager() {
             self.reporter.tell(now, load)
         } else {
@@ -476,7 +480,7 @@ impl Server {
     }
 
     fn report_anyway(&mut self, now: Time) {
-        let load = self.reporter.tell(now, self.load());
+        let load = self.reporter.tell(now, self.load_at(now));
         self.sessions
             .send(now, self.uplink.manager(), Message::ReportLoad(load));
     }

@@ -55,7 +55,7 @@ impl Server {
         if thief != self.uplink.manager() {
             self.reporter.note_visited();
         }
-        match self.plan_grant(terms) {
+        match self.plan_grant(now, terms) {
             Ok((_, plan)) if plan.from_engine > 0 && self.lending.len() >= LENDINGS_MAX => {
                 self.end_steal(now, thief, request, EndStealReason::NoSurplus);
             }
@@ -183,7 +183,11 @@ impl Server {
         due.min()
     }
 
-    fn plan_grant(&self, terms: &StealTerms) -> Result<(JobAlias, Plan), EndStealReason> {
+    fn plan_grant(
+        &self,
+        now: Time,
+        terms: &StealTerms,
+    ) -> Result<(JobAlias, Plan), EndStealReason> {
         if self.phase != Phase::Serving {
             return Err(EndStealReason::Leaving);
         }
@@ -206,9 +210,9 @@ impl Server {
             .jobs
             .keys()
             .filter(|job| allowed(job))
-            .max_by_key(|&&job| self.ready_work_of(job));
+            .max_by_key(|&&job| self.ready_work_of(now, job));
         let job = *richest.ok_or(EndStealReason::Policy)?;
-        let plan = self.choose(job, spare, terms);
+        let plan = self.choose(now, job, spare, terms);
         if plan.closures() == 0 {
             let any = self.ready_of(job) > 0;
             return Err(if any {
@@ -226,11 +230,11 @@ impl Server {
     }
 
     /// Picks from the queue and from the engine, what is expected to hold the most first.
-    fn choose(&self, job: JobAlias, spare: u32, terms: &StealTerms) -> Plan {
+    fn choose(&self, now: Time, job: JobAlias, spare: u32, terms: &StealTerms) -> Plan {
         let Some(state) = self.jobs.get(&job) else {
             return Plan::default();
         };
-        let target = terms.share.of_work(self.ready_work_of(job));
+        let target = terms.share.of_work(self.ready_work_of(now, job));
         let most = (spare as usize).min(GRANT_CLOSURES_MAX);
         let most = if target.is_zero() {
             most.min(terms.share.of_count(spare) as usize)
@@ -244,8 +248,10 @@ impl Server {
         while plan.closures() < most
             && (plan.work < target || plan.closures() == 0 || target.is_zero())
         {
-            let engine = runs.peek().map(|run: &ReadyRun| state.expected(run.kind));
-            let queue = queued.peek().map(|&id| self.expected_of(id));
+            let engine = runs
+                .peek()
+                .map(|run: &ReadyRun| state.expected(now, run.kind));
+            let queue = queued.peek().map(|&id| self.expected_of(now, id));
             if queue.is_some() && queue.map(|(work, _)| work) >= engine {
                 let Some((id, (work, bytes))) = queued.next().zip(queue) else {
                     break;
@@ -351,7 +357,7 @@ impl Server {
     }
 
     fn lend(&mut self, now: Time, id: EntryId, thief: NodeId) -> LeasedClosure {
-        let (expected, _) = self.expected_of(id);
+        let (expected, _) = self.expected_of(now, id);
         let lease = self.ledger.lend(id, thief);
         self.ledger.note_lent(id, now);
         let entry = self.ledger.entry(id).expect("it was just lent");
@@ -381,28 +387,28 @@ impl Server {
     }
 
     /// The work expected in an entry, and its bytes.
-    pub(super) fn expected_of(&self, id: EntryId) -> (Duration, usize) {
+    pub(super) fn expected_of(&self, now: Time, id: EntryId) -> (Duration, usize) {
         let Some(entry) = self.ledger.entry(id) else {
             return (Duration::ZERO, 0);
         };
         let model = self
             .jobs
             .get(&entry.job)
-            .map(|job| job.expected(entry.closure.kind));
+            .map(|job| job.expected(now, entry.closure.kind));
         (
             model.unwrap_or(entry.closure.expected),
             entry.closure.size(),
         )
     }
 
-    pub(super) fn ready_work_of(&self, job: JobAlias) -> Duration {
+    pub(super) fn ready_work_of(&self, now: Time, job: JobAlias) -> Duration {
         let Some(state) = self.jobs.get(&job) else {
             return Duration::ZERO;
         };
         let mut in_engine = Duration::ZERO;
         let (mut listed, mut youngest) = (0_u32, Duration::ZERO);
         for run in &state.load.oldest {
-            youngest = state.expected(run.kind);
+            youngest = state.expected(now, run.kind);
             in_engine = in_engine.saturating_add(youngest.saturating_mul(run.closures));
             listed = listed.saturating_add(run.closures);
         }
@@ -412,7 +418,7 @@ impl Server {
         let (mut sampled, mut work) = (0, Duration::ZERO);
         for id in self.ledger.ready(job).take(QUEUE_SAMPLE) {
             sampled += 1;
-            work = work.saturating_add(self.expected_of(id).0);
+            work = work.saturating_add(self.expected_of(now, id).0);
         }
         let queued = u32::try_from(self.ledger.ready_of(job)).unwrap_or(u32::MAX);
         let in_queue = if sampled == 0 {
@@ -423,8 +429,8 @@ impl Server {
         in_engine.saturating_add(in_queue)
     }
 
-    pub(super) fn ready_work(&self) -> Duration {
-        let works = self.jobs.keys().map(|&job| self.ready_work_of(job));
+    pub(super) fn ready_work(&self, now: Time) -> Duration {
+        let works = self.jobs.keys().map(|&job| self.ready_work_of(now, job));
         works.fold(Duration::ZERO, Duration::saturating_add)
     }
 }

@@ -34,8 +34,6 @@ pub(super) struct ServerJob {
     workers: u32,
     started: bool,
     pub(super) suspects: Suspects,
-    /// For how long its engine has been there.
-    age: Duration,
     pub(super) rivals: Budget,
     /// What the longest closure of each kind took.
     pub(super) longest: BTreeMap<ClosureKind, Duration>,
@@ -113,7 +111,6 @@ impl ServerJob {
             workers: 0,
             started: false,
             suspects: Suspects::default(),
-            age: Duration::ZERO,
             rivals: Budget::default(),
             longest: BTreeMap::new(),
         }
@@ -144,10 +141,10 @@ impl ServerJob {
     /// The work expected in a closure. As long as nothing of the job has ever finished here, what was measured tells little: of what
     /// sleeps or computes without a join nothing is seen before it ends. Then half of what the engine has had time for is
     /// expected, as of a kind that never ran apart from its parents.
-    pub(super) fn expected(&self, kind: ClosureKind) -> Duration {
+    pub(super) fn expected(&self, now: Time, kind: ClosureKind) -> Duration {
         let expected = self.model.expected(kind);
         if self.started && self.model.smallest().is_none() {
-            expected.max(self.age / 2)
+            expected.max(self.suspects.engine_age(now) / 2)
         } else {
             expected
         }
@@ -275,9 +272,6 @@ impl Server {
 
     /// Gives each job its share of the workers, where that has changed.
     pub(super) fn share_workers(&mut self, now: Time) {
-        for state in self.jobs.values_mut() {
-            state.age = state.suspects.engine_age(now);
-        }
         // As nearly always, one job has them all: there is nothing to look at.
         if let Some(only) = self.jobs.values().next()
             && self.jobs.len() == 1

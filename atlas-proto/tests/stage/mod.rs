@@ -214,25 +214,31 @@ impl Stage {
     /// What the engine of `node` runs makes `closures` ready, at `depth`; closures of that depth are known to
     /// hold `work` each.
     pub(crate) fn spawn(&mut self, node: NodeId, closures: u32, depth: u32, work: Duration) {
+        self.measure(node, depth, work, 1);
+        self.make_ready(node, closures, depth, work);
+    }
+
+    /// So much work was seen in closures of this depth in the engine of `node`, of which so many have finished.
+    pub(crate) fn measure(&mut self, node: NodeId, depth: u32, work: Duration, finished: u32) {
         let actor = self.servers.get_mut(&node).unwrap();
         let job = actor.engine.job.expect("the engine runs something");
-        let made = closure(depth, work);
-        let measured = Measured {
-            kind: made.kind,
+        let sample = Measured {
+            kind: closure(depth, work).kind,
             work,
-            finished: 1,
+            finished,
         };
-        actor.server.handle_engine(
-            self.now,
-            EngineEvent::Measured {
-                job,
-                samples: vec![measured],
-            },
-        );
-        actor
-            .engine
-            .ready
-            .extend((0..closures).map(|_| made.clone()));
+        let samples = vec![sample];
+        let measured = EngineEvent::Measured { job, samples };
+        actor.server.handle_engine(self.now, measured);
+        self.drain(node);
+    }
+
+    /// What the engine of `node` runs makes `closures` ready, at `depth`.
+    pub(crate) fn make_ready(&mut self, node: NodeId, closures: u32, depth: u32, work: Duration) {
+        let made = closure(depth, work);
+        let actor = self.servers.get_mut(&node).unwrap();
+        let ready = (0..closures).map(|_| made.clone());
+        actor.engine.ready.extend(ready);
         self.tell_load(node);
     }
 
