@@ -384,6 +384,12 @@ impl Ledger {
                 .any(|entry| runs(entry) && entry.again)
     }
 
+    /// There are entries of the job whose lender is lost.
+    pub(crate) fn has_orphans_of(&self, job: JobAlias) -> bool {
+        let mut orphans = self.orphans.iter();
+        orphans.any(|(_, id)| self.entries.get(id).is_some_and(|entry| entry.job == job))
+    }
+
     /// Nobody waits for the entry any more; it may go on until then.
     pub(crate) fn orphan(&mut self, id: EntryId, until: Time) {
         let Some(entry) = self.entries.get_mut(&id) else {

@@ -46,6 +46,9 @@ pub const HELD_BYTES_MAX: usize = 1 << 30;
 pub const UNACKED_MAX: usize = 1 << 16;
 /// The arguments and results in these messages: half a minute of a way of 100 Mbit/s.
 pub const UNACKED_BYTES_MAX: usize = 256 << 20;
+/// Results that were returned to one lender and not acknowledged, of which is remembered what they are kept under: what some hundred
+/// workers finish while a lender is lost and not missed yet.
+pub const RESULTS_NAMED_MAX: usize = 1 << 14;
 /// Sequenced messages under way to one peer at a time. No more that came before their turn are kept.
 pub const WINDOW: usize = 512;
 /// The arguments and results in messages that came before their turn: what is dropped will be sent again.

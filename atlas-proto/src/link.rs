@@ -99,6 +99,17 @@ impl Link {
         self.unacked.is_empty()
     }
 
+    /// The number of the last message that was taken to be sent.
+    pub(crate) fn sent(&self) -> u32 {
+        self.last_seq
+    }
+
+    /// All up to this number has arrived.
+    pub(crate) fn arrived(&self) -> u32 {
+        let first = self.unacked.front();
+        first.map_or(self.last_seq, |first| first.seq - 1)
+    }
+
     /// The last sequenced message that was delivered.
     pub(crate) fn received(&self) -> u32 {
         self.received

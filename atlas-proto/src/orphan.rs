@@ -7,20 +7,30 @@ use std::time::Duration;
 
 use atlas_engine::{Key, Recorded};
 
-use crate::job::{Closure, Finished, Outcome};
+use crate::job::{Finished, Outcome};
 
-/// The result of an orphan as it is kept; none of a panic, which whoever runs it again will see.
-pub(crate) fn recorded(closure: &Closure, finished: Finished) -> Option<Recorded> {
-    let key = Key::of(closure.kind.task, &closure.args);
+/// The result of an orphan as it is kept, if it is worth that. None of a panic, which whoever runs it again will see.
+pub(crate) fn recorded(key: Key, finished: Finished) -> Option<Recorded> {
+    let work = finished.work;
     match finished.outcome {
-        Outcome::Value(result) => Some(Recorded {
-            key,
-            result,
-            work: finished.work,
-        }),
-        Outcome::Panic(_) => None,
+        Outcome::Value(result) if work >= cost_of(result.len()).saturating_mul(WORTH) => {
+            Some(Recorded { key, result, work })
+        }
+        Outcome::Value(_) | Outcome::Panic(_) => None,
     }
+}
+
+/// What it costs to send and keep a result of so many bytes, as an engine reckons it.
+fn cost_of(bytes: usize) -> Duration {
+    let each = Duration::from_nanos(u64::try_from(bytes).unwrap_or(u64::MAX));
+    ENTRY_COST.saturating_add(each.saturating_mul(BYTE_NANOSECONDS))
 }
 
 /// A few intervals of recording: what takes longer has recorded its parts, unless it has none.
 pub(crate) const ORPHAN_TIME: Duration = Duration::from_secs(5);
+/// To recompute it costs so many times what it costs to send.
+const WORTH: u32 = 20;
+/// What an entry costs on its way to a manager and in its table.
+const ENTRY_COST: Duration = Duration::from_micros(20);
+/// What each byte costs: 100 MB/s.
+const BYTE_NANOSECONDS: u32 = 10;

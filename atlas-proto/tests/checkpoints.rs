@@ -181,7 +181,10 @@ fn a_closure_that_a_manager_lends_again_is_begun_with_its_checkpoint() {
     stage.run_until("the root elsewhere", root_at);
     stage.finish(thief, 1);
     stage.run_until("the root running", |s| s.given(thief) == 1);
-    assert_eq!(stage.remembered(thief), [entry(1)]);
+    // What the same machine was in the middle of is found, too.
+    for known in [entry(1), orphan()] {
+        assert!(stage.remembered(thief).contains(&known), "{known:?}");
+    }
     let (asked, told) = (
         first_after(stage, domain.manager, asks),
         first_after(stage, thief, tells),
@@ -214,6 +217,36 @@ fn an_orphan_that_finishes_is_recorded() {
     stage.run_for(SOON);
     let kept: Vec<Recorded> = stage.kept.values().flatten().cloned().collect();
     assert_eq!(kept, [orphan()]);
+}
+
+/// A lender is missed some seconds after it is lost. What its borrowers had finished by then was sent to nobody, and done again.
+#[test]
+fn regression_what_did_not_reach_a_dead_lender_is_found_by_who_runs_its_closures() {
+    for servers in [2, 3] {
+        let mut domain = domain(servers);
+        let (stage, thief) = (&mut domain.stage, domain.thief);
+        stage.kill(domain.busy);
+        stage.finish(thief, 1);
+        let all: Vec<NodeId> = domain.others.iter().copied().chain([thief]).collect();
+        let runs = |s: &Stage| all.iter().copied().find(|&node| s.given(node) == 1);
+        stage.run_until("the root elsewhere", |s| runs(s).is_some());
+        let node = runs(stage).expect("one runs it");
+        assert!(stage.remembered(node).contains(&orphan()), "{servers}");
+        let kept: Vec<Recorded> = stage.kept.values().flatten().cloned().collect();
+        assert_eq!(kept, [orphan()]);
+    }
+}
+
+/// What arrived is the lender's to keep, and costs nothing more.
+#[test]
+fn what_reached_its_lender_is_not_recorded_by_its_borrower() {
+    let mut domain = domain(2);
+    let (stage, thief) = (&mut domain.stage, domain.thief);
+    stage.finish(thief, 1);
+    stage.run_for(SOON);
+    stage.kill(domain.busy);
+    stage.run_until("the root elsewhere", |s| s.given(thief) == 1);
+    assert!(stage.kept.is_empty());
 }
 
 /// Beyond that time it would only do once more what others do already.

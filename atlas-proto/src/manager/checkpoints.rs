@@ -10,8 +10,10 @@
 //! - A closure whose lender is lost is an orphan: it goes on for a while, since what it is in the middle of is lost otherwise, and its
 //!   result is kept with the others. What nobody has begun is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use atlas_engine::Key;
 
 use super::{Manager, ManagerEvent, SubmitError};
 use crate::checkpoint::{Part, in_messages};
@@ -36,14 +38,25 @@ pub(super) struct Upward {
     asked: BTreeMap<JobAlias, Time>,
     /// When it was last asked.
     asked_at: BTreeMap<JobAlias, Time>,
-    /// Children that wait for that, each with the job as it calls it and with what it knows already.
+    /// Until then, children may be recording what a lost one has not got.
+    orphans_until: Time,
+    /// Children that wait for either, each with the job as it calls it and with what it knows already.
     waiting: BTreeMap<(JobAlias, NodeId), (JobAlias, u64)>,
 }
 
 impl Upward {
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let tell = (!self.fresh.is_empty()).then(|| self.told_at + INTERVAL);
-        self.asked.values().copied().chain(tell).min()
+        let mut waiting = self.waiting.keys();
+        let only_for_orphans = waiting.any(|(job, _)| !self.asked.contains_key(job));
+        let orphans = only_for_orphans.then_some(self.orphans_until);
+        let asked = self.asked.values().copied();
+        asked.chain(tell).chain(orphans).min()
+    }
+
+    /// More of the job's checkpoint may be on its way.
+    fn is_awaited(&self, now: Time, job: JobAlias) -> bool {
+        now < self.orphans_until || self.asked.contains_key(&job)
     }
 
     pub(super) fn forget_child(&mut self, child: NodeId) {
@@ -157,7 +170,8 @@ impl Manager {
         }
     }
 
-    /// Answers at once, unless the parent is to be asked for more: what was lent out of this domain was recorded elsewhere.
+    /// Answers at once, unless there is more to come: from the parent, which is asked since what was lent out of this domain was recorded
+    /// elsewhere, or from who has done something for a lost child.
     fn handle_request_checkpoint(&mut self, now: Time, child: NodeId, alias: JobAlias, after: u64) {
         let job = self.resolve_job(child, alias);
         if let Some(job) = job {
@@ -166,7 +180,7 @@ impl Manager {
                 self.ask_parent_for_checkpoint(now, job);
             }
         }
-        match job.filter(|job| self.upward.asked.contains_key(job)) {
+        match job.filter(|&job| self.upward.is_awaited(now, job)) {
             Some(job) => drop(self.upward.waiting.insert((job, child), (alias, after))),
             None => self.tell_checkpoint(now, child, alias, after),
         }
@@ -222,6 +236,9 @@ impl Manager {
     /// The parent has told all, or nobody waits for it any more.
     fn answer_waiting(&mut self, now: Time, job: JobAlias) {
         self.upward.asked.remove(&job);
+        if self.upward.is_awaited(now, job) {
+            return;
+        }
         let of_job = |(waiting, _): &(JobAlias, NodeId), _: &mut (JobAlias, u64)| *waiting == job;
         let waiting: Vec<_> = self.upward.waiting.extract_if(.., of_job).collect();
         for ((_, child), (alias, after)) in waiting {
@@ -233,7 +250,10 @@ impl Manager {
     pub(super) fn look_upward(&mut self, now: Time) {
         let late = self.upward.asked.iter().filter(|(_, due)| **due <= now);
         let late: Vec<JobAlias> = late.map(|(&job, _)| job).collect();
-        for job in late {
+        let waiting = self.upward.waiting.keys().map(|(job, _)| *job);
+        let over = waiting.filter(|&job| !self.upward.is_awaited(now, job));
+        let answered: BTreeSet<JobAlias> = over.chain(late).collect();
+        for job in answered {
             self.answer_waiting(now, job);
         }
         if self.upward.told_at + INTERVAL > now || self.upward.fresh.is_empty() {
@@ -319,9 +339,26 @@ impl Manager {
     }
 
     pub(super) fn record_orphan(&mut self, entry: &Entry, finished: Finished) {
-        self.stats.orphans_finished += 1;
-        let entries = recorded(&entry.closure, finished).into_iter().collect();
-        self.record(entry.job, entries, true);
+        let key = Key::of(entry.closure.kind.task, &entry.closure.args);
+        let entries = recorded(key, finished).into_iter().collect();
+        self.keep_orphans(entry.job, entries);
+    }
+
+    /// Results for which nobody waits any more.
+    pub(super) fn keep_orphans(&mut self, job: JobAlias, entries: Vec<Recorded>) {
+        if self.has_job(job) {
+            self.stats.orphans_finished += entries.len() as u64;
+            self.record(job, entries, true);
+        }
+    }
+
+    /// Servers were told of the loss of one of them, and record what they have done for it and it may not have got. Whoever asks
+    /// for a checkpoint waits for that.
+    pub(super) fn await_orphans(&mut self, now: Time) {
+        let servers = self.children.iter().filter(|(_, child)| child.is_server());
+        let trips = servers.map(|(&node, _)| self.sessions.path(node).round_trip());
+        let farthest = trips.max().unwrap_or_default();
+        self.upward.orphans_until = now + farthest * 2 + ORPHANS_TIME;
     }
 
     fn record(&mut self, job: JobAlias, entries: Vec<Recorded>, tell_parent: bool) {
@@ -343,5 +380,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const UPWARD_MAX: usize = 512;
 /// Their sizes: a small part of a link of 100 Mbit/s.
 const UPWARD_BYTES_MAX: usize = 512 << 10;
+/// Beyond the way to the servers and back: what they record is at hand.
+const ORPHANS_TIME: Duration = Duration::from_millis(20);
 /// Beyond the way to the parent: its own parent may have to be asked.
 const ANSWER_TIME: Duration = Duration::from_secs(1);

@@ -180,8 +180,11 @@ impl Manager {
         let Some(child) = self.children.remove(&node) else {
             return;
         };
+        let undelivered = self.results.end(node, self.sessions.link(node));
         self.sessions.close(node);
-        self.results.forget(node);
+        for (job, entries) in undelivered {
+            self.keep_orphans(job, entries);
+        }
         self.jobs.forget_link(node);
         self.upward.forget_child(node);
         if child.is_server() {
@@ -192,6 +195,7 @@ impl Manager {
                     epoch: child.epoch,
                 },
             );
+            self.await_orphans(now);
         }
         let asked: Vec<RequestId> = self
             .asks

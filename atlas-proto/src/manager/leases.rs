@@ -211,7 +211,8 @@ impl Manager {
             match entry.source {
                 Source::Root => self.finish_job(now, entry.job, finished),
                 Source::Peer { lender, lease } => {
-                    self.results.push(lender, LeaseResult { lease, finished })
+                    let closure = (entry.job, &entry.closure);
+                    self.results.push((lender, lease), closure, finished);
                 }
                 Source::Orphan { .. } => self.record_orphan(&entry, finished),
                 Source::Engine { .. } => unreachable!("a manager has no engine"),

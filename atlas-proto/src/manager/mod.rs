@@ -314,6 +314,7 @@ impl Manager {
         bounds.extend(self.ledger.bounds());
         bounds.extend(self.checkpoints.bounds());
         bounds.extend(self.upward.bounds());
+        bounds.extend(self.results.bounds());
         bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("children", self.children.len(), CHILDREN_MAX),

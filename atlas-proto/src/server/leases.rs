@@ -140,14 +140,17 @@ impl Server {
     pub(super) fn lose_peer(&mut self, now: Time, peer: NodeId) {
         self.stats.peers_lost += 1;
         self.sessions.close(peer);
+        let undelivered = self.results.end(peer, self.sessions.link(peer));
         self.hints.forget(peer);
-        self.results.forget(peer);
         if self.steal.is_some_and(|steal| steal.victim == peer) {
             self.steal = None;
         }
         self.ledger.forget_progress(peer);
         let undone = self.ledger.end_leases_of(peer);
         self.recompute(now, undone);
+        for (job, entries) in undelivered {
+            self.keep_orphans(now, job, entries);
+        }
         self.orphan_borrowed(now, peer);
     }
 
@@ -243,7 +246,8 @@ impl Server {
     pub(super) fn deliver_result(&mut self, now: Time, entry: &Entry, finished: Finished) {
         match entry.source {
             Source::Peer { lender, lease } => {
-                self.results.push(lender, LeaseResult { lease, finished })
+                let closure = (entry.job, &entry.closure);
+                self.results.push((lender, lease), closure, finished);
             }
             Source::Engine { lease } => {
                 self.commands.push_back(EngineCommand::ReturnResult {

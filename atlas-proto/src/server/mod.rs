@@ -261,6 +261,7 @@ impl Server {
     pub fn bounds(&self) -> Vec<Bound> {
         let mut bounds = self.sessions.bounds();
         bounds.extend(self.ledger.bounds());
+        bounds.extend(self.results.bounds());
         bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("ended jobs", self.ended.len(), ENDED_JOBS_MAX),

@@ -14,11 +14,14 @@
 //! - Nothing waits for long: when the manager does not answer in time, what is not known is computed.
 //! - What an engine lends while it runs such a closure descends from it, and may have been finished in part as well: it is lent with
 //!   the word that it is run again, and its borrower asks its own manager.
-//! - Orphans, whose lender is lost, go on for a while if they have begun; their results are recorded. Those that have not are
-//!   dropped.
+//! - Orphans, whose lender is lost, go on for a while if they have begun; their results are recorded, and so are those that may not
+//!   have reached the lender before it was lost. Those that have not begun are dropped. If it is this machine that runs again what they
+//!   descend from, its engine is told of them here: they may be too late for the manager's answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use atlas_engine::Key;
 
 use super::Server;
 use crate::checkpoint::in_messages;
@@ -56,7 +59,7 @@ pub(super) struct Known {
     until: u64,
     /// The engine has been told something, or will be.
     any: bool,
-    /// What the engine is told when it has been started.
+    /// What the engine is told when it has been started, or is to run something again.
     unsaid: Vec<Vec<Recorded>>,
     unsaid_entries: usize,
     unsaid_bytes: usize,
@@ -80,7 +83,7 @@ impl Known {
         *self = Self::default();
     }
 
-    /// What to tell an engine that has just been started.
+    /// What is to be told to an engine that has been started.
     pub(super) fn take_unsaid(&mut self) -> Vec<Vec<Recorded>> {
         (self.unsaid_entries, self.unsaid_bytes) = (0, 0);
         std::mem::take(&mut self.unsaid)
@@ -99,8 +102,16 @@ impl Known {
 }
 
 impl Server {
-    /// An engine has results that are worth keeping.
+    /// An engine has results that are worth keeping. What is in the middle of an orphan it may be told itself, if it runs again what that
+    /// descends from.
     pub(super) fn handle_recorded(&mut self, now: Time, job: JobAlias, entries: Vec<Recorded>) {
+        if self.ledger.has_orphans_of(job) {
+            self.keep_for_engine(job, entries.clone());
+        }
+        self.record(now, job, entries);
+    }
+
+    fn record(&mut self, now: Time, job: JobAlias, entries: Vec<Recorded>) {
         if !self.jobs.contains_key(&job) {
             return;
         }
@@ -217,6 +228,7 @@ impl Server {
             let first = (now + REFRESH_MIN, REFRESH_MIN * 2);
             self.recomputing.refresh.insert(job, first);
         }
+        self.tell_unsaid(job);
         self.release(job, asked.waiting);
         let next = self.ledger.still_held(asked.next);
         if !next.is_empty() {
@@ -270,9 +282,44 @@ impl Server {
     }
 
     pub(super) fn record_orphan(&mut self, now: Time, entry: &Entry, finished: Finished) {
-        self.stats.orphans_finished += 1;
-        let entries = recorded(&entry.closure, finished).into_iter().collect();
-        self.handle_recorded(now, entry.job, entries);
+        let key = Key::of(entry.closure.kind.task, &entry.closure.args);
+        let entries = recorded(key, finished).into_iter().collect();
+        self.keep_orphans(now, entry.job, entries);
+    }
+
+    /// Results for which nobody waits any more.
+    pub(super) fn keep_orphans(&mut self, now: Time, job: JobAlias, entries: Vec<Recorded>) {
+        if entries.is_empty() || !self.jobs.contains_key(&job) {
+            return;
+        }
+        self.stats.orphans_finished += entries.len() as u64;
+        self.keep_for_engine(job, entries.clone());
+        self.record(now, job, entries);
+    }
+
+    /// The engine is told of these as soon as it runs something again.
+    fn keep_for_engine(&mut self, job: JobAlias, entries: Vec<Recorded>) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.known.keep(entries);
+        }
+        if self.ledger.runs_again(job) {
+            self.tell_unsaid(job);
+        }
+    }
+
+    /// The engine of a job is told of what is known here and not to it.
+    pub(super) fn tell_unsaid(&mut self, job: JobAlias) {
+        if !self.is_started(job) {
+            return;
+        }
+        let Some(state) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        for entries in state.known.take_unsaid() {
+            state.known.any = true;
+            self.commands
+                .push_back(EngineCommand::Remember { job, entries });
+        }
     }
 }
 

@@ -329,8 +329,11 @@ impl Server {
                 let Some(entry) = self.ledger.entry(id) else {
                     break;
                 };
-                let closure = entry.closure.clone();
+                let (closure, again) = (entry.closure.clone(), entry.again);
                 self.ledger.run(id);
+                if again {
+                    self.tell_unsaid(job);
+                }
                 self.commands.push_back(EngineCommand::Accept {
                     job,
                     ticket: Ticket(id.0),

@@ -34,9 +34,13 @@ impl TheServer {
 
     /// A packet in the session with a neighbour; what the server says to it.
     fn hear(&mut self, from: NodeId, message: Message) -> Vec<(NodeId, Message)> {
+        self.hear_at(NOW, from, message)
+    }
+
+    fn hear_at(&mut self, now: Time, from: NodeId, message: Message) -> Vec<(NodeId, Message)> {
         let epoch = if from == ABOVE { MEMBER } else { Epoch(from.0) };
         let packet = numbered(&mut self.said, from, (epoch, MEMBER), message);
-        self.server.handle_packet(NOW, from, packet);
+        self.server.handle_packet(now, from, packet);
         self.sent()
     }
 
@@ -416,10 +420,9 @@ fn closures_fail_after_so_many_engines() {
     for hopeless in [false, true] {
         let mut server = TheServer::new();
         for life in 1..=ENGINE_CRASHES_MAX {
-            server.hear(ABOVE, grant(JOB, &[u64::from(life)], 9));
-            server.server.handle_engine(NOW, crashed(hopeless));
-            server.server.handle_timeout(NOW + Duration::from_secs(1));
-            let sent = server.sent();
+            let now = NOW + Duration::from_secs(1) * life;
+            server.hear_at(now, ABOVE, grant(JOB, &[u64::from(life)], 9));
+            let sent = server.engine(now, crashed(hopeless));
             let returned = sent.iter().any(|(_, message)| {
                 matches!(
                     message,
