@@ -174,7 +174,7 @@ fn gauges(counts: &Counts) -> [Metric; 11] {
 }
 
 #[rustfmt::skip]
-fn counters(stats: &Stats) -> [Metric; 7] {
+fn counters(stats: &Stats) -> [Metric; 11] {
     [
         ("steals_asked", "Steals asked of others", stats.steals_asked),
         ("steals_refused", "Steals that could not be satisfied", stats.steals_refused),
@@ -182,6 +182,10 @@ fn counters(stats: &Stats) -> [Metric; 7] {
         ("closures_borrowed", "Closures borrowed", stats.closures_borrowed),
         ("closures_requeued", "Closures that came back undone", stats.closures_requeued),
         ("results_late", "Results for leases that were over", stats.results_late),
+        ("rivals_begun", "Late closures that were lent a second time", stats.rivals_lent),
+        ("rivals_won", "Those of which the second was first", stats.rivals_won),
+        ("rivals_wasted", "Those of which the second was stopped or lost", stats.rivals_wasted),
+        ("rivals_wasted_ms", "Worker's milliseconds that these took at most", stats.rivals_wasted_ms),
         ("peers_lost", "Neighbours that fell silent", stats.peers_lost),
     ]
 }

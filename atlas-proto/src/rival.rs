@@ -3,36 +3,130 @@
 //! A borrower that is alive may be late all the same: its machine is busy with other things, its engine hangs, its disk is
 //! full. What it has is lent a second time, if nothing else is to be done, and the first result wins: what MapReduce calls backup
 //! tasks (Dean and Ghemawat, 2004). Late is who has returned nothing for [`LATE_FACTOR`] times what a closure of the kind takes, by
-//! what was measured of enough of them. As long as results come from somebody, the others that it has wait for their turn.
+//! what was measured of enough of them. As long as it returns results or lends others what it makes, it is at work, and the others
+//! that it has wait for their turn.
 //!
-//! An expected time says little of one closure: where trees are uneven, some are large. So only so much is spent on rivals that are
-//! not first, or not yet: of the work that a node has seen of a job, a twentieth at most, or one closure if that is more. A rival
-//! that is late itself shows that the closure is large: it is stopped, and there is no other.
+//! An expected time says little of one closure: where trees are uneven, some are large. So of the work that a node has seen of a job,
+//! a twentieth at most is spent on rivals that were not first ([`Budget`]). What they were expected to take is not what they take. So
+//! each is charged its time while it runs, for as many workers as may have a part of it by then, and stopped when that is too much;
+//! if the first result comes meanwhile, it tells how much work there was at most. One that is late itself shows that the closure
+//! is large: it is stopped, and there is no other.
+//!
+//! Where the budget does not reach, an engine that hangs would hold its job up for ever. So one rival at a time may be begun all the
+//! same, of a borrower that was silent for [`BEYOND_FACTOR`] times as long as others are waited for, and for twice as long again after
+//! each of these that was in vain: of those there are a few in the longest of jobs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What was spent on rivals of one job.
-#[derive(Clone, Copy, Debug, Default)]
+use crate::ledger::EntryId;
+use crate::time::Time;
+
+/// What is spent on rivals of one job.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Budget {
-    rivals: u32,
+    running: BTreeMap<EntryId, Running>,
+    /// On those that are over and were not first.
     spent: Duration,
+    /// Of those that were begun beyond the budget, so many were in vain since one was first.
+    in_vain: u32,
+}
+
+/// A rival that runs.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    since: Time,
+    /// Of who has it.
+    workers: u32,
+    /// The budget did not reach for it.
+    beyond: bool,
 }
 
 impl Budget {
-    /// A rival of this expected work may be begun, if the job has taken so much so far.
-    pub(crate) fn allows(&self, expected: Duration, work: Duration) -> bool {
-        self.rivals == 0 || self.spent.saturating_add(expected) <= work / SHARE
+    /// For how long the borrower of a closure of this expected work must be silent for a rival to be begun, if others are waited for
+    /// `usual`, and the job has taken so much work so far.
+    pub(crate) fn patience(
+        &self,
+        now: Time,
+        (expected, work): (Duration, Duration),
+        usual: Duration,
+    ) -> Option<Duration> {
+        if self.allows(now, expected, work) {
+            return Some(usual);
+        }
+        let doublings = self.in_vain.min(DOUBLINGS_MAX);
+        let longer = usual.saturating_mul(BEYOND_FACTOR << doublings);
+        self.running.is_empty().then_some(longer)
     }
 
-    /// A rival was begun.
-    pub(crate) fn spend(&mut self, expected: Duration) {
-        self.rivals = self.rivals.saturating_add(1);
-        self.spent = self.spent.saturating_add(expected);
+    /// A rival of an entry is begun, by who has so many workers. The budget is that of [`Budget::patience`].
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        id: EntryId,
+        (expected, work): (Duration, Duration),
+        workers: u32,
+    ) {
+        let running = Running {
+            since: now,
+            workers,
+            beyond: !self.allows(now, expected, work),
+        };
+        self.running.insert(id, running);
     }
 
-    /// The rival was first: its work was of use.
-    pub(crate) fn refund(&mut self, expected: Duration) {
-        self.spent = self.spent.saturating_sub(expected);
+    /// The rival of an entry was first: its work was of use.
+    pub(crate) fn end_first(&mut self, id: EntryId) {
+        if self.running.remove(&id).is_some() {
+            self.in_vain = 0;
+        }
+    }
+
+    /// The rival of an entry is over without a result. It has taken `whole` at most, if that is known. Gives what is charged.
+    pub(crate) fn end_second(
+        &mut self,
+        now: Time,
+        id: EntryId,
+        whole: Option<Duration>,
+    ) -> Option<Duration> {
+        let running = self.running.remove(&id)?;
+        let charge = running.charge(now).min(whole.unwrap_or(Duration::MAX));
+        self.in_vain = self.in_vain.saturating_add(u32::from(running.beyond));
+        self.spent = self.spent.saturating_add(charge);
+        Some(charge)
+    }
+
+    /// The running rivals that the budget does not reach for any more.
+    pub(crate) fn too_dear(&self, now: Time, work: Duration) -> Vec<EntryId> {
+        if self.running.is_empty() || self.spent_by(now) <= work / SHARE {
+            return Vec::new();
+        }
+        let within = self.running.iter().filter(|(_, running)| !running.beyond);
+        within.map(|(&id, _)| id).collect()
+    }
+
+    /// The entries that have a rival, by what is known here.
+    pub(crate) fn running(&self) -> impl Iterator<Item = EntryId> {
+        self.running.keys().copied()
+    }
+
+    fn allows(&self, now: Time, expected: Duration, work: Duration) -> bool {
+        let needs = expected.saturating_mul(SPREAD);
+        self.spent_by(now).saturating_add(needs) <= work / SHARE
+    }
+
+    /// What has been spent, what runs within the budget included.
+    fn spent_by(&self, now: Time) -> Duration {
+        let within = self.running.values().filter(|running| !running.beyond);
+        let charges = within.map(|running| running.charge(now));
+        charges.fold(self.spent, Duration::saturating_add)
+    }
+}
+
+impl Running {
+    fn charge(&self, now: Time) -> Duration {
+        let workers = self.workers.max(1).saturating_mul(SPREAD);
+        now.since(self.since).saturating_mul(workers)
     }
 }
 
@@ -51,8 +145,15 @@ const LATE_FACTOR: u32 = 3;
 const LONGEST_FACTOR: u32 = 2;
 /// Whatever was measured, a machine may stumble for so long.
 pub(crate) const LATE_MIN: Duration = Duration::from_secs(2);
-/// One part in so many of a job's work is spent on rivals.
+/// One part in so many of a job's work is spent on rivals that were not first.
 const SHARE: u32 = 20;
+/// There is nothing else to do when a rival is begun: what it makes is stolen by others that are hungry, whom its lender does not know.
+/// So many workers are charged for each that it was lent to.
+const SPREAD: u32 = 4;
+/// Who is silent for so many times as long as others are waited for is given up as one that hangs.
+const BEYOND_FACTOR: u32 = 4;
+/// Keeps the shift within its type; a job that lasts for so long is not held up by rivals.
+const DOUBLINGS_MAX: u32 = 20;
 /// What is measured of fewer closures is chance.
 pub(crate) const HISTORY_MIN: u32 = 4;
 /// So many late closures are looked for at a time: those that are hungry meanwhile take them one by one.
@@ -62,31 +163,202 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const S: Duration = Duration::from_secs(1);
+    const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn a_twentieth_of_the_work_is_spent_or_one_closure() {
-        let mut budget = Budget::default();
-        assert!(budget.allows(S * 50, S), "the first, whatever it takes");
-        budget.spend(S * 2);
-        assert!(!budget.allows(S, S * 59));
-        assert!(budget.allows(S, S * 60));
-        for _ in 0..3 {
-            assert!(budget.allows(S, S * 100));
-            budget.spend(S);
-        }
-        assert!(!budget.allows(S, S * 100));
-        budget.refund(S);
-        assert!(budget.allows(S, S * 100), "one of them was of use");
+    fn at(seconds: u32) -> Time {
+        Time::ZERO + SECOND * seconds
     }
 
     #[test]
-    fn nobody_is_late_sooner_than_a_machine_may_stumble() {
-        let none = Duration::ZERO;
-        assert_eq!(patience(none, none, none), LATE_MIN);
-        assert_eq!(patience(S * 5, S, S), S * 17);
-        assert_eq!(patience(S * 5, S * 10, S), S * 22);
+    fn slow_closures_are_waited_for_by_their_history() {
+        let trip = Duration::from_millis(10);
+        assert_eq!(patience(SECOND, SECOND, trip), SECOND * 3 + trip * 2);
+        assert_eq!(patience(SECOND, SECOND * 9, trip), SECOND * 18 + trip * 2);
+        assert_eq!(patience(trip, trip, Duration::ZERO), LATE_MIN);
+    }
+
+    #[test]
+    fn what_a_rival_took_is_charged_and_not_what_it_was_expected_to() {
+        let mut budget = Budget::default();
+        let means = (SECOND / 10, SECOND * 100);
+        assert_eq!(budget.patience(at(0), means, SECOND), Some(SECOND));
+        budget.begin(at(0), EntryId(1), means, 1);
+        // Expected to take a tenth of a second, it has used up what there is: 4 of 5 s.
+        assert_eq!(budget.patience(at(1), (SECOND, means.1), SECOND), None);
+        assert_eq!(budget.too_dear(at(1), means.1), []);
+        assert_eq!(budget.too_dear(at(2), means.1), [EntryId(1)]);
+        // The whole closure had less in it.
+        let whole = Some(SECOND * 3);
+        assert_eq!(budget.end_second(at(2), EntryId(1), whole), whole);
+        assert_eq!(budget.patience(at(2), means, SECOND), Some(SECOND));
+        assert_eq!(budget.end_second(at(2), EntryId(1), whole), None, "once");
+    }
+
+    #[test]
+    fn what_was_of_use_is_not_charged() {
+        let mut budget = Budget::default();
+        for id in 0..50 {
+            budget.begin(at(0), EntryId(id), (SECOND, SECOND * 100), 1);
+            budget.end_first(EntryId(id));
+        }
+        assert_eq!(budget.spent_by(at(9)), Duration::ZERO);
+    }
+
+    /// The first rival needs evidence beyond the usual where little work was seen, and each that is in vain makes the next need twice
+    /// as much.
+    #[test]
+    fn beyond_the_budget_one_at_a_time_is_begun_on_stronger_and_stronger_evidence() {
+        let mut budget = Budget::default();
+        let means = (SECOND, SECOND * 2);
+        let patience =
+            |budget: &Budget, now| budget.patience(now, means, SECOND).map(|it| it.as_secs());
+        assert_eq!(patience(&budget, at(0)), Some(4));
+        budget.begin(at(0), EntryId(1), means, 1);
+        assert_eq!(patience(&budget, at(1)), None);
+        assert_eq!(budget.too_dear(at(9), means.1), [], "it may run its course");
+        budget.end_second(at(1), EntryId(1), None);
+        assert_eq!(patience(&budget, at(1)), Some(8));
+        budget.begin(at(1), EntryId(2), means, 1);
+        budget.end_second(at(2), EntryId(2), None);
+        assert_eq!(patience(&budget, at(2)), Some(16));
+        budget.begin(at(2), EntryId(3), means, 1);
+        budget.end_first(EntryId(3));
+        assert_eq!(patience(&budget, at(3)), Some(4));
+    }
+
+    /// Something that happens to a job.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Some work is done in a fraction of a look.
+        Work(u8, u8),
+        /// Something is late, and was expected to take so much.
+        Late(u8),
+        /// Of the running rivals one ends; first or not, or its machine is lost.
+        End(u8, bool, bool),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (any::<u8>(), any::<u8>()).prop_map(|(time, work)| Step::Work(time, work)),
+            2 => any::<u8>().prop_map(Step::Late),
+            1 => (any::<u8>(), any::<bool>(), any::<bool>())
+                .prop_map(|(which, first, lost)| Step::End(which, first, lost)),
+        ]
+    }
+
+    /// What really happens, beside what the budget knows: rivals run on as many workers as they can get.
+    #[derive(Default)]
+    struct World {
+        now: Time,
+        budget: Budget,
+        work: Duration,
+        wasted: Duration,
+        /// What each running rival has taken.
+        taken: BTreeMap<EntryId, Duration>,
+        begun: u64,
+        beyond: u32,
+        running_max: u32,
+    }
+
+    impl World {
+        fn pass(&mut self, time: u8, work: u8) {
+            let passed = LOOK_EVERY * u32::from(time) / 255;
+            self.now = self.now + passed;
+            self.work += Duration::from_millis(u64::from(work) * 8);
+            for taken in self.taken.values_mut() {
+                *taken += passed * WORKERS * SPREAD * u32::from(work) / 255;
+            }
+            for id in self.budget.too_dear(self.now, self.work) {
+                self.end(id, false, true);
+            }
+        }
+
+        fn is_late(&mut self, expected: u8) {
+            let means = (Duration::from_millis(u64::from(expected) * 4), self.work);
+            let Some(patience) = self.budget.patience(self.now, means, LATE_MIN) else {
+                return;
+            };
+            // It is silent since the beginning of the world, so that everything is evidence.
+            if self.now < Time::ZERO + patience {
+                return;
+            }
+            self.begun += 1;
+            let id = EntryId(self.begun);
+            self.budget.begin(self.now, id, means, WORKERS);
+            self.beyond += u32::from(self.budget.running[&id].beyond);
+            self.taken.insert(id, Duration::ZERO);
+            let running = u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
+            self.running_max = self.running_max.max(running);
+        }
+
+        fn end(&mut self, id: EntryId, first: bool, lost: bool) {
+            let Some(taken) = self.taken.remove(&id) else {
+                return;
+            };
+            if first {
+                return self.budget.end_first(id);
+            }
+            self.wasted += taken;
+            // The whole closure has a little more in it than the rival had done.
+            let whole = (!lost).then_some(taken + LOOK_EVERY / 10);
+            self.budget.end_second(self.now, id, whole);
+        }
+    }
+
+    const WORKERS: u32 = 2;
+
+    proptest! {
+        /// Whatever happens, no more than the share is wasted: beyond it are one look's time of what runs, and what was begun on strong
+        /// evidence.
+        #[test]
+        fn no_history_spends_more_than_the_share(steps in proptest::collection::vec(step(), 0..400)) {
+            let mut world = World::default();
+            let mut beyond_taken = Duration::ZERO;
+            for step in steps {
+                match step {
+                    Step::Work(time, work) => world.pass(time, work),
+                    Step::Late(expected) => world.is_late(expected),
+                    Step::End(which, first, lost) => {
+                        let running: Vec<EntryId> = world.taken.keys().copied().collect();
+                        if let Some(&id) = running.get(usize::from(which) % running.len().max(1)) {
+                            let beyond = world.budget.running[&id].beyond;
+                            beyond_taken += world.taken[&id] * u32::from(beyond && !first);
+                            world.end(id, first, lost);
+                        }
+                    }
+                }
+                let within = world.budget.running.iter().filter(|(_, running)| !running.beyond);
+                let runs: Duration = within.map(|(id, _)| world.taken[id]).sum();
+                let look = LOOK_EVERY * WORKERS * SPREAD * world.running_max;
+                let spent = world.wasted + runs;
+                prop_assert!(
+                    spent <= world.work / SHARE + look + beyond_taken,
+                    "{spent:?} of {:?}, beyond {beyond_taken:?}", world.work
+                );
+                prop_assert!(world.budget.running.values().filter(|running| running.beyond).count() <= 1);
+            }
+        }
+
+        /// Those that are begun beyond the budget are a few, however long all is silent.
+        #[test]
+        fn what_is_begun_beyond_the_share_is_rare(spans in proptest::collection::vec(1_u32..600, 1..60)) {
+            let mut budget = Budget::default();
+            let (mut now, mut begun) = (Time::ZERO, 0_u32);
+            for span in spans {
+                now = now + SECOND * span;
+                let patience = budget.patience(now, (SECOND, Duration::ZERO), LATE_MIN);
+                if patience.is_some_and(|patience| Time::ZERO + patience <= now) {
+                    begun += 1;
+                    budget.begin(now, EntryId(begun.into()), (SECOND, Duration::ZERO), 1);
+                    budget.end_second(now, EntryId(begun.into()), None);
+                }
+            }
+            let waits = now.since(Time::ZERO).as_secs() / LATE_MIN.as_secs() / u64::from(BEYOND_FACTOR);
+            prop_assert!(u64::from(begun) <= 1 + u64::from(waits.max(1).ilog2()), "{begun} in {now:?}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What a machine counts, for metrics and tests.
 
+use std::time::Duration;
+
 /// Counters since the machine began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -19,6 +21,10 @@ pub struct Stats {
     pub rivals_lent: u64,
     /// Those of which the second was first.
     pub rivals_won: u64,
+    /// Those of which the second was stopped, or lost.
+    pub rivals_wasted: u64,
+    /// What these took at most, in milliseconds of a worker.
+    pub rivals_wasted_ms: u64,
     /// Closures that an engine offered and that are too large to leave their machine.
     pub closures_too_large: u64,
     /// Results that were recorded: by engines of this node, or by children.
@@ -30,4 +36,13 @@ pub struct Stats {
     /// Memberships or sessions that ended without a word. A server is not told whether a sibling left or was lost: there
     /// both count.
     pub peers_lost: u64,
+}
+
+impl Stats {
+    /// A rival was not first, and has taken so much.
+    pub(crate) fn note_wasted(&mut self, took: Duration) {
+        self.rivals_wasted += 1;
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.rivals_wasted_ms = self.rivals_wasted_ms.saturating_add(ms);
+    }
 }

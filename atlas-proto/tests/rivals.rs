@@ -194,7 +194,8 @@ fn who_returns_results_is_not_late_with_the_others_that_it_has() {
     assert_eq!(three.rivals(), (0, 0));
 }
 
-/// Of so many that are late only some are begun again.
+/// Of so many that are late only some are begun again. Little was seen of the job: the first is begun when one has been silent for 12
+/// s, the next after 24, and another after 48, since nobody hangs, by what can be seen.
 #[test]
 fn no_more_than_a_part_of_the_work_is_spent_on_rivals() {
     let mut stage = Stage::new();
@@ -216,9 +217,6 @@ fn no_more_than_a_part_of_the_work_is_spent_on_rivals() {
     }
     stage.spawn(lender, 4, 1, WORK);
     stage.run_for(SECOND * 60);
-    let lent = stage.server_ref(lender).stats().rivals_lent;
-    assert_eq!(
-        lent, 1,
-        "of four that are late, when twelve seconds were worked"
-    );
+    let stats = stage.server_ref(lender).stats();
+    assert_eq!((stats.rivals_lent, stats.rivals_wasted), (3, 3));
 }

@@ -11,6 +11,7 @@ mod engine;
 mod links;
 mod node;
 mod progress;
+mod rival_log;
 mod run;
 pub mod state;
 mod steal_log;

@@ -16,6 +16,7 @@ use crate::engine::{EngineSaid, Engines, SharedBlobs, Surroundings};
 use crate::links::Links;
 use crate::node::{Event, ServerOptions, Stop};
 use crate::progress::ProgressReport;
+use crate::rival_log::RivalLog;
 use crate::steal_log::StealLog;
 
 /// Everything that the loop owns.
@@ -27,6 +28,7 @@ struct Loop {
     engines: Engines,
     progress: ProgressReport,
     steals: StealLog,
+    rivals: RivalLog,
 }
 
 /// What each membership's loop is made of.
@@ -120,6 +122,7 @@ impl Loop {
             engines: Engines::new(surroundings),
             progress: ProgressReport::new(parts.manager.clone()),
             steals: StealLog::default(),
+            rivals: RivalLog::default(),
         }
     }
 
@@ -208,6 +211,7 @@ impl Loop {
             self.links.send(transmit);
         }
         self.progress.note(&self.engines);
+        self.rivals.note(self.machine.stats());
     }
 
     async fn leave(mut self, events: &mut mpsc::Receiver<Event>) {

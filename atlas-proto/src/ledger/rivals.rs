@@ -56,7 +56,7 @@ impl Ledger {
         self.lent_at.insert(id, now);
     }
 
-    /// A result of a peer's has come: it is at work.
+    /// A peer has returned a result, or lent something that it made: it is at work.
     pub(crate) fn note_progress(&mut self, peer: NodeId, now: Time) {
         self.progress.insert(peer, now);
     }
@@ -90,23 +90,34 @@ impl Ledger {
         most: usize,
         patience: impl Fn(EntryId, &Entry) -> Option<Duration>,
     ) -> Vec<EntryId> {
-        let is_late = |id: &EntryId, lent_at: Time| {
-            let entry = self.entries.get(id)?;
-            let State::Lent { borrower, .. } = entry.state else {
-                return None;
-            };
-            let heard = self.progress.get(&borrower).copied();
-            let since = heard.map_or(lent_at, |heard| heard.max(lent_at));
-            let silent = now.since(since);
-            if silent < LATE_MIN {
-                return None;
-            }
-            let late = !self.rival_at.contains_key(id) && patience(*id, entry)? < silent;
-            late.then_some(*id)
-        };
-        let lent = self.lent_at.iter();
-        let late = lent.filter_map(|(id, &at)| is_late(id, at));
+        let lent = self.lent_at.keys().copied();
+        let late = lent.filter(|&id| self.is_late(now, id, &patience));
         late.take(most).collect()
+    }
+
+    /// As in [`Ledger::late`], of one entry.
+    pub(crate) fn is_late(
+        &self,
+        now: Time,
+        id: EntryId,
+        patience: impl Fn(EntryId, &Entry) -> Option<Duration>,
+    ) -> bool {
+        let silent = self.silence(now, id).filter(|silent| *silent >= LATE_MIN);
+        let (Some(silent), Some(entry)) = (silent, self.entries.get(&id)) else {
+            return false;
+        };
+        !self.rival_at.contains_key(&id)
+            && patience(id, entry).is_some_and(|patience| patience < silent)
+    }
+
+    /// For how long the borrower of an entry that is lent has shown no progress.
+    fn silence(&self, now: Time, id: EntryId) -> Option<Duration> {
+        let lent_at = *self.lent_at.get(&id)?;
+        let State::Lent { borrower, .. } = self.entries.get(&id)?.state else {
+            return None;
+        };
+        let heard = self.progress.get(&borrower).copied();
+        Some(now.since(heard.map_or(lent_at, |heard| heard.max(lent_at))))
     }
 
     /// The engine of this machine runs an entry that is lent.

@@ -61,6 +61,7 @@ impl Manager {
         }
         self.stats.closures_borrowed += entries.len() as u64;
         if !entries.is_empty() {
+            self.ledger.note_progress(lender, now);
             self.sessions.bind(now, lender, true);
         }
         entries
@@ -205,7 +206,7 @@ impl Manager {
                 continue;
             };
             self.ledger.note_progress(borrower, now);
-            self.end_rivalry(now, &won);
+            self.end_rivalry(now, &won, finished.work);
             let entry = won.entry;
             self.rivals.note_work(entry.job, finished.work);
             match entry.source {

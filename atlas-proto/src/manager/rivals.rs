@@ -41,9 +41,17 @@ impl Rivals {
         self.jobs.remove(&job);
     }
 
-    fn allows(&self, job: JobAlias, expected: Duration) -> bool {
-        let account = self.jobs.get(&job);
-        account.is_some_and(|account| account.budget.allows(expected, account.work))
+    /// For how long the borrower of a closure of this expected work may be silent, if it may have a rival.
+    fn patience(
+        &self,
+        now: Time,
+        job: JobAlias,
+        expected: Duration,
+        usual: Duration,
+    ) -> Option<Duration> {
+        let account = self.jobs.get(&job)?;
+        let means = (expected, account.work);
+        account.budget.patience(now, means, usual)
     }
 }
 
@@ -63,15 +71,15 @@ impl Manager {
             return;
         }
         self.rivals.looked = now;
-        let patience = |id: EntryId, entry: &Entry| self.patience_with(id, entry);
+        let patience = |id: EntryId, entry: &Entry| self.patience_with(now, id, entry);
         for id in self.ledger.late(now, LATE_MAX, patience) {
-            if let Some(thief) = self.thief_for(id) {
-                self.lend_rival(now, thief, id);
+            if let Some((thief, hungry)) = self.thief_for(now, id) {
+                self.lend_rival(now, (thief, hungry), id);
             }
         }
     }
 
-    fn patience_with(&self, id: EntryId, entry: &Entry) -> Option<Duration> {
+    fn patience_with(&self, now: Time, id: EntryId, entry: &Entry) -> Option<Duration> {
         let State::Lent { borrower, .. } = entry.state else {
             return None;
         };
@@ -81,8 +89,8 @@ impl Manager {
         if !known || !lent || self.ledger.suspicion(id).is_some() {
             return None;
         }
-        let allowed = self.rivals.allows(entry.job, expected);
-        allowed.then(|| self.usual_time(entry, borrower))
+        let usual = self.usual_time(entry, borrower);
+        self.rivals.patience(now, entry.job, expected, usual)
     }
 
     /// How long a closure takes at most, as a rule, if a borrower runs it.
@@ -93,27 +101,57 @@ impl Manager {
         patience(entry.closure.expected, longest, round_trip)
     }
 
-    /// Rivals that are late themselves stop.
+    /// Rivals that are late themselves stop, and those that have become too dear.
     pub(super) fn end_rivals_in_vain(&mut self, now: Time) {
+        self.charge_lost_rivals(now);
         if !self.ledger.has_rivals() {
             return;
         }
         let usual = |entry: &Entry| self.usual_time(entry, self.config.node);
-        let in_vain = self.ledger.rivals_in_vain(now, usual);
-        let rivals = in_vain.into_iter();
-        let rivals: Vec<Rival> = rivals.filter_map(|id| self.ledger.drop_rival(id)).collect();
-        for rival in rivals {
-            if let Rival::Peer { borrower, lease } = rival {
+        let mut in_vain = self.ledger.rivals_in_vain(now, usual);
+        for account in self.rivals.jobs.values() {
+            in_vain.extend(account.budget.too_dear(now, account.work));
+        }
+        for id in in_vain {
+            let Some(job) = self.ledger.entry(id).map(|entry| entry.job) else {
+                continue;
+            };
+            self.charge_rival(now, job, id, None);
+            if let Some(Rival::Peer { borrower, lease }) = self.ledger.drop_rival(id) {
                 let aborted = LeasesByPeer::from([(borrower, vec![lease])]);
                 self.sessions.abort_leases(now, aborted);
             }
         }
     }
 
-    /// A hungry child that may have it: neither who has it nor who waits for it.
-    fn thief_for(&self, id: EntryId) -> Option<NodeId> {
+    /// Rivals that are over, since who had them or their closures are gone: they have cost what they took all the same.
+    fn charge_lost_rivals(&mut self, now: Time) {
+        let mut lost = Vec::new();
+        for (&job, account) in &self.rivals.jobs {
+            let running = account.budget.running();
+            let over = running.filter(|&id| self.ledger.rival(id).is_none());
+            lost.extend(over.map(|id| (job, id)));
+        }
+        for (job, id) in lost {
+            self.charge_rival(now, job, id, None);
+        }
+    }
+
+    /// A rival was not first; it has taken `whole` at most, if that is known.
+    fn charge_rival(&mut self, now: Time, job: JobAlias, id: EntryId, whole: Option<Duration>) {
+        if let Some(account) = self.rivals.jobs.get_mut(&job)
+            && let Some(took) = account.budget.end_second(now, id, whole)
+        {
+            self.stats.note_wasted(took);
+        }
+    }
+
+    /// A hungry child that may have it, and how many of its workers are: neither who has it nor who waits for it.
+    fn thief_for(&self, now: Time, id: EntryId) -> Option<(NodeId, u32)> {
         let entry = self.ledger.entry(id)?;
-        if !self.rivals.allows(entry.job, entry.closure.expected) {
+        // Another may have been begun since it was found to be late.
+        let patience = |id: EntryId, entry: &Entry| self.patience_with(now, id, entry);
+        if !self.ledger.is_late(now, id, patience) {
             return None;
         }
         let spec = self.jobs.spec(entry.job)?;
@@ -125,10 +163,10 @@ impl Manager {
         let thief = children.find(|(node, child)| {
             child.load.hungry > 0 && child.is_usable() && child.admits(spec) && !involved(**node)
         });
-        thief.map(|(&node, _)| node)
+        thief.map(|(&node, child)| (node, child.load.hungry))
     }
 
-    fn lend_rival(&mut self, now: Time, thief: NodeId, id: EntryId) {
+    fn lend_rival(&mut self, now: Time, (thief, hungry): (NodeId, u32), id: EntryId) {
         let Some(entry) = self.ledger.entry(id) else {
             return;
         };
@@ -137,7 +175,8 @@ impl Manager {
             return;
         };
         let account = self.rivals.jobs.entry(local).or_default();
-        account.budget.spend(closure.expected);
+        let means = (closure.expected, account.work);
+        account.budget.begin(now, id, means, hungry);
         self.sessions.bind(now, thief, true);
         self.stats.rivals_lent += 1;
         self.stats.closures_lent += 1;
@@ -158,12 +197,14 @@ impl Manager {
     }
 
     /// A result has come: whoever else had its closure is to stop.
-    pub(super) fn end_rivalry(&mut self, now: Time, won: &Won) {
+    pub(super) fn end_rivalry(&mut self, now: Time, won: &Won, work: Duration) {
         if won.by_rival {
             self.stats.rivals_won += 1;
             if let Some(account) = self.rivals.jobs.get_mut(&won.entry.job) {
-                account.budget.refund(won.entry.closure.expected);
+                account.budget.end_first(won.id);
             }
+        } else if won.loser.is_some() {
+            self.charge_rival(now, won.entry.job, won.id, Some(work));
         }
         if let Some(Rival::Peer { borrower, lease }) = won.loser {
             let aborted = LeasesByPeer::from([(borrower, vec![lease])]);

@@ -33,6 +33,7 @@ impl Server {
         if closures.is_empty() {
             return;
         }
+        self.ledger.note_progress(lender, now);
         if !self.ledger.has_room(closures.len(), bytes.sum()) || !self.begin_job(job) {
             return self.sessions.give_back(now, all(), ReturnReason::NoRoom);
         }
@@ -88,7 +89,7 @@ impl Server {
             match self.ledger.take_lent(borrower, lease) {
                 Some(won) => {
                     self.ledger.note_progress(borrower, now);
-                    self.end_rivalry(now, &won);
+                    self.end_rivalry(now, &won, finished.work);
                     self.note_took(won.entry.job, won.entry.closure.kind, finished.work);
                     self.deliver_result(now, &won.entry, finished);
                 }
@@ -139,18 +140,18 @@ impl Server {
     /// The session with a sibling is over.
     pub(super) fn lose_peer(&mut self, now: Time, peer: NodeId) {
         self.stats.peers_lost += 1;
-        self.sessions.close(peer);
         let undelivered = self.results.end(peer, self.sessions.link(peer));
+        self.sessions.close(peer);
         self.hints.forget(peer);
         if self.steal.is_some_and(|steal| steal.victim == peer) {
             self.steal = None;
         }
         self.ledger.forget_progress(peer);
         let undone = self.ledger.end_leases_of(peer);
-        self.recompute(now, undone);
         for (job, entries) in undelivered {
             self.keep_orphans(now, job, entries);
         }
+        self.recompute(now, undone);
         self.orphan_borrowed(now, peer);
     }
 
@@ -233,7 +234,7 @@ impl Server {
         let runs = self.ledger.entry(id).is_some_and(runs);
         match runs.then(|| self.ledger.take_run(id)).flatten() {
             Some(won) => {
-                self.end_rivalry(now, &won);
+                self.end_rivalry(now, &won, finished.work);
                 self.note_took(job, won.entry.closure.kind, finished.work);
                 self.deliver_result(now, &won.entry, job::bounded(finished));
                 self.note_run_dry(job);

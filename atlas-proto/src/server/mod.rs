@@ -278,11 +278,12 @@ impl Server {
     }
 
     fn load_at(&self, now: Time) -> Load {
-        let load = self.load_but_work();
+        let load = self.load_but_work(now);
         let surplus_work = if load.surplus == 0 {
             Duration::ZERO
         } else {
-            self.ready_work(now).saturating_add(self.late_surplus().1)
+            self.ready_work(now)
+                .saturating_add(self.late_surplus(now).1)
         };
         Load {
             surplus_work,
@@ -290,7 +291,7 @@ impl Server {
         }
     }
 
-    fn load_but_work(&self) -> Load {
+    fn load_but_work(&self, now: Time) -> Load {
         if self.phase != Phase::Serving {
             return Load::default();
         }
@@ -302,7 +303,7 @@ impl Server {
             idle.saturating_sub(ready) + u32::from(soon)
         };
         let workers = self.config.workers;
-        let surplus = ready.saturating_sub(idle) + self.late_surplus().0;
+        let surplus = ready.saturating_sub(idle) + self.late_surplus(now).0;
         Load {
             workers,
             hungry,
@@ -460,7 +461,7 @@ impl Server {
         if self.uplink.epoch().is_none() {
             return;
         }
-        let load = self.load_but_work();
+        let load = self.load_but_work(now);
         if !self.reporter.asks_for_work(now, &load) {
             return;
         }

@@ -32,13 +32,13 @@ impl Server {
 
     /// Looks for late closures now and then, as long as there is nothing else to do.
     pub(super) fn look_for_late(&mut self, now: Time) {
+        self.end_rivals_in_vain(now);
         let other_work = self.phase != Phase::Serving || self.ready_closures() > 0;
         if other_work || self.late.forbidden {
             self.late.entries.clear();
             self.late.idle_since = None;
             return;
         }
-        self.end_rivals_in_vain(now);
         // What waits at the borrower can be stolen back at no cost, and begun once.
         let idle = self.idle_workers() > 0 && !self.is_served();
         let since = idle.then(|| self.late.idle_since.unwrap_or(now));
@@ -49,12 +49,12 @@ impl Server {
             return;
         }
         self.late.looked = now;
-        let patience = |id: EntryId, entry: &Entry| self.patience_with(id, entry);
+        let patience = |id: EntryId, entry: &Entry| self.patience_with(now, id, entry);
         self.late.entries = self.ledger.late(now, LATE_MAX, patience);
     }
 
-    /// How long a closure that is lent may take, if it may have a rival.
-    fn patience_with(&self, id: EntryId, entry: &Entry) -> Option<Duration> {
+    /// How long the borrower of a closure that is lent may be silent, if it may have a rival.
+    fn patience_with(&self, now: Time, id: EntryId, entry: &Entry) -> Option<Duration> {
         let State::Lent { borrower, .. } = entry.state else {
             return None;
         };
@@ -63,8 +63,10 @@ impl Server {
         if !wanted || entry.closure.kind.depth == 0 || self.ledger.suspicion(id).is_some() {
             return None;
         }
-        self.affordable(entry)?;
-        Some(self.usual_time(entry, borrower))
+        let means = self.means_of(entry)?;
+        let usual = self.usual_time(entry, borrower);
+        let state = self.jobs.get(&entry.job)?;
+        state.rivals.patience(now, means, usual)
     }
 
     /// How long a closure takes at most, as a rule, if a borrower runs it.
@@ -80,19 +82,48 @@ impl Server {
         )
     }
 
-    /// Rivals that are late themselves stop.
+    /// Rivals that are late themselves stop, and those that have become too dear.
     fn end_rivals_in_vain(&mut self, now: Time) {
+        self.charge_lost_rivals(now);
         if !self.ledger.has_rivals() {
             return;
         }
         let usual = |entry: &Entry| self.usual_time(entry, self.uplink.manager());
-        for id in self.ledger.rivals_in_vain(now, usual) {
+        let mut in_vain = self.ledger.rivals_in_vain(now, usual);
+        for state in self.jobs.values() {
+            let work = state.model.seen_at_least();
+            in_vain.extend(state.rivals.too_dear(now, work));
+        }
+        for id in in_vain {
             let Some(entry) = self.ledger.entry(id) else {
                 continue;
             };
             let job = entry.job;
             let rival = self.ledger.drop_rival(id);
+            self.charge_rival(now, job, id, None);
             self.stop_rival(now, job, id, rival);
+        }
+    }
+
+    /// Rivals that are over, since who had them or their closures are gone: they have cost what they took all the same.
+    fn charge_lost_rivals(&mut self, now: Time) {
+        let mut lost = Vec::new();
+        for (&job, state) in self.jobs.iter() {
+            let running = state.rivals.running();
+            let over = running.filter(|&id| self.ledger.rival(id).is_none());
+            lost.extend(over.map(|id| (job, id)));
+        }
+        for (job, id) in lost {
+            self.charge_rival(now, job, id, None);
+        }
+    }
+
+    /// A rival was not first; it has taken `whole` at most, if that is known.
+    fn charge_rival(&mut self, now: Time, job: JobAlias, id: EntryId, whole: Option<Duration>) {
+        if let Some(state) = self.jobs.get_mut(&job)
+            && let Some(took) = state.rivals.end_second(now, id, whole)
+        {
+            self.stats.note_wasted(took);
         }
     }
 
@@ -121,18 +152,25 @@ impl Server {
         }
     }
 
-    /// The work that a rival of an entry is expected to take, if it may be spent.
-    fn affordable(&self, entry: &Entry) -> Option<Duration> {
+    /// The work that a rival of an entry is expected to take, and that was seen of the job.
+    fn means_of(&self, entry: &Entry) -> Option<(Duration, Duration)> {
         let state = self.jobs.get(&entry.job)?;
         let expected = state.model.known(entry.closure.kind, HISTORY_MIN)?;
-        let work = state.model.seen_at_least();
-        state.rivals.allows(expected, work).then_some(expected)
+        Some((expected, state.model.seen_at_least()))
+    }
+
+    /// The same, if the entry is late, and a rival may still be begun.
+    fn means_of_late(&self, now: Time, id: EntryId) -> Option<(Duration, Duration)> {
+        let patience = |id: EntryId, entry: &Entry| self.patience_with(now, id, entry);
+        let late = self.ledger.is_late(now, id, patience);
+        let entry = self.ledger.entry(id).filter(|_| late)?;
+        self.means_of(entry)
     }
 
     /// How many late closures a thief could have, and the work in them.
-    pub(super) fn late_surplus(&self) -> (u32, Duration) {
+    pub(super) fn late_surplus(&self, now: Time) -> (u32, Duration) {
         let entries = self.late.entries.iter();
-        let late = entries.filter_map(|&id| self.affordable(self.ledger.entry(id)?));
+        let late = entries.filter_map(|&id| Some(self.means_of_late(now, id)?.0));
         late.fold((0, Duration::ZERO), |(count, work), expected| {
             (count + 1, work.saturating_add(expected))
         })
@@ -155,7 +193,7 @@ impl Server {
         let Some(entry) = self.ledger.entry(id) else {
             return false;
         };
-        let Some(expected) = self.affordable(entry) else {
+        let Some(means) = self.means_of_late(now, id) else {
             return false;
         };
         let (job, closure) = (entry.job, entry.closure.clone());
@@ -166,7 +204,7 @@ impl Server {
             return false;
         }
         state.load.idle -= 1;
-        state.rivals.spend(expected);
+        state.rivals.begin(now, id, means, self.config.workers);
         self.stats.rivals_lent += 1;
         self.ledger.rival_here(id, now);
         let ticket = Ticket(id.0);
@@ -190,8 +228,8 @@ impl Server {
             return false;
         }
         let entries = self.late.entries.iter().copied();
-        let Some((id, expected)) = entries
-            .filter_map(|id| Some((id, self.fits(id, thief, terms)?)))
+        let Some((id, means)) = entries
+            .filter_map(|id| Some((id, self.fits(now, id, thief, terms)?)))
             .next()
         else {
             return false;
@@ -201,7 +239,7 @@ impl Server {
             return false;
         };
         let closure = Closure {
-            expected,
+            expected: means.0,
             ..entry.closure.clone()
         };
         let again = entry.again;
@@ -209,7 +247,8 @@ impl Server {
         let Some(state) = self.jobs.get_mut(&alias) else {
             return false;
         };
-        state.rivals.spend(expected);
+        // Siblings are taken to be as large as this one.
+        state.rivals.begin(now, id, means, self.config.workers);
         let spec = state.spec.clone();
         self.late.entries.retain(|&late| late != id);
         self.stats.rivals_lent += 1;
@@ -230,29 +269,38 @@ impl Server {
         true
     }
 
-    /// The work in a late closure, if a thief may have it: neither who has it nor who waits for it may.
-    fn fits(&self, id: EntryId, thief: NodeId, terms: &StealTerms) -> Option<Duration> {
+    /// The means for a rival of a late closure, if a thief may have it: neither who has it nor who waits for it may.
+    fn fits(
+        &self,
+        now: Time,
+        id: EntryId,
+        thief: NodeId,
+        terms: &StealTerms,
+    ) -> Option<(Duration, Duration)> {
         let entry = self.ledger.entry(id)?;
         let has = matches!(entry.state, State::Lent { borrower, .. } if borrower == thief);
         let waits = matches!(entry.source, Source::Peer { lender, .. } if lender == thief);
         let state = self.jobs.get(&entry.job)?;
         let to = terms.destination.as_ref();
         let admitted = to.is_none_or(|to| to.admits(&state.spec.origin));
-        let expected = self.affordable(entry)?;
+        let means = self.means_of_late(now, id)?;
+        let (expected, _) = means;
         let fits = admitted && !has && !waits && expected >= terms.work_min;
-        (fits && repays(terms, entry.closure.size(), expected)).then_some(expected)
+        (fits && repays(terms, entry.closure.size(), expected)).then_some(means)
     }
 
     /// A result has come: whoever else had its closure is to stop.
-    pub(super) fn end_rivalry(&mut self, now: Time, won: &Won) {
+    pub(super) fn end_rivalry(&mut self, now: Time, won: &Won, work: Duration) {
+        let job = won.entry.job;
         if won.by_rival {
             self.stats.rivals_won += 1;
-            if let Some(state) = self.jobs.get_mut(&won.entry.job) {
-                let expected = state.model.known(won.entry.closure.kind, HISTORY_MIN);
-                state.rivals.refund(expected.unwrap_or_default());
+            if let Some(state) = self.jobs.get_mut(&job) {
+                state.rivals.end_first(won.id);
             }
+        } else if won.loser.is_some() {
+            self.charge_rival(now, job, won.id, Some(work));
         }
-        self.stop_rival(now, won.entry.job, won.id, won.loser);
+        self.stop_rival(now, job, won.id, won.loser);
     }
 
     /// The engine of a job is gone, and with it the rivals that it ran.

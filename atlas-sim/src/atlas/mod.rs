@@ -397,7 +397,7 @@ pub(crate) fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
     })
 }
 
-fn named(stats: Stats) -> [(&'static str, u64); 12] {
+fn named(stats: Stats) -> [(&'static str, u64); 14] {
     [
         ("steals asked", stats.steals_asked),
         ("steals refused", stats.steals_refused),
@@ -407,6 +407,8 @@ fn named(stats: Stats) -> [(&'static str, u64); 12] {
         ("closures requeued", stats.closures_requeued),
         ("rivals lent", stats.rivals_lent),
         ("rivals won", stats.rivals_won),
+        ("rivals wasted", stats.rivals_wasted),
+        ("ms on wasted rivals", stats.rivals_wasted_ms),
         ("peers lost", stats.peers_lost),
         ("results recorded", stats.results_recorded),
         ("orphans finished", stats.orphans_finished),

@@ -152,6 +152,8 @@ pub(super) fn sum(one: Stats, other: Stats) -> Stats {
         closures_too_large: one.closures_too_large + other.closures_too_large,
         rivals_lent: one.rivals_lent + other.rivals_lent,
         rivals_won: one.rivals_won + other.rivals_won,
+        rivals_wasted: one.rivals_wasted + other.rivals_wasted,
+        rivals_wasted_ms: one.rivals_wasted_ms + other.rivals_wasted_ms,
         results_recorded: one.results_recorded + other.results_recorded,
         orphans_finished: one.orphans_finished + other.orphans_finished,
         checkpoints_asked: one.checkpoints_asked + other.checkpoints_asked,

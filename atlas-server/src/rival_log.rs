@@ -1,0 +1,22 @@
+//! What becomes of rivals, for who runs the machine: a server has no metrics of its own, and so says in its log when closures that it has
+//! lent are begun a second time, and with what success. It decides nothing.
+
+use atlas_proto::stats::Stats;
+
+/// What was said last.
+#[derive(Debug, Default)]
+pub(crate) struct RivalLog {
+    told: (u64, u64, u64),
+}
+
+impl RivalLog {
+    /// The machine has counted so much.
+    pub(crate) fn note(&mut self, stats: &Stats) {
+        let (begun, won, wasted) = (stats.rivals_lent, stats.rivals_won, stats.rivals_wasted);
+        if self.told != (begun, won, wasted) {
+            self.told = (begun, won, wasted);
+            let wasted_ms = stats.rivals_wasted_ms;
+            tracing::info!(begun, won, wasted, wasted_ms, "rivals so far");
+        }
+    }
+}
