@@ -7,13 +7,14 @@
 //! that it has wait for their turn.
 //!
 //! An expected time says little of one closure: where trees are uneven, some are large. So of the work that a node has seen of a job,
-//! a twentieth at most is spent on rivals that were not first ([`Budget`]). What they were expected to take is not what they take. So
+//! a fortieth at most is spent on rivals that were not first ([`Budget`]). What they were expected to take is not what they take. So
 //! each is charged its time while it runs, for as many workers as may have a part of it by then, and stopped when that is too much;
 //! if the first result comes meanwhile, it tells how much work there was at most. One that is late itself shows that the closure
 //! is large: it is stopped, and there is no other.
 //!
 //! Where the budget does not reach, an engine that hangs would hold its job up for ever. So one rival at a time may be begun all the
-//! same, of a borrower that was silent for [`BEYOND_FACTOR`] times as long as others are waited for, and for twice as long again after
+//! same, of a borrower that was silent for [`BEYOND_FACTOR`] times as long as others are waited for (more, where some closures of the
+//! sort took much longer than others: what is late may be anything then), and for twice as long again after
 //! each of these that was in vain: of those there are a few in the longest of jobs.
 
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ pub(crate) struct Budget {
 #[derive(Clone, Copy, Debug)]
 struct Running {
     since: Time,
-    /// Of who has it.
+    /// That may have a part of it.
     workers: u32,
     /// The budget did not reach for it.
     beyond: bool,
@@ -44,32 +45,40 @@ struct Running {
 
 impl Budget {
     /// For how long the borrower of a closure of this expected work must be silent for a rival to be begun, if others are waited for
-    /// `usual`, and the job has taken so much work so far.
+    /// `usual`, the job has taken so much work so far, and the longest of the sort took `longest`.
     pub(crate) fn patience(
         &self,
         now: Time,
         (expected, work): (Duration, Duration),
-        usual: Duration,
+        (usual, longest): (Duration, Duration),
     ) -> Option<Duration> {
         if self.allows(now, expected, work) {
             return Some(usual);
         }
         let doublings = self.in_vain.min(DOUBLINGS_MAX);
-        let longer = usual.saturating_mul(BEYOND_FACTOR << doublings);
+        let factor = if longest <= expected.saturating_mul(LATE_FACTOR) {
+            BEYOND_FACTOR
+        } else {
+            BEYOND_UNEVEN_FACTOR
+        };
+        let longer = usual.saturating_mul(factor << doublings);
         self.running.is_empty().then_some(longer)
     }
 
-    /// A rival of an entry is begun, by who has so many workers. The budget is that of [`Budget::patience`].
+    /// A rival of an entry is begun, by who has so many workers, when the work was done in this time. The budget is that of
+    /// [`Budget::patience`].
     pub(crate) fn begin(
         &mut self,
         now: Time,
         id: EntryId,
         (expected, work): (Duration, Duration),
-        workers: u32,
+        (workers, age): (u32, Duration),
     ) {
+        let parallel = work.as_millis() / age.as_millis().max(1);
+        let parallel = u32::try_from(parallel).unwrap_or(u32::MAX);
         let running = Running {
             since: now,
-            workers,
+            workers: workers.max(1).saturating_mul(SPREAD).max(parallel),
             beyond: !self.allows(now, expected, work),
         };
         self.running.insert(id, running);
@@ -125,8 +134,7 @@ impl Budget {
 
 impl Running {
     fn charge(&self, now: Time) -> Duration {
-        let workers = self.workers.max(1).saturating_mul(SPREAD);
-        now.since(self.since).saturating_mul(workers)
+        now.since(self.since).saturating_mul(self.workers)
     }
 }
 
@@ -139,19 +147,28 @@ pub(crate) fn patience(expected: Duration, longest: Duration, round_trip: Durati
     most.saturating_add(round_trip * 2)
 }
 
+/// A rival that was begun on a machine with nothing else to do, and takes longer than this, is in vain: the closure is large, and nobody
+/// was late.
+pub(crate) fn course(expected: Duration, round_trip: Duration) -> Duration {
+    patience(expected, Duration::ZERO, round_trip)
+}
+
 /// Of an exponential life one in twenty is longer.
 const LATE_FACTOR: u32 = 3;
 /// Where trees are uneven, some take many times what is expected: one that takes twice what the longest did is out of the ordinary.
 const LONGEST_FACTOR: u32 = 2;
 /// Whatever was measured, a machine may stumble for so long.
 pub(crate) const LATE_MIN: Duration = Duration::from_secs(2);
-/// One part in so many of a job's work is spent on rivals that were not first.
-const SHARE: u32 = 20;
+/// One part in so many of the work that a node has seen of a job is spent on rivals that were not first. Lenders and borrowers see the
+/// same work: all nodes together spend a twentieth of what there is, or so.
+const SHARE: u32 = 40;
 /// There is nothing else to do when a rival is begun: what it makes is stolen by others that are hungry, whom its lender does not know.
-/// So many workers are charged for each that it was lent to.
-const SPREAD: u32 = 4;
+/// So many workers are charged for each that it was lent to, or as many as the job has kept busy so far.
+const SPREAD: u32 = 8;
 /// Who is silent for so many times as long as others are waited for is given up as one that hangs.
 const BEYOND_FACTOR: u32 = 4;
+/// Where trees are uneven, any closure may be so large that it takes all workers for long to do it again: there it is more.
+const BEYOND_UNEVEN_FACTOR: u32 = 32;
 /// Keeps the shift within its type; a job that lasts for so long is not held up by rivals.
 const DOUBLINGS_MAX: u32 = 20;
 /// What is measured of fewer closures is chance.
@@ -168,6 +185,10 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    /// One worker, in a job that has kept few busy.
+    const LONG_AGO: (u32, Duration) = (1, Duration::from_secs(1 << 20));
+    /// Others are waited for so long, and none took longer.
+    const EVEN: (Duration, Duration) = (SECOND, Duration::ZERO);
 
     fn at(seconds: u32) -> Time {
         Time::ZERO + SECOND * seconds
@@ -184,17 +205,17 @@ mod tests {
     #[test]
     fn what_a_rival_took_is_charged_and_not_what_it_was_expected_to() {
         let mut budget = Budget::default();
-        let means = (SECOND / 10, SECOND * 100);
-        assert_eq!(budget.patience(at(0), means, SECOND), Some(SECOND));
-        budget.begin(at(0), EntryId(1), means, 1);
-        // Expected to take a tenth of a second, it has used up what there is: 4 of 5 s.
-        assert_eq!(budget.patience(at(1), (SECOND, means.1), SECOND), None);
+        let means = (SECOND / 10, SECOND * 400);
+        assert_eq!(budget.patience(at(0), means, EVEN), Some(SECOND));
+        budget.begin(at(0), EntryId(1), means, LONG_AGO);
+        // Expected to take a tenth of a second, it has used up what there is: 8 of 10 s.
+        assert_eq!(budget.patience(at(1), (SECOND, means.1), EVEN), None);
         assert_eq!(budget.too_dear(at(1), means.1), []);
         assert_eq!(budget.too_dear(at(2), means.1), [EntryId(1)]);
         // The whole closure had less in it.
         let whole = Some(SECOND * 3);
         assert_eq!(budget.end_second(at(2), EntryId(1), whole), whole);
-        assert_eq!(budget.patience(at(2), means, SECOND), Some(SECOND));
+        assert_eq!(budget.patience(at(2), means, EVEN), Some(SECOND));
         assert_eq!(budget.end_second(at(2), EntryId(1), whole), None, "once");
     }
 
@@ -202,7 +223,7 @@ mod tests {
     fn what_was_of_use_is_not_charged() {
         let mut budget = Budget::default();
         for id in 0..50 {
-            budget.begin(at(0), EntryId(id), (SECOND, SECOND * 100), 1);
+            budget.begin(at(0), EntryId(id), (SECOND, SECOND * 100), LONG_AGO);
             budget.end_first(EntryId(id));
         }
         assert_eq!(budget.spent_by(at(9)), Duration::ZERO);
@@ -215,19 +236,21 @@ mod tests {
         let mut budget = Budget::default();
         let means = (SECOND, SECOND * 2);
         let patience =
-            |budget: &Budget, now| budget.patience(now, means, SECOND).map(|it| it.as_secs());
+            |budget: &Budget, now| budget.patience(now, means, EVEN).map(|it| it.as_secs());
         assert_eq!(patience(&budget, at(0)), Some(4));
-        budget.begin(at(0), EntryId(1), means, 1);
+        budget.begin(at(0), EntryId(1), means, LONG_AGO);
         assert_eq!(patience(&budget, at(1)), None);
         assert_eq!(budget.too_dear(at(9), means.1), [], "it may run its course");
         budget.end_second(at(1), EntryId(1), None);
         assert_eq!(patience(&budget, at(1)), Some(8));
-        budget.begin(at(1), EntryId(2), means, 1);
+        budget.begin(at(1), EntryId(2), means, LONG_AGO);
         budget.end_second(at(2), EntryId(2), None);
         assert_eq!(patience(&budget, at(2)), Some(16));
-        budget.begin(at(2), EntryId(3), means, 1);
+        budget.begin(at(2), EntryId(3), means, LONG_AGO);
         budget.end_first(EntryId(3));
         assert_eq!(patience(&budget, at(3)), Some(4));
+        let uneven = (SECOND, SECOND * 9);
+        assert_eq!(budget.patience(at(3), means, uneven), Some(SECOND * 32));
     }
 
     /// Something that happens to a job.
@@ -262,6 +285,7 @@ mod tests {
         begun: u64,
         beyond: u32,
         running_max: u32,
+        workers_max: u32,
     }
 
     impl World {
@@ -279,7 +303,10 @@ mod tests {
 
         fn is_late(&mut self, expected: u8) {
             let means = (Duration::from_millis(u64::from(expected) * 4), self.work);
-            let Some(patience) = self.budget.patience(self.now, means, LATE_MIN) else {
+            let Some(patience) = self
+                .budget
+                .patience(self.now, means, (LATE_MIN, Duration::ZERO))
+            else {
                 return;
             };
             // It is silent since the beginning of the world, so that everything is evidence.
@@ -288,7 +315,10 @@ mod tests {
             }
             self.begun += 1;
             let id = EntryId(self.begun);
-            self.budget.begin(self.now, id, means, WORKERS);
+            let age = self.now.since(Time::ZERO);
+            self.budget.begin(self.now, id, means, (WORKERS, age));
+            let runs = self.budget.running[&id].workers;
+            self.workers_max = self.workers_max.max(runs);
             self.beyond += u32::from(self.budget.running[&id].beyond);
             self.taken.insert(id, Duration::ZERO);
             let running = u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
@@ -333,7 +363,7 @@ mod tests {
                 }
                 let within = world.budget.running.iter().filter(|(_, running)| !running.beyond);
                 let runs: Duration = within.map(|(id, _)| world.taken[id]).sum();
-                let look = LOOK_EVERY * WORKERS * SPREAD * world.running_max;
+                let look = LOOK_EVERY * world.workers_max * world.running_max;
                 let spent = world.wasted + runs;
                 prop_assert!(
                     spent <= world.work / SHARE + look + beyond_taken,
@@ -350,10 +380,11 @@ mod tests {
             let (mut now, mut begun) = (Time::ZERO, 0_u32);
             for span in spans {
                 now = now + SECOND * span;
-                let patience = budget.patience(now, (SECOND, Duration::ZERO), LATE_MIN);
+                let patience = budget.patience(now, (SECOND, Duration::ZERO), (LATE_MIN, SECOND));
                 if patience.is_some_and(|patience| Time::ZERO + patience <= now) {
                     begun += 1;
-                    budget.begin(now, EntryId(begun.into()), (SECOND, Duration::ZERO), 1);
+                    let means = (SECOND, Duration::ZERO);
+                    budget.begin(now, EntryId(begun.into()), means, LONG_AGO);
                     budget.end_second(now, EntryId(begun.into()), None);
                 }
             }

@@ -143,16 +143,16 @@ impl Ledger {
         self.rival(id) == Some(Rival::Here)
     }
 
-    /// The rivals that take longer than `patience` says themselves: so the closures are large, and nobody was late.
+    /// The rivals that take longer than `takes` says themselves: so the closures are large, and nobody was late.
     pub(crate) fn rivals_in_vain(
         &self,
         now: Time,
-        patience: impl Fn(&Entry) -> Duration,
+        takes: impl Fn(&Entry) -> Duration,
     ) -> Vec<EntryId> {
         let in_vain = |id: &&EntryId| {
             let (entry, at) = (self.entries.get(id), self.rival_at.get(id));
             let both = entry.zip(at);
-            both.is_some_and(|(entry, &at)| now.since(at) > patience(entry))
+            both.is_some_and(|(entry, &at)| now.since(at) > takes(entry))
         };
         self.rivals.keys().filter(in_vain).copied().collect()
     }

@@ -208,7 +208,7 @@ impl Manager {
             self.ledger.note_progress(borrower, now);
             self.end_rivalry(now, &won, finished.work);
             let entry = won.entry;
-            self.rivals.note_work(entry.job, finished.work);
+            self.rivals.note_work(now, entry.job, finished.work);
             match entry.source {
                 Source::Root => self.finish_job(now, entry.job, finished),
                 Source::Peer { lender, lease } => {

@@ -10,7 +10,7 @@ use super::Manager;
 use crate::ids::{JobAlias, NodeId};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Rival, Source, State, Won};
 use crate::message::{LeasedClosure, Load, Message};
-use crate::rival::{Budget, LATE_MAX, LOOK_EVERY, patience};
+use crate::rival::{Budget, LATE_MAX, LOOK_EVERY, course, patience};
 use crate::time::Time;
 
 /// What was spent on rivals.
@@ -28,11 +28,14 @@ struct Account {
     work: Duration,
     /// Of the longest of them.
     longest: Duration,
+    /// When the first has.
+    since: Option<Time>,
 }
 
 impl Rivals {
-    pub(super) fn note_work(&mut self, job: JobAlias, work: Duration) {
+    pub(super) fn note_work(&mut self, now: Time, job: JobAlias, work: Duration) {
         let account = self.jobs.entry(job).or_default();
+        account.since.get_or_insert(now);
         account.work = account.work.saturating_add(work);
         account.longest = account.longest.max(work);
     }
@@ -51,7 +54,8 @@ impl Rivals {
     ) -> Option<Duration> {
         let account = self.jobs.get(&job)?;
         let means = (expected, account.work);
-        account.budget.patience(now, means, usual)
+        let waits = (usual, account.longest);
+        account.budget.patience(now, means, waits)
     }
 }
 
@@ -107,8 +111,9 @@ impl Manager {
         if !self.ledger.has_rivals() {
             return;
         }
-        let usual = |entry: &Entry| self.usual_time(entry, self.config.node);
-        let mut in_vain = self.ledger.rivals_in_vain(now, usual);
+        let round_trip = self.sessions.path(self.config.node).round_trip();
+        let takes = |entry: &Entry| course(entry.closure.expected, round_trip);
+        let mut in_vain = self.ledger.rivals_in_vain(now, takes);
         for account in self.rivals.jobs.values() {
             in_vain.extend(account.budget.too_dear(now, account.work));
         }
@@ -176,7 +181,10 @@ impl Manager {
         };
         let account = self.rivals.jobs.entry(local).or_default();
         let means = (closure.expected, account.work);
-        account.budget.begin(now, id, means, hungry);
+        let age = account
+            .since
+            .map_or(Duration::MAX, |since| now.since(since));
+        account.budget.begin(now, id, means, (hungry, age));
         self.sessions.bind(now, thief, true);
         self.stats.rivals_lent += 1;
         self.stats.closures_lent += 1;

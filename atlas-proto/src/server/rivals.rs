@@ -11,7 +11,7 @@ use crate::job::{Closure, ClosureKind};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Rival, Source, State, Won};
 use crate::limits::KINDS_MAX;
 use crate::message::{JobHeader, LeasedClosure, Message, StealTerms};
-use crate::rival::{HISTORY_MIN, LATE_MAX, LOOK_EVERY, patience};
+use crate::rival::{HISTORY_MIN, LATE_MAX, LOOK_EVERY, course, patience};
 use crate::time::Time;
 
 /// What is late.
@@ -66,7 +66,9 @@ impl Server {
         let means = self.means_of(entry)?;
         let usual = self.usual_time(entry, borrower);
         let state = self.jobs.get(&entry.job)?;
-        state.rivals.patience(now, means, usual)
+        let longest = state.longest.get(&entry.closure.kind).copied();
+        let waits = (usual, longest.unwrap_or_default());
+        state.rivals.patience(now, means, waits)
     }
 
     /// How long a closure takes at most, as a rule, if a borrower runs it.
@@ -88,8 +90,13 @@ impl Server {
         if !self.ledger.has_rivals() {
             return;
         }
-        let usual = |entry: &Entry| self.usual_time(entry, self.uplink.manager());
-        let mut in_vain = self.ledger.rivals_in_vain(now, usual);
+        let round_trip = self.sessions.path(self.uplink.manager()).round_trip();
+        let takes = |entry: &Entry| {
+            let job = self.jobs.get(&entry.job);
+            let expected = job.map(|state| state.model.expected(entry.closure.kind));
+            course(expected.unwrap_or_default(), round_trip)
+        };
+        let mut in_vain = self.ledger.rivals_in_vain(now, takes);
         for state in self.jobs.values() {
             let work = state.model.seen_at_least();
             in_vain.extend(state.rivals.too_dear(now, work));
@@ -204,7 +211,9 @@ impl Server {
             return false;
         }
         state.load.idle -= 1;
-        state.rivals.begin(now, id, means, self.config.workers);
+        let age = state.suspects.engine_age(now);
+        let runs = (self.config.workers, age);
+        state.rivals.begin(now, id, means, runs);
         self.stats.rivals_lent += 1;
         self.ledger.rival_here(id, now);
         let ticket = Ticket(id.0);
@@ -248,7 +257,9 @@ impl Server {
             return false;
         };
         // Siblings are taken to be as large as this one.
-        state.rivals.begin(now, id, means, self.config.workers);
+        let age = state.suspects.engine_age(now);
+        let runs = (self.config.workers, age);
+        state.rivals.begin(now, id, means, runs);
         let spec = state.spec.clone();
         self.late.entries.retain(|&late| late != id);
         self.stats.rivals_lent += 1;
