@@ -40,7 +40,7 @@ pub use cluster::Cluster;
 pub use daemon::Daemon;
 pub use manager::{Manager, ManagerOptions, TokenOptions};
 pub use metrics::Metrics;
-pub use process::{parent, signal};
+pub use process::{children, parent, signal};
 pub use relay::Relay;
 pub use running::{PATIENCE, Running};
 pub use rustix::process::Signal;

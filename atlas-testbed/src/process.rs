@@ -20,7 +20,8 @@ pub fn signal(process: u32, signal: Signal) {
 }
 
 /// The processes that a process has started and that have not ended.
-pub(crate) fn children(process: u32) -> Vec<u32> {
+#[must_use]
+pub fn children(process: u32) -> Vec<u32> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers

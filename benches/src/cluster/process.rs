@@ -6,6 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use atlas_testbed::children;
 
 /// Memory, in MB.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -70,6 +71,24 @@ pub fn used_between(before: &Threads, after: &Threads) -> Duration {
     used.sum()
 }
 
+/// The processor time of a process, of all that it has started, and of what those have.
+#[must_use]
+pub fn family_time(pid: u32) -> Duration {
+    let own = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let of_children = children(pid).into_iter().map(family_time);
+    ticks(&own) + of_children.sum::<Duration>()
+}
+
+/// What a process has used, and those that it has started and that have ended.
+fn ticks(stat: &str) -> Duration {
+    let Some((_, fields)) = stat.rsplit_once(") ") else {
+        return Duration::ZERO;
+    };
+    let times = fields.split(' ').skip(TIMES_AT).take(4);
+    let ticks: u64 = times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 1000 / TICKS_PER_S)
+}
+
 /// The datagrams that all processes of this machine have sent.
 ///
 /// # Errors
@@ -94,6 +113,10 @@ fn megabytes(status: &str, name: &str) -> f64 {
 }
 
 const SNMP: &str = "/proc/net/snmp";
+/// Of the fields after a process's name in its `stat`, the four times (`man 5 proc`: fields 14 to 17, the name is the second).
+const TIMES_AT: usize = 11;
+/// What Linux tells times in, on all that Atlas runs on.
+const TICKS_PER_S: u64 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -107,6 +130,17 @@ mod tests {
         crate::spin::busy_wait(Duration::from_millis(50));
         let after = threads(std::process::id()).unwrap();
         assert!(used_between(&before, &after) > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_family_has_used_what_its_members_have() {
+        let stat = "7 (a (strange) name) S 1 7 7 0 -1 4194560 1 2 3 4 10 20 300 4000 20 0";
+        assert_eq!(ticks(stat), Duration::from_millis(43_300));
+        let before = family_time(std::process::id());
+        let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+        let child = std::process::Command::new("sh").args(["-c", busy]).status();
+        assert!(child.unwrap().success());
+        assert!(family_time(std::process::id()) > before);
     }
 
     #[test]

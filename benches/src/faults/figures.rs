@@ -20,6 +20,8 @@ pub enum Bench {
     ManagerRestart,
     /// The manager is killed, and another takes over.
     StandbyTakeover,
+    /// One of four servers is killed at any moment.
+    Crash,
 }
 
 /// What is measured.
@@ -44,6 +46,10 @@ pub enum Metric {
     ManagerRestartS,
     /// From the manager's end until a task begins under the one that takes over.
     StandbyTakeoverS,
+    /// Runs in which a server was killed and that left something else than a quiet one.
+    CrashWrong,
+    /// The most that such a run has used of the processors beyond a quiet one.
+    CrashRecomputedS,
 }
 
 /// What a benchmark of faults has found.
@@ -52,7 +58,12 @@ pub type Found = bars::Found<Metric>;
 impl bars::Metric for Metric {
     fn unit(self) -> &'static str {
         match self {
-            Self::KillS | Self::StopS | Self::ManagerRestartS | Self::StandbyTakeoverS => "s",
+            Self::KillS
+            | Self::StopS
+            | Self::ManagerRestartS
+            | Self::StandbyTakeoverS
+            | Self::CrashRecomputedS => "s",
+            Self::CrashWrong => "runs",
             Self::KillReruns | Self::StopReruns => "tasks",
             Self::CheckpointCostFib | Self::CheckpointCostUts | Self::CheckpointCostRaytrace => {
                 "ratio"
@@ -71,6 +82,9 @@ impl bars::Metric for Metric {
             }
             Self::ManagerRestartS => Bar::AtMost(3.0),
             Self::StandbyTakeoverS => Bar::AtMost(5.0),
+            Self::CrashWrong => Bar::AtMost(0.0),
+            // Twice an interval of recording and the time in which a server is missed.
+            Self::CrashRecomputedS => Bar::AtMost(2.0 * (1.0 + 1.75)),
         }
     }
 }

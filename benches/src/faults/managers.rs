@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use atlas_testbed::{Manager, wait_until};
 
 use super::figures::{Found, Metric};
-use super::trial::{Tasks, Trial, now_us};
+use super::trial::{Said, Tasks, Trial, now_us};
 use crate::cluster::domain::Domain;
 use crate::options::Size;
 use crate::sample::median;
@@ -55,7 +55,8 @@ fn lose(
     domain.manager.kill();
     let old = trial.engines();
     let since = then(&mut domain.manager);
-    // The tasks of the old processes may go on for a while: work is back when a new process begins one.
+    // The tasks of the old processes may go on for a while: work is back when one begins that descends from the `main` which the
+    // manager has granted since.
     wait_until("a new process begins a task", || {
         first_after(&trial, since, &old).is_some()
     });
@@ -72,12 +73,16 @@ fn found(metric: Metric, runs: Vec<(f64, u32)>) -> Result<Found> {
     })
 }
 
-/// When a process that is not one of the old ones first began a task after a moment.
+/// When a process that is not one of the old ones first began a task after a moment, and after `main` was begun again by another.
 fn first_after(trial: &Trial, moment: u64, old: &BTreeSet<u32>) -> Option<u64> {
     let said = trial.said();
-    let mut begun = said.iter().filter(|said| said.what == "begin");
-    let later = begun.find(|said| said.us > moment && !old.contains(&said.process));
-    later.map(|said| said.us)
+    let new = |said: &&Said| !old.contains(&said.process);
+    let first = |what: &str, since: u64| {
+        let mut new = said.iter().filter(new);
+        let later = new.find(|said| said.what == what && said.us > since);
+        later.map(|said| said.us)
+    };
+    first("begin", first("main", moment)?)
 }
 
 fn tasks(size: Size) -> Tasks {

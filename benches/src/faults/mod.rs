@@ -3,9 +3,10 @@
 //!
 //! - [`figures`]: what is measured, and the bars;
 //! - [`trial`]: tasks that write down when they begin and end;
-//! - [`servers`], [`managers`], [`cost`]: the measurements.
+//! - [`servers`], [`managers`], [`cost`], [`crash`]: the measurements.
 
 pub mod cost;
+pub mod crash;
 pub mod figures;
 pub mod managers;
 pub mod servers;
@@ -43,5 +44,6 @@ fn measure(bench: Bench, reps: u32, size: Size) -> Result<Found> {
         Bench::CheckpointCost => cost::checkpoints(reps, size),
         Bench::ManagerRestart => managers::restart(reps, size),
         Bench::StandbyTakeover => managers::takeover(reps, size),
+        Bench::Crash => crash::crash(reps, size),
     }
 }
