@@ -159,8 +159,8 @@ const LATE_FACTOR: u32 = 3;
 const LONGEST_FACTOR: u32 = 2;
 /// Whatever was measured, a machine may stumble for so long.
 pub(crate) const LATE_MIN: Duration = Duration::from_secs(2);
-/// One part in so many of the work that a node has seen of a job is spent on rivals that were not first. Lenders and borrowers see the
-/// same work: all nodes together spend a twentieth of what there is, or so.
+/// One part in so many of the work that a node has seen of a job is spent on rivals that were not first. Each node
+/// has a budget of its own, and lenders see the same work as their borrowers.
 const SHARE: u32 = 40;
 /// There is nothing else to do when a rival is begun: what it makes is stolen by others that are hungry, whom its lender does not know.
 /// So many workers are charged for each that it was lent to, or as many as the job has kept busy so far.
