@@ -1,0 +1,75 @@
+//! [`Source`]: what a mount, a server and a program ask of the files of the web. `Files` is the one that fetches and stores;
+//! who only passes paths on, such as a mount, knows nothing else of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use url::Url;
+
+use super::error::UrlError;
+use super::file::UrlFile;
+use super::pins::Pins;
+
+/// Files and folders by their URLs.
+pub trait Source: Send + Sync + 'static {
+    /// Status and size, by HEAD or, where a server refuses HEAD, a ranged GET. What is known is used as long as RFC 9111
+    /// allows, and so is that there is nothing.
+    fn metadata(
+        &self,
+        url: &Url,
+        pins: &Pins,
+    ) -> impl Future<Output = Result<Metadata, UrlError>> + Send;
+
+    /// A file's version: the one that is pinned or, if none is, the present one, which is pinned by this.
+    fn open(
+        &self,
+        url: &Url,
+        pins: &Pins,
+    ) -> impl Future<Output = Result<Arc<UrlFile>, UrlError>> + Send;
+
+    /// The entries of a folder, whose URL ends in `/`. One request a folder.
+    fn list(
+        &self,
+        url: &Url,
+        pins: &Pins,
+    ) -> impl Future<Output = Result<Arc<[Entry]>, UrlError>> + Send;
+}
+
+/// What is known of a URL without its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// File or folder.
+    pub kind: Kind,
+    /// In bytes, where the server tells.
+    pub size: Option<u64>,
+    /// When it was last changed, where the server tells.
+    pub modified: Option<SystemTime>,
+    /// The server's name for this version, as it came.
+    pub etag: Option<String>,
+    /// Whether the origin could not be asked, and this is what was known of it before.
+    pub stale: bool,
+    /// For how long this need not be asked again.
+    pub valid_for: Duration,
+}
+
+/// Whether there are bytes or entries behind a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Bytes.
+    File,
+    /// Entries: the URL ends in `/`.
+    Folder,
+}
+
+/// One name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Decoded: one component of a path.
+    pub name: String,
+    /// File or folder.
+    pub kind: Kind,
+    /// In bytes, where the listing tells exactly.
+    pub size: Option<u64>,
+    /// When it was last changed, where the listing tells.
+    pub modified: Option<SystemTime>,
+}
