@@ -1,0 +1,84 @@
+//! [`UrlStore`]: what is known of URLs, on disk, for all processes of this machine that name the same folder.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `files/<key>.data` | the bytes of one version of one URL, as far as they are there; the rest is a hole |
+//! | `files/<key>.map` | its URL and version, and the BLAKE3 hash of each block that is there: see `entry.rs` |
+//! | `heads/<key>` | what the origin has said of a URL, or a folder's page: see `records.rs` |
+//! | `ledger` | how much room is taken: see `quota.rs` |
+//!
+//! **There is no index that could be wrong**: a key is the hash of what it stands for. Each record is written under another name, and renamed;
+//! blocks count as soon as their hash is written, which is after their bytes. So whoever is killed leaves nothing that is taken for
+//! something else, and what a power failure takes is found by its hash. Nothing is synced.
+//!
+//! A file that is open somewhere is locked, shared; only who gets it locked alone removes it.
+
+mod entry;
+mod quota;
+mod records;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+pub(crate) use entry::{BLOCK, Check, Entry, block_span, blocks_of, hashes_of};
+pub use quota::Usage;
+pub(crate) use quota::{Ledger, Reserved};
+pub(crate) use records::Page;
+
+use super::version::Version;
+use crate::file_error::FileError;
+
+/// A folder of files by URL.
+#[derive(Debug)]
+pub(crate) struct UrlStore {
+    folder: PathBuf,
+    ledger: Ledger,
+}
+
+impl UrlStore {
+    /// Opens the store in a folder, which is made, for this user alone, if there is none.
+    pub(crate) fn open(folder: PathBuf, quota: Option<u64>) -> Result<Self, FileError> {
+        for part in [FILES, HEADS] {
+            let path = folder.join(part);
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o700);
+            builder
+                .create(&path)
+                .map_err(|error| FileError::making(&path, error))?;
+        }
+        let ledger = Ledger::open(&folder, quota)?;
+        Ok(Self { folder, ledger })
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The stored file of this version; an empty one, if there was none.
+    pub(crate) fn find_or_make(&self, url: &Url, version: &Version) -> Result<Entry, FileError> {
+        Entry::find_or_make(&self.files(), url, version)
+    }
+
+    fn files(&self) -> PathBuf {
+        self.folder.join(FILES)
+    }
+
+    fn record_path(&self, url: &Url, what: &str) -> PathBuf {
+        let hash = blake3::Hasher::new()
+            .update(what.as_bytes())
+            .update(b"\0")
+            .update(url.as_str().as_bytes())
+            .finalize();
+        self.folder.join(HEADS).join(hash.to_hex().as_str())
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+pub(super) const FILES: &str = "files";
+pub(super) const HEADS: &str = "heads";

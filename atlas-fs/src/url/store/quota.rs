@@ -1,0 +1,270 @@
+//! [`Ledger`]: how much room the store takes, for all processes that share it, and who makes room.
+//!
+//! Room is taken before bytes are fetched: under a lock on the ledger the sum is raised, and the file's part is allocated. So the sum
+//! is never less than what lies on the disk, whoever is killed when. It may be more (a part allocated twice, files that were
+//! removed): when it reaches the quota, the files are looked at, the sum is set right, and the files that were used least recently go,
+//! down to nine tenths of the quota, so that this is seldom. Open files stay.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::entry::{DATA, INCOMING, MAP};
+use super::{FILES, HEADS};
+use crate::file_error::FileError;
+
+/// How much room is taken.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    folder: PathBuf,
+    quota: Option<u64>,
+}
+
+/// What became of the wish for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reserved {
+    /// It may be written.
+    Yes,
+    /// All that could go is in use.
+    QuotaReached,
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Files, one for each version of each URL.
+    pub files: u64,
+    /// On the disk, with maps and what else is known.
+    pub bytes: u64,
+}
+
+/// A file, or a record, that could go.
+#[derive(Debug)]
+struct Candidate {
+    used: SystemTime,
+    bytes: u64,
+    /// Of the file that may be locked.
+    data: Option<PathBuf>,
+    other: PathBuf,
+}
+
+impl Ledger {
+    pub(super) fn open(folder: &Path, quota: Option<u64>) -> Result<Self, FileError> {
+        let ledger = Self {
+            folder: folder.to_owned(),
+            quota,
+        };
+        let (file, sum) = ledger.lock()?;
+        if sum.is_none() {
+            let (usage, _) = ledger.look()?;
+            ledger.write(&file, usage.bytes)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Takes room for a part of a file, and allocates it.
+    pub(crate) fn reserve(
+        &self,
+        data: &File,
+        offset: u64,
+        length: u64,
+    ) -> Result<Reserved, FileError> {
+        let (file, sum) = self.lock()?;
+        let mut sum = sum.unwrap_or_default();
+        if self.is_above(sum.saturating_add(length)) {
+            sum = self.make_room(length)?;
+            if self.is_above(sum.saturating_add(length)) {
+                self.write(&file, sum)?;
+                return Ok(Reserved::QuotaReached);
+            }
+        }
+        self.write(&file, sum.saturating_add(length))?;
+        match allocate(data, offset, length) {
+            Err(error) if error == Errno::NOSPC || error == Errno::DQUOT => {
+                // The disk is smaller than the quota, or others fill it.
+                let sum = self.make_room_of(length)?;
+                self.write(&file, sum.saturating_add(length))?;
+                allocate(data, offset, length)
+            }
+            allocated => allocated,
+        }
+        .map_err(|error| FileError::writing(&self.folder, error.into()))?;
+        Ok(Reserved::Yes)
+    }
+
+    /// Counts a small record, which is written whatever the sum.
+    pub(super) fn take_note_of(&self, bytes: u64) -> Result<(), FileError> {
+        let bytes = bytes.next_multiple_of(4096);
+        let (file, sum) = self.lock()?;
+        let mut sum = sum.unwrap_or_default().saturating_add(bytes);
+        if self.is_above(sum) {
+            sum = self.make_room(bytes)?.saturating_add(bytes);
+        }
+        self.write(&file, sum)
+    }
+
+    /// Looks at all files.
+    pub(crate) fn usage(&self) -> Result<Usage, FileError> {
+        let (usage, _) = self.look()?;
+        Ok(usage)
+    }
+
+    /// Removes what was used least recently, until no more than this is left; gives what is there then.
+    pub(crate) fn shrink_to(&self, bytes: u64) -> Result<Usage, FileError> {
+        let (file, _) = self.lock()?;
+        let sum = self.evict(bytes)?;
+        self.write(&file, sum)?;
+        self.usage()
+    }
+
+    fn is_above(&self, sum: u64) -> bool {
+        self.quota.is_some_and(|quota| sum > quota)
+    }
+
+    /// Room for so many bytes within the quota, if there can be.
+    fn make_room(&self, bytes: u64) -> Result<u64, FileError> {
+        let quota = self.quota.unwrap_or(u64::MAX);
+        self.evict((quota / 10 * 9).saturating_sub(bytes))
+    }
+
+    /// Room for so many bytes on the disk, if there can be.
+    fn make_room_of(&self, bytes: u64) -> Result<u64, FileError> {
+        let (usage, _) = self.look()?;
+        self.evict(usage.bytes.saturating_sub(2 * bytes))
+    }
+
+    fn evict(&self, wanted: u64) -> Result<u64, FileError> {
+        let (usage, mut candidates) = self.look()?;
+        let mut sum = usage.bytes;
+        candidates.sort_by_key(|candidate| candidate.used);
+        for candidate in candidates {
+            if sum <= wanted {
+                break;
+            }
+            if remove(&candidate) {
+                sum = sum.saturating_sub(candidate.bytes);
+            }
+        }
+        Ok(sum)
+    }
+
+    fn look(&self) -> Result<(Usage, Vec<Candidate>), FileError> {
+        let (mut usage, mut candidates) = (Usage::default(), Vec::new());
+        for part in [FILES, HEADS] {
+            let folder = self.folder.join(part);
+            let reading = |error| FileError::reading(&folder, error);
+            for entry in fs::read_dir(&folder).map_err(reading)? {
+                let path = entry.map_err(reading)?.path();
+                let Ok(metadata) = path.symlink_metadata() else {
+                    continue;
+                };
+                let bytes = metadata.blocks() * 512;
+                usage.bytes += bytes;
+                let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                let extension = path.extension().and_then(|extension| extension.to_str());
+                if extension == Some(DATA) {
+                    usage.files += 1;
+                    candidates.push(of_data(path, bytes, used));
+                } else if part == HEADS && !is_incoming(&path) || is_left_behind(&path, used) {
+                    candidates.push(Candidate {
+                        used,
+                        bytes,
+                        data: None,
+                        other: path,
+                    });
+                }
+            }
+        }
+        Ok((usage, candidates))
+    }
+
+    /// The ledger, locked against all others, and its sum, if it has one.
+    fn lock(&self) -> Result<(File, Option<u64>), FileError> {
+        let path = self.folder.join(LEDGER);
+        let refused = |error| FileError::making(&path, error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(refused)?;
+        file.lock().map_err(refused)?;
+        let mut sum = [0; 8];
+        let sum = match file.read_exact_at(&mut sum, 0) {
+            Ok(()) => Some(u64::from_le_bytes(sum)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            Err(error) => return Err(refused(error)),
+        };
+        Ok((file, sum))
+    }
+
+    fn write(&self, file: &File, sum: u64) -> Result<(), FileError> {
+        file.write_all_at(&sum.to_le_bytes(), 0)
+            .map_err(|error| FileError::making(&self.folder.join(LEDGER), error))
+    }
+}
+
+fn of_data(data: PathBuf, bytes: u64, used: SystemTime) -> Candidate {
+    let map = data.with_extension(MAP);
+    // The map's time says when the file was opened, and the data's only when it was written or that it is sealed.
+    let (map_bytes, used) = match map.symlink_metadata() {
+        Ok(map) => (map.blocks() * 512, map.modified().unwrap_or(used)),
+        Err(_) => (0, used),
+    };
+    Candidate {
+        used,
+        bytes: bytes + map_bytes,
+        data: Some(data),
+        other: map,
+    }
+}
+
+/// Removes it unless it is in use. The map goes first: data without a map is nothing.
+fn remove(candidate: &Candidate) -> bool {
+    let lock = match &candidate.data {
+        Some(data) => match File::open(data) {
+            Ok(file) if file.try_lock().is_ok() => Some(file),
+            Ok(_) | Err(_) => return false,
+        },
+        None => None,
+    };
+    let removed = fs::remove_file(&candidate.other);
+    if let Some(data) = &candidate.data {
+        let removed = fs::remove_file(data);
+        drop(lock);
+        return removed.is_ok();
+    }
+    removed.is_ok()
+}
+
+fn is_incoming(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(INCOMING))
+}
+
+/// Whether it is what a killed process was about to write.
+fn is_left_behind(path: &Path, written: SystemTime) -> bool {
+    let age = SystemTime::now()
+        .duration_since(written)
+        .unwrap_or_default();
+    is_incoming(path) && age > LEFT_BEHIND
+}
+
+fn allocate(data: &File, offset: u64, length: u64) -> Result<(), Errno> {
+    match rustix::fs::fallocate(data, FallocateFlags::KEEP_SIZE, offset, length) {
+        // Some file systems cannot; then the writing says that there is no room.
+        Err(error) if error == Errno::OPNOTSUPP || error == Errno::NOSYS => Ok(()),
+        allocated => allocated,
+    }
+}
+
+const LEDGER: &str = "ledger";
+/// Records are written within milliseconds.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
