@@ -1,0 +1,165 @@
+//! [`Credentials`]: what hosts are told of who asks. A secret goes to the host that it is for, also when that redirects elsewhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use data_encoding::BASE64;
+use http::HeaderValue;
+use url::Url;
+
+/// Who asks, in one of HTTP's ways.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// RFC 6750.
+    Bearer(String),
+    /// RFC 7617.
+    Basic {
+        /// The name.
+        user: String,
+        /// The secret.
+        password: String,
+    },
+}
+
+/// Credentials by host.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    hosts: BTreeMap<String, Credential>,
+    /// Of a netrc file: the entry for all others.
+    default: Option<Credential>,
+}
+
+/// A netrc file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the credentials in {path} cannot be read")]
+pub struct NetrcError {
+    path: String,
+    #[source]
+    source: netrc::Error,
+}
+
+impl Credentials {
+    /// Nobody is told anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For `host`, or `host:port`, which goes before.
+    pub fn set(&mut self, host: impl Into<String>, credential: Credential) {
+        self.hosts.insert(host.into(), credential);
+    }
+
+    /// Those of a netrc file, for hosts that have none yet.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is no such file.
+    pub fn add_netrc(&mut self, path: &Path) -> Result<(), NetrcError> {
+        let netrc = netrc::Netrc::from_file(path).map_err(|source| NetrcError {
+            path: path.display().to_string(),
+            source,
+        })?;
+        for (host, entry) in netrc.hosts {
+            let credential = Credential::Basic {
+                user: entry.login,
+                password: entry.password,
+            };
+            if host == "default" {
+                self.default.get_or_insert(credential);
+            } else {
+                self.hosts.entry(host).or_insert(credential);
+            }
+        }
+        Ok(())
+    }
+
+    /// The header for this URL, which no log shows.
+    pub(super) fn header(&self, url: &Url) -> Option<HeaderValue> {
+        let host = url.host_str()?;
+        let port = url.port_or_known_default().unwrap_or_default();
+        let credential = self
+            .hosts
+            .get(&format!("{host}:{port}"))
+            .or_else(|| self.hosts.get(host))
+            .or(self.default.as_ref())?;
+        let text = match credential {
+            Credential::Bearer(token) => format!("Bearer {token}"),
+            Credential::Basic { user, password } => {
+                format!(
+                    "Basic {}",
+                    BASE64.encode(format!("{user}:{password}").as_bytes())
+                )
+            }
+        };
+        let mut header = HeaderValue::from_str(&text).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bearer(_) => write!(f, "Bearer(..)"),
+            Self::Basic { user, .. } => write!(f, "Basic({user:?}, ..)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(credentials: &Credentials, url: &str) -> Option<String> {
+        let header = credentials.header(&Url::parse(url).unwrap())?;
+        Some(header.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_secret_is_for_its_host() {
+        let mut credentials = Credentials::new();
+        credentials.set("example.org", Credential::Bearer("all".to_owned()));
+        credentials.set("example.org:8080", Credential::Bearer("s3cret".to_owned()));
+        assert_eq!(
+            header(&credentials, "https://example.org/x").as_deref(),
+            Some("Bearer all")
+        );
+        assert_eq!(
+            header(&credentials, "http://example.org:8080/").as_deref(),
+            Some("Bearer s3cret")
+        );
+        assert_eq!(header(&credentials, "https://www.example.org/"), None);
+        assert!(!format!("{credentials:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn netrc_gives_what_is_not_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("netrc");
+        std::fs::write(
+            &path,
+            "machine a.org login me password secret\nmachine b.org login x password y\n",
+        )
+        .unwrap();
+        let mut credentials = Credentials::new();
+        credentials.set("b.org", Credential::Bearer("t".to_owned()));
+        credentials.add_netrc(&path).unwrap();
+        assert_eq!(
+            header(&credentials, "https://a.org/").as_deref(),
+            Some("Basic bWU6c2VjcmV0")
+        );
+        assert_eq!(
+            header(&credentials, "https://b.org/").as_deref(),
+            Some("Bearer t")
+        );
+        assert_eq!(header(&credentials, "https://c.org/"), None);
+        assert!(
+            Credentials::new()
+                .add_netrc(&folder.path().join("none"))
+                .is_err()
+        );
+    }
+}

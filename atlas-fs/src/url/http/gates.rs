@@ -1,0 +1,44 @@
+//! [`Gates`]: so many requests at a time to one host.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+/// A gate for each host and port.
+#[derive(Debug)]
+pub(super) struct Gates {
+    permits: usize,
+    gates: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Gates {
+    pub(super) fn new(permits: usize) -> Self {
+        Self {
+            permits: permits.max(1),
+            gates: Mutex::default(),
+        }
+    }
+
+    /// Waits in turn.
+    pub(super) async fn enter(&self, url: &Url) -> OwnedSemaphorePermit {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let gate = {
+            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            let name = format!("{host}:{port}");
+            if gates.len() >= HOSTS_MAX && !gates.contains_key(&name) {
+                gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+            }
+            gates
+                .entry(name)
+                .or_insert_with(|| Arc::new(Semaphore::new(self.permits)))
+                .clone()
+        };
+        gate.acquire_owned().await.expect("a gate is never closed")
+    }
+}
+
+/// Gates that nobody is in are forgotten beyond this number.
+const HOSTS_MAX: usize = 256;

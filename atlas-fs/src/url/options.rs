@@ -1,0 +1,86 @@
+//! [`Options`]: how files by URL are fetched and kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::http::Credentials;
+
+/// How files by URL are fetched and kept. [`Options::new`] has what suits most.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The store's folder. Processes that name the same one share it.
+    pub folder: PathBuf,
+    /// How many bytes it may hold. A file that does not fit beside those in use is read without being kept.
+    pub quota: Option<u64>,
+    /// For how long after it was fresh something is served when its origin cannot be asked, if the answer itself allows
+    /// less.
+    pub stale: Duration,
+    /// Requests at a time to one host and port.
+    pub requests_per_host_max: usize,
+    /// Bytes that are asked for at a time.
+    pub range_bytes_max: u64,
+    /// Ranges of one file at a time that are fetched in advance.
+    pub ranges_parallel_max: usize,
+    /// Bytes that are fetched in advance of who reads on and on.
+    pub read_ahead_bytes_max: u64,
+    /// How long is waited for what.
+    pub timeouts: Timeouts,
+    /// What hosts are told of who asks.
+    pub credentials: Credentials,
+    /// Certificates in PEM of authorities that are trusted beside the system's.
+    pub authorities_pem: Vec<u8>,
+}
+
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, with TLS.
+    pub connect: Duration,
+    /// For an answer's headers.
+    pub answer: Duration,
+    /// For the next bytes of an answer, and how long it may be slower than [`Timeouts::bytes_per_second_min`].
+    pub idle: Duration,
+    /// Who sends less, sends nothing.
+    pub bytes_per_second_min: u64,
+    /// Attempts in a row that bring nothing new.
+    pub attempts_max: u32,
+    /// From the last new bytes, or the first attempt. No later attempt begins; one that has begun ends by the others.
+    pub give_up_after: Duration,
+    /// Before a second attempt.
+    pub first_pause: Duration,
+}
+
+impl Options {
+    /// A store in this folder.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            quota: None,
+            stale: Duration::ZERO,
+            requests_per_host_max: 8,
+            range_bytes_max: 8 << 20,
+            ranges_parallel_max: 4,
+            read_ahead_bytes_max: 64 << 20,
+            timeouts: Timeouts::default(),
+            credentials: Credentials::default(),
+            authorities_pem: Vec::new(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    /// Those of CernVM-FS, with a little more patience.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(15),
+            idle: Duration::from_secs(10),
+            bytes_per_second_min: 1024,
+            attempts_max: 4,
+            give_up_after: Duration::from_secs(60),
+            first_pause: Duration::from_millis(200),
+        }
+    }
+}
