@@ -6,6 +6,7 @@
 //! - [`FileTree`]: files and folders by their paths, with the blobs that they are.
 //!
 //! - [`exchange`]: blobs between two nodes that are connected.
+//! - [`url`]: files of the web, by URL: fetched in pieces, kept, and read as often as one likes.
 //!
 //! Nothing here decides who gets which blob. What comes from them is not
 //! believed: it is a blob when it has a blob's hash. Decompressing and hashing happen on threads that may block.
@@ -41,6 +42,7 @@ pub mod tree;
 mod trim;
 mod turns;
 mod unpack;
+pub mod url;
 
 pub use add::{AddAs, AddError, Added};
 pub use content::ReadBlobError;

@@ -10,16 +10,31 @@
 //! | `http/` | requests: credentials, how many at a time, which error is which |
 //! | `store/` | files of versions on disk, shared by the processes of this machine; the quota |
 //! | `file/` | one version that is read while it is fetched |
-//! | `files.rs` | from a URL to a version |
+//! | `files.rs`, `whole.rs` | from a URL to a version; what comes in one piece |
 
+mod counts;
 pub mod error;
-pub mod file;
+mod file;
+mod files;
+mod fresh;
+mod head;
+mod http;
+mod options;
 mod pins;
-pub mod source;
+mod plan;
+mod retry;
+mod source;
+mod store;
 mod version;
+mod whole;
 
+pub use counts::Figures;
 pub use error::UrlError;
 pub use file::UrlFile;
+pub use files::{Files, FilesError, ReadListing};
+pub use http::{ClientError, Credential, Credentials, NetrcError};
+pub use options::{Options, Timeouts};
 pub use pins::Pins;
 pub use source::{Entry, Kind, Metadata, Source};
+pub use store::Usage;
 pub use version::Version;

@@ -1,0 +1,370 @@
+//! One request's way onto the disk: blocks that are missing are asked for, and asked for again from where an answer broke off. While a
+//! piece is hashed and written on another thread, the next one is received.
+
+use std::collections::VecDeque;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::super::error::UrlError;
+use super::super::http::{Answer, Ask, Failure, Request};
+use super::super::plan::Blocks;
+use super::super::store::{BLOCK, Reserved, block_span, hashes_of};
+use super::answer::examine;
+use super::shared::Shared;
+use crate::blocking::blocking;
+use crate::file_error::FileError;
+
+/// Fetches these blocks, which the plan has as on their way.
+pub(super) fn spawn(shared: Arc<Shared>, blocks: Blocks, answer: Option<Answer>) {
+    let mut fetch = Fetch {
+        shared,
+        blocks,
+        failed: None,
+        done: false,
+    };
+    tokio::spawn(async move {
+        fetch.failed = fetch.run(answer).await.err();
+        fetch.done = true;
+        drop(fetch);
+    });
+}
+
+struct Fetch {
+    shared: Arc<Shared>,
+    blocks: Blocks,
+    failed: Option<UrlError>,
+    done: bool,
+}
+
+/// Those who wait hear of the end also if it is a panic or the end of the runtime.
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        let stopped = || UrlError::broken(&self.shared.origin.url, "the request was stopped");
+        let failed = self.failed.take().or_else(|| (!self.done).then(stopped));
+        self.shared.handle_end(&self.blocks, failed, self.done);
+    }
+}
+
+impl Fetch {
+    async fn run(&self, mut answer: Option<Answer>) -> Result<(), UrlError> {
+        let shared = &self.shared;
+        self.look_at_disk().await?;
+        let Some(first) = self.first_missing() else {
+            return Ok(());
+        };
+        self.reserve(first).await?;
+        let client = &shared.origin.client;
+        let mut retry = client.retry();
+        while let Some(from) = self.first_missing() {
+            let attempt = self.attempt(from, answer.take()).await;
+            if self.first_missing() != Some(from) {
+                retry.handle_progress(client.now());
+            }
+            match attempt {
+                Ok(Brought::Bytes) => {}
+                // Those who wait ask for the whole.
+                Ok(Brought::NoRange) => return Ok(()),
+                Err(failure) => client.wait_after(failure, &mut retry).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn first_missing(&self) -> Option<u64> {
+        self.shared.lock().plan.first_missing(&self.blocks)
+    }
+
+    /// Another process may have fetched them.
+    async fn look_at_disk(&self) -> Result<(), UrlError> {
+        let (shared, blocks) = (self.shared.clone(), self.blocks.clone());
+        let wanted = blocks.clone();
+        let present = blocking(move || shared.entry.present(&wanted)).await;
+        let present = present.map_err(|error| self.refused(error))?;
+        let mut state = self.shared.lock();
+        for block in blocks.filter(|&block| present.get(block)) {
+            state.plan.handle_stored(block);
+        }
+        drop(state);
+        self.shared.wake();
+        Ok(())
+    }
+
+    async fn reserve(&self, first: u64) -> Result<(), UrlError> {
+        if let Some((until, error)) = &self.shared.lock().no_room
+            && *until > std::time::Instant::now()
+        {
+            return Err(error.clone());
+        }
+        let (shared, end) = (self.shared.clone(), self.blocks.end);
+        let reserved = blocking(move || {
+            let (start, _) = block_span(first, shared.entry.length());
+            let (_, end) = block_span(end - 1, shared.entry.length());
+            let ledger = shared.origin.store.ledger();
+            ledger.reserve(shared.entry.data(), start, end - start)
+        });
+        match reserved.await.map_err(|error| self.refused(error))? {
+            Reserved::Yes => Ok(()),
+            Reserved::QuotaReached => Err(self.refused(FileError::Full {
+                folder: self.shared.origin.store.folder().to_owned(),
+                source: std::io::ErrorKind::QuotaExceeded.into(),
+            })),
+        }
+    }
+
+    fn refused(&self, error: FileError) -> UrlError {
+        UrlError::disk(&self.shared.origin.url, error)
+    }
+
+    /// One answer, from a block on.
+    async fn attempt(&self, from: u64, answer: Option<Answer>) -> Result<Brought, Failure> {
+        let origin = &self.shared.origin;
+        let whole = self.shared.asks_for_whole();
+        let length = self.shared.entry.length();
+        let (_, end) = block_span(self.blocks.end - 1, length);
+        let adopted = answer.is_some();
+        let range = (!whole).then_some((from * BLOCK, end));
+        let answer = match answer {
+            Some(answer) => answer,
+            None => {
+                let request = Request {
+                    url: &origin.url,
+                    method: Ask::Bytes,
+                    range,
+                    version: (!whole).then_some(&origin.version),
+                    known: None,
+                };
+                origin.client.try_once(request).await?
+            }
+        };
+        // An adopted answer was asked for before this file's first block was known to be there.
+        let range = if adopted && answer.status() == 206 {
+            Some((0, end))
+        } else {
+            range
+        };
+        let begins = examine(origin, &answer, range)?;
+        if answer.status() == 200 && !whole {
+            self.shared.ask_for_whole();
+            if self.blocks != (0..super::super::store::blocks_of(length)) {
+                return Ok(Brought::NoRange);
+            }
+        }
+        let end = if answer.status() == 200 { length } else { end };
+        self.pour(answer, begins, end).await?;
+        Ok(Brought::Bytes)
+    }
+
+    /// Stores an answer's bytes, from `begins` to `end`.
+    async fn pour(&self, mut answer: Answer, begins: u64, end: u64) -> Result<(), Failure> {
+        let origin = &self.shared.origin;
+        let mut pieces = Pieces::new(begins / BLOCK);
+        let mut writing: Option<JoinHandle<Result<(), UrlError>>> = None;
+        let mut at = begins;
+        let ended = loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) => {
+                    origin.counts.fetched(chunk.len());
+                    at += chunk.len() as u64;
+                    if at > end {
+                        break Err(Failure::broken(
+                            &origin.url,
+                            format!("more than {end} bytes"),
+                        ));
+                    }
+                    pieces.push(chunk);
+                }
+                Ok(None) if at < end => {
+                    break Err(Failure::broken(
+                        &origin.url,
+                        format!("it ends after {at} of {end} bytes"),
+                    ));
+                }
+                Ok(None) => break Ok(()),
+                Err(failure) => break Err(failure),
+            }
+            // Who waits for the first bytes need not wait for many.
+            if pieces.bytes >= pieces.taken.clamp(BLOCK, PIECE) {
+                written(writing.take()).await?;
+                writing = self.store(pieces.take_blocks());
+            }
+        };
+        written(writing.take()).await?;
+        let rest = if ended.is_ok() {
+            pieces.take_all()
+        } else {
+            pieces.take_blocks()
+        };
+        written(self.store(rest)).await?;
+        ended
+    }
+
+    /// Hashes and writes on another thread.
+    fn store(
+        &self,
+        (first, chunks): (u64, Vec<Bytes>),
+    ) -> Option<JoinHandle<Result<(), UrlError>>> {
+        if chunks.is_empty() {
+            return None;
+        }
+        let shared = self.shared.clone();
+        Some(tokio::task::spawn_blocking(move || {
+            shared.store(first, &chunks)
+        }))
+    }
+}
+
+async fn written(writing: Option<JoinHandle<Result<(), UrlError>>>) -> Result<(), Failure> {
+    let Some(writing) = writing else {
+        return Ok(());
+    };
+    match writing.await {
+        Ok(stored) => stored.map_err(Failure::for_good),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only a runtime that shuts down cancels.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+impl Shared {
+    /// Stores what has come otherwise: all of the file.
+    pub(crate) fn fill_from(&self, whole: &std::fs::File) -> Result<(), UrlError> {
+        let (length, mut at) = (self.entry.length(), 0);
+        let refused = |error| {
+            UrlError::disk(
+                &self.origin.url,
+                FileError::writing(self.origin.store.folder(), error),
+            )
+        };
+        while at < length {
+            let bytes = (length - at).min(PIECE);
+            let ledger = self.origin.store.ledger();
+            let reserved = ledger
+                .reserve(self.entry.data(), at, bytes)
+                .map_err(|error| UrlError::disk(&self.origin.url, error))?;
+            if reserved == Reserved::QuotaReached {
+                return Err(refused(std::io::ErrorKind::QuotaExceeded.into()));
+            }
+            let mut piece = vec![0; usize::try_from(bytes).unwrap_or_default()];
+            whole.read_exact_at(&mut piece, at).map_err(refused)?;
+            self.store(at / BLOCK, &[piece.into()])?;
+            at += bytes;
+        }
+        Ok(())
+    }
+
+    /// Stores blocks in a row, unless the origin contradicts what it has sent before.
+    fn store(&self, first: u64, chunks: &[Bytes]) -> Result<(), UrlError> {
+        let refused = |error| UrlError::disk(&self.origin.url, error);
+        let hashes = hashes_of(chunks);
+        let blocks = first..first + hashes.len() as u64;
+        let mut news = false;
+        for (block, hash) in blocks.clone().zip(&hashes) {
+            let (present, suspect) = {
+                let state = self.lock();
+                (
+                    state.plan.has(&(block..block + 1)),
+                    state.suspects.get(&block).copied(),
+                )
+            };
+            let before = if present {
+                self.entry.hash(block).map_err(refused)?
+            } else {
+                None
+            };
+            let contradicts = before.is_some_and(|before| before != *hash)
+                || suspect.is_some_and(|known| !known.contains(hash));
+            if contradicts {
+                return Err(self
+                    .origin
+                    .version
+                    .changed(&self.origin.url, &self.origin.version));
+            }
+            news |= !present;
+        }
+        if news {
+            self.entry.write(first, chunks, &hashes).map_err(refused)?;
+            let mut state = self.lock();
+            for block in blocks {
+                state.plan.handle_stored(block);
+                state.checked.set(block, true);
+                state.suspects.remove(&block);
+            }
+            let complete = state.plan.is_complete();
+            drop(state);
+            if complete {
+                self.seal_if_complete()?;
+            }
+            self.wake();
+        }
+        Ok(())
+    }
+}
+
+/// What an attempt has brought.
+enum Brought {
+    Bytes,
+    /// The origin sends no ranges of it.
+    NoRange,
+}
+
+/// Bytes in a row that are not stored yet.
+struct Pieces {
+    first: u64,
+    chunks: VecDeque<Bytes>,
+    bytes: u64,
+    /// What was taken before.
+    taken: u64,
+}
+
+impl Pieces {
+    fn new(first: u64) -> Self {
+        Self {
+            first,
+            chunks: VecDeque::new(),
+            bytes: 0,
+            taken: 0,
+        }
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        self.bytes += chunk.len() as u64;
+        self.chunks.push_back(chunk);
+    }
+
+    /// The blocks that are whole.
+    fn take_blocks(&mut self) -> (u64, Vec<Bytes>) {
+        self.take(self.bytes / BLOCK * BLOCK)
+    }
+
+    /// Also the file's last one.
+    fn take_all(&mut self) -> (u64, Vec<Bytes>) {
+        self.take(self.bytes)
+    }
+
+    fn take(&mut self, bytes: u64) -> (u64, Vec<Bytes>) {
+        let first = self.first;
+        let mut taken = Vec::new();
+        let mut left = bytes;
+        while left > 0 {
+            let Some(mut chunk) = self.chunks.pop_front() else {
+                break;
+            };
+            let length = usize::try_from(left).map_or(chunk.len(), |left| left.min(chunk.len()));
+            taken.push(chunk.split_to(length));
+            if !chunk.is_empty() {
+                self.chunks.push_front(chunk);
+            }
+            left -= length as u64;
+        }
+        self.bytes -= bytes;
+        self.taken += bytes;
+        self.first += bytes.div_ceil(BLOCK);
+        (first, taken)
+    }
+}
+
+/// What is hashed and written at a time, at most.
+const PIECE: u64 = 1 << 20;

@@ -1,0 +1,167 @@
+//! [`UrlFile`]: one version of a file, read while it is fetched.
+//!
+//! | file | owns |
+//! | --- | --- |
+//! | `shared.rs` | what all who read it share: which blocks are there, who waits, what has failed |
+//! | `fetch.rs` | one request's way onto the disk |
+//! | `answer.rs` | whether an answer is of this version: pure |
+//!
+//! **Bytes are given to nobody before they have been compared** with their hash, as it was when they were stored. A block that is
+//! not what it was is asked for again. When what comes then is neither what was stored nor what is there, the origin has given two
+//! contents one name, and the file has changed.
+
+mod answer;
+mod fetch;
+mod shared;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::error::UrlError;
+use super::http::{Ask, Request};
+use super::version::{Condition, Version};
+use crate::blocking::blocking;
+
+pub(crate) use shared::{Origin, Shared};
+
+/// One version of a file: the same bytes whenever and however often they are read.
+#[derive(Debug)]
+pub struct UrlFile {
+    shared: Arc<Shared>,
+    stale: bool,
+}
+
+impl UrlFile {
+    pub(crate) fn new(shared: Arc<Shared>, stale: bool) -> Self {
+        Self { shared, stale }
+    }
+
+    /// What was asked for.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.shared.origin.url
+    }
+
+    /// In bytes.
+    #[must_use]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "it is a file's length, and an empty file is one of length 0"
+    )]
+    pub fn len(&self) -> u64 {
+        self.shared.entry.length()
+    }
+
+    /// Equal versions are the same bytes.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.shared.origin.version
+    }
+
+    /// Whether the origin could not be asked whether this is still its version when this was opened.
+    #[must_use]
+    pub fn stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Reads bytes from there on, until the buffer is full or the file ends; fetches what is missing, and what is likely
+    /// to be read next.
+    ///
+    /// What is there already is read on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// What is missing cannot be had, or not of this version any more.
+    pub async fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, UrlError> {
+        let left = self.len().saturating_sub(offset);
+        let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let buffer = &mut buffer[..length];
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let blocks = shared::blocks_around(offset, length as u64);
+        match self.shared.have(blocks).await {
+            Ok(()) => self.shared.copy(offset, buffer)?,
+            Err(UrlError::NoRoom { .. }) if !self.shared.asks_for_whole() => {
+                self.pass(offset, buffer).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(length)
+    }
+
+    /// Fetches all that is missing.
+    ///
+    /// # Errors
+    ///
+    /// Some of it cannot be had, or cannot be kept.
+    pub async fn fetch_all(&self) -> Result<(), UrlError> {
+        self.shared.have_all().await
+    }
+
+    /// A descriptor of the whole file on disk, if all of it is there and nobody has written to it since it was checked.
+    /// As long as it is open, nobody removes the file.
+    #[must_use]
+    pub fn complete(&self) -> Option<File> {
+        self.shared.complete()
+    }
+
+    /// Compares all that is stored with its hashes; what is not right is fetched again when it is read. Gives how
+    /// many blocks that was.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses.
+    pub async fn verify(&self) -> Result<u64, UrlError> {
+        let shared = self.shared.clone();
+        blocking(move || shared.verify()).await
+    }
+
+    /// Reads bytes that there is no room to keep.
+    async fn pass(&self, offset: u64, buffer: &mut [u8]) -> Result<(), UrlError> {
+        let origin = &self.shared.origin;
+        if origin.version.condition() == Condition::Nothing {
+            let what =
+                "it has no name for its version, and there is no room to keep it in one piece";
+            return Err(UrlError::broken(&origin.url, what));
+        }
+        let mut retry = origin.client.retry();
+        loop {
+            match self.pass_once(offset, buffer).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => origin.client.wait_after(failure, &mut retry).await?,
+            }
+        }
+    }
+
+    async fn pass_once(&self, offset: u64, buffer: &mut [u8]) -> Result<(), super::http::Failure> {
+        let origin = &self.shared.origin;
+        let end = offset + buffer.len() as u64;
+        let request = Request {
+            url: &origin.url,
+            method: Ask::Bytes,
+            range: Some((offset, end)),
+            version: Some(&origin.version),
+            known: None,
+        };
+        let mut answer = origin.client.try_once(request).await?;
+        let begins = answer::examine(origin, &answer, Some((offset, end)))?;
+        let mut skip = usize::try_from(offset - begins).unwrap_or(usize::MAX);
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let Some(chunk) = answer.chunk().await? else {
+                let what = format!("{filled} of {} bytes", buffer.len());
+                return Err(super::http::Failure::broken(&origin.url, what));
+            };
+            origin.counts.fetched(chunk.len());
+            let chunk = &chunk[skip.min(chunk.len())..];
+            skip = skip.saturating_sub(chunk.len());
+            let taken = chunk.len().min(buffer.len() - filled);
+            buffer[filled..filled + taken].copy_from_slice(&chunk[..taken]);
+            filled += taken;
+        }
+        Ok(())
+    }
+}

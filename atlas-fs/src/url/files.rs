@@ -1,0 +1,479 @@
+//! [`Files`]: from a URL to what is known of it, to a version, to a file.
+//!
+//! Who asks for a URL waits for its turn; who has waited while another asked takes that answer, and all who read a version
+//! share its requests. So one question is asked, and each byte fetched, once at a time by a process, and what one process has stored
+//! the others find.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use url::Url;
+
+use super::counts::{Counts, Figures};
+use super::error::{Cause, UrlError};
+use super::file::{Origin, Shared, UrlFile};
+use super::fresh::{Verdict, serves_on_error, verdict};
+use super::head::{Asked, Head, Ranges};
+use super::http::{Answer, Ask, Client, ClientError, Request};
+use super::options::Options;
+use super::pins::Pins;
+use super::plan::Limits;
+use super::source::{Entry, Kind, Metadata, Source};
+use super::store::{BLOCK, UrlStore, Usage};
+use super::version::{Condition, Version};
+use crate::blocking::blocking;
+use crate::file_error::FileError;
+
+/// How the entries of a folder are read from its page: its URL, the page's type, its bytes.
+pub type ReadListing = fn(&Url, Option<&str>, &[u8]) -> Result<Vec<Entry>, Cause>;
+
+/// Files by URL, fetched from their origins and kept in a store. Clones share all of it.
+#[derive(Clone, Debug)]
+pub struct Files {
+    pub(super) core: Arc<Core>,
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) client: Arc<Client>,
+    pub(super) store: Arc<UrlStore>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) options: Options,
+    pub(super) read_listing: ReadListing,
+    open: Mutex<HashMap<(Url, Version), Weak<Shared>>>,
+    turns: Mutex<HashMap<Url, Weak<Turn>>>,
+}
+
+/// Whose turn it is to ask for a URL, and what the last one heard, and when that one began to ask.
+pub(super) type Turn = tokio::sync::Mutex<Option<(Instant, Result<Known, UrlError>)>>;
+
+/// What is known of a URL.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) head: Head,
+    pub(super) stale: bool,
+    pub(super) valid_for: Duration,
+}
+
+/// Why files by URL cannot be had at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilesError {
+    /// The store's folder cannot be used.
+    #[error("cannot open the store of files by URL")]
+    Store(#[source] FileError),
+    /// There is no way to ask.
+    #[error("cannot ask for files by URL")]
+    Client(#[source] ClientError),
+}
+
+impl Files {
+    /// Opens the store, which is made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be used, or HTTP cannot be set up as the options say.
+    pub fn open_store(options: Options, read_listing: ReadListing) -> Result<Self, FilesError> {
+        let store =
+            UrlStore::open(options.folder.clone(), options.quota).map_err(FilesError::Store)?;
+        let client = Client::new(&options).map_err(FilesError::Client)?;
+        Ok(Self {
+            core: Arc::new(Core {
+                client: Arc::new(client),
+                store: Arc::new(store),
+                counts: Arc::default(),
+                options,
+                read_listing,
+                open: Mutex::default(),
+                turns: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Sums since the start.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.core.counts.figures()
+    }
+
+    /// What the store holds.
+    ///
+    /// # Errors
+    ///
+    /// Its folder cannot be read.
+    pub fn usage(&self) -> Result<Usage, FileError> {
+        self.core.store.ledger().usage()
+    }
+
+    /// Removes what was used least recently and is not open, until no more than this is left; gives what is there then.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read.
+    pub fn shrink_to(&self, bytes: u64) -> Result<Usage, FileError> {
+        self.core.store.ledger().shrink_to(bytes)
+    }
+}
+
+impl Source for Files {
+    async fn metadata(&self, url: &Url, pins: &Pins) -> Result<Metadata, UrlError> {
+        check(url)?;
+        let kind = if url.path().ends_with('/') {
+            Kind::Folder
+        } else {
+            Kind::File
+        };
+        // A job sees of a file what it has read of it.
+        let pinned = pins.pinned(url).filter(|version| version.length.is_some());
+        if let Some(version) = pinned {
+            return Ok(of_pinned(&version));
+        }
+        let known = self.core.clone().known(url).await?;
+        Ok(known.head.metadata(kind, known.stale, known.valid_for))
+    }
+
+    async fn open(&self, url: &Url, pins: &Pins) -> Result<Arc<UrlFile>, UrlError> {
+        check(url)?;
+        if url.path().ends_with('/') {
+            return Err(UrlError::IsFolder {
+                url: Box::new(url.clone()),
+            });
+        }
+        let (shared, stale) = match pins.pinned(url) {
+            Some(version) => (self.core.shared(url, &version).await?, false),
+            None => self.core.clone().open_now(url).await?,
+        };
+        pins.pin(url, &shared.origin().version)?;
+        if shared.needs_verification() {
+            // Not known to be right: read meanwhile block by block.
+            let shared = shared.clone();
+            tokio::task::spawn_blocking(move || shared.verify_quietly());
+        }
+        Ok(Arc::new(UrlFile::new(shared, stale)))
+    }
+
+    async fn list(&self, url: &Url, _pins: &Pins) -> Result<Arc<[Entry]>, UrlError> {
+        check(url)?;
+        if !url.path().ends_with('/') {
+            return Err(UrlError::NotFolder {
+                url: Box::new(url.clone()),
+            });
+        }
+        self.core.entries(url).await
+    }
+}
+
+impl Core {
+    /// The present version, asked for if need be.
+    async fn open_now(self: Arc<Self>, url: &Url) -> Result<(Arc<Shared>, bool), UrlError> {
+        let begun = Instant::now();
+        let turn = self.turn(url);
+        let mut last = turn.lock().await;
+        if let Some((asked, known)) = &*last
+            && *asked >= begun
+        {
+            let known = known.clone()?;
+            let version = known.head.version;
+            if version.length.is_some() {
+                return Ok((self.shared(url, &version).await?, known.stale));
+            }
+        }
+        let asked = Instant::now();
+        let found = self.look(url, Want::Bytes).await;
+        let told = found.as_ref().map(|(known, _)| known.clone());
+        *last = Some((asked, told.map_err(Clone::clone)));
+        let (known, answer) = found?;
+        if known.head.version.length.is_none() {
+            let (shared, head) = self.spool(url, known.head).await?;
+            let known = Known { head, ..known };
+            *last = Some((asked, Ok(known)));
+            return Ok((shared, false));
+        }
+        let shared = self.shared(url, &known.head.version).await?;
+        if known.head.ranges == Ranges::Refused {
+            shared.ask_for_whole();
+        }
+        if let Some(answer) = answer
+            && (known.head.version.condition() != Condition::Nothing || answer.status() == 200)
+        {
+            shared.adopt(answer, PROBE);
+        }
+        Ok((shared, known.stale))
+    }
+
+    /// What is known without the bytes, asked for if need be.
+    async fn known(self: Arc<Self>, url: &Url) -> Result<Known, UrlError> {
+        let begun = Instant::now();
+        let turn = self.turn(url);
+        let mut last = turn.lock().await;
+        if let Some((asked, known)) = &*last
+            && *asked >= begun
+        {
+            return known.clone();
+        }
+        let asked = Instant::now();
+        let known = self.look(url, Want::Head).await.map(|(known, _)| known);
+        *last = Some((asked, known.clone()));
+        known
+    }
+
+    /// What is known, if it may be used, or what the origin says; with the bytes that came along.
+    async fn look(
+        self: &Arc<Self>,
+        url: &Url,
+        want: Want,
+    ) -> Result<(Known, Option<Answer>), UrlError> {
+        let (core, place) = (self.clone(), url.clone());
+        let before = blocking(move || core.store.head(&place)).await;
+        let before = before.map_err(|error| UrlError::disk(url, error))?;
+        let now = SystemTime::now();
+        if let Some(head) = &before {
+            match verdict(url, head, now) {
+                Verdict::Fresh(left) => return Ok((known(url, head, false, left)?, None)),
+                Verdict::WhileAsking => {
+                    let (core, url, head) = (self.clone(), url.clone(), head.clone());
+                    let served = known(&url, &head, false, Duration::ZERO)?;
+                    tokio::spawn(
+                        async move { core.ask(&url, Some(&head), Want::Head).await.map(drop) },
+                    );
+                    return Ok((served, None));
+                }
+                Verdict::Ask => {}
+            }
+        }
+        match self.ask(url, before.as_ref(), want).await {
+            Ok((head, answer)) => {
+                let left = match verdict(url, &head, SystemTime::now()) {
+                    Verdict::Fresh(left) => left,
+                    Verdict::WhileAsking | Verdict::Ask => Duration::ZERO,
+                };
+                Ok((known(url, &head, false, left)?, answer))
+            }
+            Err(error) if error.is_origin_down() => match before {
+                Some(head) if serves_on_error(url, &head, now, self.options.stale) => {
+                    tracing::warn!(%url, %error, "what is known is served, since the origin cannot be asked");
+                    Ok((known(url, &head, true, Duration::ZERO)?, None))
+                }
+                Some(_) | None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the origin says now, which is kept.
+    async fn ask(
+        self: &Arc<Self>,
+        url: &Url,
+        before: Option<&Head>,
+        want: Want,
+    ) -> Result<(Head, Option<Answer>), UrlError> {
+        self.counts.asked();
+        let request = Request {
+            url,
+            method: if want == Want::Head {
+                Ask::Head
+            } else {
+                Ask::Bytes
+            },
+            range: (want == Want::Bytes).then_some((0, PROBE)),
+            version: None,
+            known: before
+                .filter(|head| head.status == 200)
+                .map(|head| &head.version),
+        };
+        let mut answer = self.client.ask(request).await;
+        let mut asked = if want == Want::Head {
+            Asked::Head
+        } else {
+            Asked::Range
+        };
+        if want == Want::Head && answer.as_ref().is_err_and(refuses_head) {
+            let request = Request {
+                method: Ask::Bytes,
+                range: Some((0, 1)),
+                ..request
+            };
+            answer = self.client.ask(request).await;
+            asked = Asked::Range;
+        }
+        let answer = answer?;
+        let now = SystemTime::now();
+        let head = match (answer.status(), before) {
+            (304, Some(before)) => before.renewed(answer.headers(), now),
+            (304 | 412, _) => {
+                let what = format!(
+                    "status {} to a question without a condition",
+                    answer.status()
+                );
+                return Err(UrlError::broken(url, what));
+            }
+            (status, _) => Head::of(status, answer.headers(), asked, now),
+        };
+        if answer.status() == 416 && head.version.length != Some(0) {
+            return Err(UrlError::broken(
+                url,
+                "status 416 to a question for the first bytes",
+            ));
+        }
+        let (core, place, kept) = (self.clone(), url.clone(), head.clone());
+        let keeping = blocking(move || core.store.keep_head(&place, &kept)).await;
+        if let Err(error) = keeping {
+            // It is asked again next time.
+            tracing::warn!(%url, %error, "what is known of a URL cannot be kept");
+        }
+        let carries = want == Want::Bytes && matches!(answer.status(), 200 | 206);
+        Ok((head, carries.then_some(answer)))
+    }
+
+    /// The version, as it is shared by all who read it.
+    pub(super) async fn shared(
+        self: &Arc<Self>,
+        url: &Url,
+        version: &Version,
+    ) -> Result<Arc<Shared>, UrlError> {
+        let key = (url.clone(), version.clone());
+        if let Some(shared) = self.opened(&key) {
+            return Ok(shared);
+        }
+        let core = self.clone();
+        blocking(move || core.open_entry(key)).await
+    }
+
+    fn opened(&self, key: &(Url, Version)) -> Option<Arc<Shared>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(key).and_then(Weak::upgrade)
+    }
+
+    fn open_entry(&self, key: (Url, Version)) -> Result<Arc<Shared>, UrlError> {
+        let (url, version) = &key;
+        let entry = self
+            .store
+            .find_or_make(url, version)
+            .map_err(|error| UrlError::disk(url, error))?;
+        let origin = Origin {
+            url: url.clone(),
+            version: version.clone(),
+            client: self.client.clone(),
+            store: self.store.clone(),
+            counts: self.counts.clone(),
+        };
+        let limits = Limits {
+            range_max: (self.options.range_bytes_max / BLOCK).max(1),
+            parallel_max: self.options.ranges_parallel_max.max(1),
+            window_max: self.options.read_ahead_bytes_max / BLOCK,
+        };
+        let shared = Shared::new(origin, entry, limits)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been quicker.
+        if let Some(other) = open.get(&key).and_then(Weak::upgrade) {
+            return Ok(other);
+        }
+        if open.len() >= SWEEP_AT {
+            open.retain(|_, shared| shared.strong_count() > 0);
+        }
+        open.insert(key, Arc::downgrade(&shared));
+        Ok(shared)
+    }
+
+    pub(super) fn turn(&self, url: &Url) -> Arc<Turn> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(url).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if turns.len() >= SWEEP_AT {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::new(Turn::default());
+        turns.insert(url.clone(), Arc::downgrade(&turn));
+        turn
+    }
+}
+
+/// What a question is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    Head,
+    /// The first bytes, too.
+    Bytes,
+}
+
+fn known(url: &Url, head: &Head, stale: bool, valid_for: Duration) -> Result<Known, UrlError> {
+    if head.status != 200 {
+        return Err(UrlError::status_of(url, head.status));
+    }
+    Ok(Known {
+        head: head.clone(),
+        stale,
+        valid_for,
+    })
+}
+
+fn of_pinned(version: &Version) -> Metadata {
+    let modified = version.modified.as_deref();
+    Metadata {
+        kind: Kind::File,
+        size: version.length,
+        modified: modified.and_then(|date| httpdate::parse_http_date(date).ok()),
+        etag: version.etag.clone(),
+        stale: false,
+        valid_for: PINNED_FOR,
+    }
+}
+
+/// Whether it may be that only HEAD is refused.
+fn refuses_head(error: &UrlError) -> bool {
+    matches!(error.status(), Some(400 | 403 | 405 | 501))
+}
+
+/// Whether it can be asked for.
+pub(super) fn check(url: &Url) -> Result<(), UrlError> {
+    let wrong = |reason| {
+        Err(UrlError::Name {
+            url: Box::new(url.clone()),
+            reason,
+        })
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return wrong("only http and https are known");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong(
+            "credentials belong in a netrc file or the settings, where no log shows them",
+        );
+    }
+    if url.as_str().len() > URL_MAX {
+        return wrong("it is longer than servers accept");
+    }
+    Ok(())
+}
+
+/// What is asked for when a file is opened of which nothing is known. Small files come with it.
+const PROBE: u64 = 4 * BLOCK;
+/// What nobody uses any more is forgotten when this many are remembered.
+const SWEEP_AT: usize = 1024;
+/// RFC 9110, section 4.1, asks for at least 8000; most servers accept no more.
+const URL_MAX: usize = 8000;
+/// A pinned version does not change.
+const PINNED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_asked_for_is_refused_with_its_reason() {
+        for (wrong, reason) in [
+            ("ftp://example.org/x", "only http"),
+            ("http://me:secret@example.org/x", "netrc"),
+            (
+                &format!("http://example.org/{}", "x".repeat(9000)),
+                "longer",
+            ),
+        ] {
+            let error = check(&Url::parse(wrong).unwrap()).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        check(&Url::parse("https://example.org/a%20b").unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,207 @@
+//! Resources that come in one piece: pages of folders, and files whose length nobody knows before their end.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use url::Url;
+
+use super::error::UrlError;
+use super::file::Shared;
+use super::files::Core;
+use super::fresh::{Verdict, serves_on_error, verdict};
+use super::head::{Asked, Head};
+use super::http::{Ask, Failure, Request};
+use super::source::Entry;
+use super::store::Page;
+use crate::blocking::blocking;
+use crate::file_error::FileError;
+
+impl Core {
+    /// The entries of a folder, from its page: as it is known, if that may be served.
+    pub(super) async fn entries(self: &Arc<Self>, url: &Url) -> Result<Arc<[Entry]>, UrlError> {
+        let turn = self.turn(&page_turn(url));
+        let _turn = turn.lock().await;
+        let page = self.page(url).await?;
+        let at = Url::parse(&page.at).unwrap_or_else(|_| url.clone());
+        let read_listing = self.read_listing;
+        let entries = blocking(move || read_listing(&at, page.content_type.as_deref(), &page.body));
+        let entries = entries.await.map_err(|source| UrlError::Listing {
+            url: Box::new(url.clone()),
+            source,
+        })?;
+        Ok(entries.into())
+    }
+
+    async fn page(self: &Arc<Self>, url: &Url) -> Result<Page, UrlError> {
+        let (core, place) = (self.clone(), url.clone());
+        let before = blocking(move || core.store.page(&place)).await;
+        let before = before.map_err(|error| UrlError::disk(url, error))?;
+        let now = SystemTime::now();
+        if let Some(page) = &before {
+            match verdict(url, &page.head, now) {
+                Verdict::Fresh(_) => return succeeded(url, page.clone()),
+                Verdict::WhileAsking => {
+                    let (core, place, known) = (self.clone(), url.clone(), page.clone());
+                    tokio::spawn(async move { core.ask_page(&place, Some(known)).await.map(drop) });
+                    return succeeded(url, page.clone());
+                }
+                Verdict::Ask => {}
+            }
+        }
+        match self.ask_page(url, before.clone()).await {
+            Ok(page) => succeeded(url, page),
+            Err(error) if error.is_origin_down() => match before {
+                Some(page) if serves_on_error(url, &page.head, now, self.options.stale) => {
+                    tracing::warn!(%url, %error, "a folder is served as it is known, since the origin cannot be asked");
+                    succeeded(url, page)
+                }
+                Some(_) | None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask_page(self: &Arc<Self>, url: &Url, before: Option<Page>) -> Result<Page, UrlError> {
+        let mut retry = self.client.retry();
+        let page = loop {
+            match self.ask_page_once(url, before.as_ref()).await {
+                Ok(page) => break page,
+                Err(failure) => self.client.wait_after(failure, &mut retry).await?,
+            }
+        };
+        let (core, place, kept) = (self.clone(), url.clone(), page.clone());
+        let keeping = blocking(move || core.store.keep_page(&place, &kept)).await;
+        if let Err(error) = keeping {
+            tracing::warn!(%url, %error, "a folder's page cannot be kept");
+        }
+        Ok(page)
+    }
+
+    async fn ask_page_once(&self, url: &Url, before: Option<&Page>) -> Result<Page, Failure> {
+        self.counts.asked();
+        let request = Request {
+            url,
+            method: Ask::Page,
+            range: None,
+            version: None,
+            known: before.map(|page| &page.head.version),
+        };
+        let answer = self.client.try_once(request).await?;
+        let now = SystemTime::now();
+        match (answer.status(), before) {
+            (304, Some(before)) => Ok(Page {
+                head: before.head.renewed(answer.headers(), now),
+                ..before.clone()
+            }),
+            (status @ (200 | 404 | 410), _) => {
+                let head = Head::of(status, answer.headers(), Asked::Whole, now);
+                let at = answer.at().as_str().to_owned();
+                let content_type = super::head::text(answer.headers(), "content-type");
+                let body = if status == 200 {
+                    answer.whole(PAGE_MAX).await?
+                } else {
+                    Vec::new()
+                };
+                Ok(Page {
+                    head,
+                    at,
+                    content_type,
+                    body,
+                })
+            }
+            (status, _) => Err(Failure::broken(
+                url,
+                format!("status {status} in answer to a page"),
+            )),
+        }
+    }
+
+    /// Fetches a file to its end, which tells its length.
+    pub(super) async fn spool(
+        self: &Arc<Self>,
+        url: &Url,
+        head: Head,
+    ) -> Result<(Arc<Shared>, Head), UrlError> {
+        let mut retry = self.client.retry();
+        let (spooled, length) = loop {
+            match self.spool_once(url, &head).await {
+                Ok(spooled) => break spooled,
+                Err(failure) => self.client.wait_after(failure, &mut retry).await?,
+            }
+        };
+        let mut head = head;
+        head.version.length = Some(length);
+        let shared = self.shared(url, &head.version).await?;
+        let (core, place, kept, filled) = (self.clone(), url.clone(), head.clone(), shared.clone());
+        blocking(move || {
+            filled.fill_from(&spooled)?;
+            core.store
+                .keep_head(&place, &kept)
+                .map_err(|error| UrlError::disk(&place, error))
+        })
+        .await?;
+        Ok((shared, head))
+    }
+
+    async fn spool_once(&self, url: &Url, head: &Head) -> Result<(std::fs::File, u64), Failure> {
+        let refused = |error| {
+            Failure::for_good(UrlError::disk(
+                url,
+                FileError::writing(self.store.folder(), error),
+            ))
+        };
+        let mut spooled = tempfile::tempfile_in(self.store.folder()).map_err(refused)?;
+        let request = Request {
+            url,
+            method: Ask::Bytes,
+            range: None,
+            version: None,
+            known: None,
+        };
+        let mut answer = self.client.try_once(request).await?;
+        let found = Head::of(
+            answer.status(),
+            answer.headers(),
+            Asked::Whole,
+            SystemTime::now(),
+        );
+        if answer.status() != 200 || !head.version.admits(&found.version) {
+            return Err(Failure::for_good(head.version.changed(url, &found.version)));
+        }
+        let mut length = 0;
+        while let Some(chunk) = answer.chunk().await? {
+            self.counts.fetched(chunk.len());
+            length += chunk.len() as u64;
+            if self.options.quota.is_some_and(|quota| length > quota) {
+                return Err(refused(std::io::ErrorKind::QuotaExceeded.into()));
+            }
+            let written: (std::fs::File, std::io::Result<()>) = blocking(move || {
+                let written = spooled.write_all(&chunk);
+                (spooled, written)
+            })
+            .await;
+            spooled = written.0;
+            written.1.map_err(refused)?;
+        }
+        Ok((spooled, length))
+    }
+}
+
+fn succeeded(url: &Url, page: Page) -> Result<Page, UrlError> {
+    if page.head.status == 200 {
+        Ok(page)
+    } else {
+        Err(UrlError::status_of(url, page.head.status))
+    }
+}
+
+/// Pages and files of one URL are asked for in turns of their own.
+fn page_turn(url: &Url) -> Url {
+    let mut turn = url.clone();
+    turn.set_fragment(Some("page"));
+    turn
+}
+
+/// A folder's page. At a hundred bytes an entry, that is more than half a million.
+const PAGE_MAX: usize = 64 << 20;

@@ -1,0 +1,220 @@
+//! Files that change while they are read, and origins that hide it.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use atlas_fs::url::{Pins, Source, UrlError};
+use rustix::io::Errno;
+
+use crate::origin::{Mood, Origin};
+use crate::support::{Scratch, eventually, random, read, read_file};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_replaced_in_mid_read_is_never_mixed() {
+    for moods in [
+        vec![],
+        vec![Mood::NoConditions],
+        vec![Mood::NoConditions, Mood::NoRanges],
+    ] {
+        let (origin, scratch) = (Origin::start().await, Scratch::new());
+        let (old, new) = (random(24 << 20, 1), random(24 << 20, 2));
+        let url = origin.url("/x");
+        origin.put_as("/x", old.clone(), &moods);
+        // Slow, so that not all of it is there when it is replaced.
+        origin.change("/x", |resource| resource.moods.push(Mood::Pace(20_000)));
+        let pins = Pins::new();
+        let file = scratch.files.open(&url, &pins).await.unwrap();
+        let mut first = vec![0; 1000];
+        file.read_at(0, &mut first).await.unwrap();
+        assert!(first == old[..1000]);
+        origin.put_as("/x", new.clone(), &moods);
+        match read_file(&file).await {
+            // An answer that had begun goes on with what was there.
+            Ok(read) => assert!(read == old, "{moods:?}"),
+            Err(error) => {
+                assert!(
+                    matches!(error, UrlError::Changed { .. }),
+                    "{moods:?}: {error:?}"
+                );
+                assert_eq!(error.errno(), Errno::STALE.raw_os_error());
+                assert!(error.to_string().contains(url.as_str()));
+            }
+        }
+        // The same job goes on with what it has seen, as far as it is there.
+        let again = scratch.files.open(&url, &pins).await.unwrap();
+        assert_eq!(again.version(), file.version());
+        again.read_at(0, &mut first).await.unwrap();
+        assert!(first == old[..1000]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_an_error_for_one_job_and_news_for_the_next() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let (old, new) = (random(8 << 20, 1), random(8 << 20, 2));
+    let url = origin.url("/x");
+    origin.put("/x", old);
+    origin.change("/x", |resource| {
+        resource
+            .headers
+            .push(("cache-control", "no-cache".to_owned()))
+    });
+    let pins = Pins::new();
+    let file = scratch.files.open(&url, &pins).await.unwrap();
+    file.read_at(0, &mut [0; 10]).await.unwrap();
+    origin.put("/x", new.clone());
+    let error = file.read_at(7 << 20, &mut [0; 10]).await.unwrap_err();
+    assert!(matches!(error, UrlError::Changed { .. }), "{error:?}");
+    let error = read(&scratch.files, &url, &pins)
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(error.errno(), Errno::STALE.raw_os_error());
+    assert!(read(&scratch.files, &url, &Pins::new()).await.unwrap() == new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etag_that_lies_of_another_length_is_found_out() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let url = origin.url("/x");
+    origin.put("/x", random(8 << 20, 1));
+    let file = scratch.files.open(&url, &Pins::new()).await.unwrap();
+    file.read_at(0, &mut [0; 10]).await.unwrap();
+    origin.change("/x", |resource| resource.body = random(9 << 20, 2).into());
+    let error = file.read_at(7 << 20, &mut [0; 10]).await.unwrap_err();
+    assert!(matches!(error, UrlError::Changed { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_file_that_is_changed_by_hand_is_fetched_again() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let url = origin.url("/x");
+    let content = random(3 << 20, 1);
+    origin.put("/x", content.clone());
+    assert!(read(&scratch.files, &url, &Pins::new()).await.unwrap() == content);
+    spoil(scratch.folder.path(), 1 << 20);
+    let bytes = origin.bytes();
+    let file = scratch.again().open(&url, &Pins::new()).await.unwrap();
+    assert!(file.complete().is_none());
+    assert!(read_file(&file).await.unwrap() == content);
+    assert_eq!(origin.bytes() - bytes, 64 << 10, "one block and no more");
+    eventually("complete", || file.complete().is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etag_that_lies_is_found_out_by_what_was_stored() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let url = origin.url("/x");
+    let content = random(3 << 20, 1);
+    origin.put("/x", content.clone());
+    assert!(read(&scratch.files, &url, &Pins::new()).await.unwrap() == content);
+    spoil(scratch.folder.path(), 1 << 20);
+    // The same ETag and length, and other bytes.
+    origin.change("/x", |resource| resource.body = random(3 << 20, 2).into());
+    let error = read(&scratch.again(), &url, &Pins::new())
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, UrlError::Changed { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_origin_what_is_known_is_served_as_far_as_is_allowed() {
+    for (cache_control, patience, allowed) in [
+        ("max-age=0, stale-if-error=600", Duration::ZERO, true),
+        ("max-age=0", Duration::from_secs(600), true),
+        ("max-age=0", Duration::ZERO, false),
+        (
+            "max-age=0, must-revalidate",
+            Duration::from_secs(600),
+            false,
+        ),
+    ] {
+        let mut origin = Origin::start().await;
+        let scratch = Scratch::with(|options| options.stale = patience);
+        let url = origin.url("/x");
+        origin.put("/x", b"hello".to_vec());
+        origin.change("/x", |resource| {
+            resource
+                .headers
+                .push(("cache-control", cache_control.to_owned()));
+        });
+        assert!(
+            !scratch
+                .files
+                .open(&url, &Pins::new())
+                .await
+                .unwrap()
+                .stale()
+        );
+        assert_eq!(
+            read(&scratch.files, &url, &Pins::new()).await.unwrap(),
+            b"hello"
+        );
+        origin.stop().await;
+        let opened = scratch.files.open(&url, &Pins::new()).await;
+        assert_eq!(opened.is_ok(), allowed, "{cache_control}: {opened:?}");
+        if let Ok(file) = opened {
+            assert!(file.stale());
+            assert_eq!(read_file(&file).await.unwrap(), b"hello");
+            assert!(
+                scratch
+                    .files
+                    .metadata(&url, &Pins::new())
+                    .await
+                    .unwrap()
+                    .stale
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_served_while_it_is_asked_for_is_news_soon() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let url = origin.url("/x");
+    origin.put("/x", b"old".to_vec());
+    origin.change("/x", |resource| {
+        resource.headers.push((
+            "cache-control",
+            "max-age=0, stale-while-revalidate=600".to_owned(),
+        ));
+    });
+    assert_eq!(
+        read(&scratch.files, &url, &Pins::new()).await.unwrap(),
+        b"old"
+    );
+    origin.put("/x", b"new bytes".to_vec());
+    assert_eq!(
+        read(&scratch.files, &url, &Pins::new()).await.unwrap(),
+        b"old"
+    );
+    eventually("asked", || origin.requests() >= 2).await;
+    for _ in 0..1000 {
+        if read(&scratch.files, &url, &Pins::new()).await.unwrap() == b"new bytes" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("the new version is not served");
+}
+
+/// Writes into the one stored file, as by hand.
+fn spoil(folder: &Path, at: u64) {
+    let data = data_files(folder).pop().unwrap();
+    let file = OpenOptions::new().write(true).open(data).unwrap();
+    file.write_all_at(b"spoilt", at).unwrap();
+}
+
+fn data_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join("files")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "data")
+        })
+        .collect()
+}

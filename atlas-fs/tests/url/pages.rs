@@ -1,0 +1,74 @@
+//! Folders: one request each, compressed or not, and known afterwards.
+
+use std::io::Write;
+
+use atlas_fs::url::{Pins, Source, UrlError};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::origin::{Mood, Origin};
+use crate::support::{Scratch, read};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_takes_one_request() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    origin.put("/folder/", b"a\nb\n".to_vec());
+    let url = origin.url("/folder/");
+    for files in [
+        scratch.files.clone(),
+        scratch.files.clone(),
+        scratch.again(),
+    ] {
+        let entries = files.list(&url, &Pins::new()).await.unwrap();
+        let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+    assert_eq!(origin.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_may_come_compressed_and_files_may_not() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(b"a\nb\nc\n").unwrap();
+    origin.put_as("/folder/", packed.finish().unwrap(), &[Mood::NoRanges]);
+    origin.change("/folder/", |resource| {
+        resource
+            .headers
+            .push(("content-encoding", "gzip".to_owned()))
+    });
+    let entries = scratch
+        .files
+        .list(&origin.url("/folder/"), &Pins::new())
+        .await
+        .unwrap();
+    assert_eq!(entries.len(), 3);
+    origin.put("/x", b"hello".to_vec());
+    read(&scratch.files, &origin.url("/x"), &Pins::new())
+        .await
+        .unwrap();
+    let accepted: Vec<_> = origin
+        .log()
+        .iter()
+        .map(|asked| asked.headers["accept-encoding"].clone())
+        .collect();
+    assert_eq!(accepted, ["gzip", "identity"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_no_listing_says_so() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    origin.put("/folder/", vec![0xff, 0xfe]);
+    let error = scratch
+        .files
+        .list(&origin.url("/folder/"), &Pins::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, UrlError::Listing { .. }), "{error:?}");
+    let error = scratch
+        .files
+        .list(&origin.url("/none/"), &Pins::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.status(), Some(404));
+}

@@ -1,0 +1,128 @@
+//! Several processes with one store, and processes that are killed.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use atlas_fs::url::{Files, Pins, Source};
+use url::Url;
+
+use crate::origin::{Mood, Origin};
+use crate::support::{Scratch, eventually, options, random, read, read_file};
+
+/// In a child: the origin, the store's folder, the quota, and what to read.
+const ORIGIN: &str = "ATLAS_TEST_ORIGIN";
+const FOLDER: &str = "ATLAS_TEST_FOLDER";
+const QUOTA: &str = "ATLAS_TEST_QUOTA";
+const NAMES: &str = "ATLAS_TEST_NAMES";
+
+fn child(origin: &Origin, scratch: &Scratch, quota: u64, names: u64) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args(["--exact", "processes::reads_in_a_child", "--nocapture"])
+        .env(ORIGIN, origin.url("/").as_str())
+        .env(FOLDER, scratch.folder.path())
+        .env(QUOTA, quota.to_string())
+        .env(NAMES, names.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Reads what it is told to, in a process of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_in_a_child() {
+    let Ok(origin) = env::var(ORIGIN) else { return };
+    let origin = Url::parse(&origin).unwrap();
+    let mut options = options(&PathBuf::from(env::var(FOLDER).unwrap()));
+    options.quota = Some(env::var(QUOTA).unwrap().parse().unwrap());
+    let files = Files::open_store(options, |_, _, _| Ok(Vec::new())).unwrap();
+    let names: u64 = env::var(NAMES).unwrap().parse().unwrap();
+    let mut descriptors = None;
+    for name in 0..names {
+        let url = origin.join(&name.to_string()).unwrap();
+        let file = files.open(&url, &Pins::new()).await.unwrap();
+        let content = read_file(&file).await.unwrap();
+        assert!(content == random(content.len(), name), "{url}");
+        drop(file);
+        if name == names / 2 {
+            descriptors = Some(open_descriptors());
+        }
+    }
+    // Connections come and go; a leak would be one for each file.
+    let descriptors = descriptors.unwrap();
+    let more = open_descriptors().saturating_sub(descriptors);
+    assert!(
+        more < 12,
+        "{descriptors} descriptors, and {more} more later"
+    );
+    println!("all read");
+}
+
+fn open_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn finished(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("all read"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_processes_scan_ten_times_the_quota_and_stay_below_it() {
+    const QUOTA_BYTES: u64 = 8 << 20;
+    const FILE: usize = 1 << 20;
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    for name in 0..80 {
+        origin.put(&format!("/{name}"), random(FILE, name));
+    }
+    let children: Vec<_> = (0..4)
+        .map(|_| child(&origin, &scratch, QUOTA_BYTES, 80))
+        .collect();
+    let waiting = tokio::task::spawn_blocking(move || children.into_iter().for_each(finished));
+    let mut most = 0;
+    while !waiting.is_finished() {
+        // Files may go while they are counted, and then count or not.
+        if let Ok(usage) = scratch.files.usage() {
+            most = most.max(usage.bytes);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    waiting.await.unwrap();
+    assert!(most <= QUOTA_BYTES + FILE as u64, "{most} bytes");
+    assert!(most > QUOTA_BYTES / 2, "{most} bytes: it was hardly used");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_in_the_middle_of_a_write_leaves_what_is_right() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let content = random(32 << 20, 0);
+    origin.put_as("/0", content.clone(), &[Mood::Pace(20_000)]);
+    let mut child = child(&origin, &scratch, 1 << 30, 1);
+    eventually("half of it is sent", || origin.bytes() > content.len() / 2).await;
+    // SIGKILL.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = origin.bytes();
+    assert!(before < content.len(), "it was killed too late");
+    origin.change("/0", |resource| resource.moods.clear());
+    let files = scratch.again();
+    assert!(read(&files, &origin.url("/0"), &Pins::new()).await.unwrap() == content);
+    // What was stored is not fetched again: of what is on its way at a time, a part is lost.
+    let again = origin.bytes() - before;
+    assert!(again < content.len() - (8 << 20), "{again} bytes again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_process_has_stored_another_finds() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    origin.put("/0", random(5 << 20, 0));
+    finished(child(&origin, &scratch, 1 << 30, 1));
+    let (bytes, requests) = (origin.bytes(), origin.requests());
+    finished(child(&origin, &scratch, 1 << 30, 1));
+    assert_eq!((origin.bytes(), origin.requests()), (bytes, requests));
+}
