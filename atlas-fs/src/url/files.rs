@@ -4,7 +4,7 @@
 //! share its requests. So one question is asked, and each byte fetched, once at a time by a process, and what one process has stored
 //! the others find.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -43,6 +43,8 @@ pub(super) struct Core {
     pub(super) read_listing: ReadListing,
     open: Mutex<HashMap<(Url, Version), Weak<Shared>>>,
     turns: Mutex<HashMap<Url, Weak<Turn>>>,
+    /// What is asked for while what is known is served.
+    refreshing: Mutex<HashSet<Url>>,
 }
 
 /// Whose turn it is to ask for a URL, and what the last one heard, and when that one began to ask.
@@ -87,6 +89,7 @@ impl Files {
                 read_listing,
                 open: Mutex::default(),
                 turns: Mutex::default(),
+                refreshing: Mutex::default(),
             }),
         })
     }
@@ -232,11 +235,11 @@ impl Core {
             match verdict(url, head, now) {
                 Verdict::Fresh(left) => return Ok((known(url, head, false, left)?, None)),
                 Verdict::WhileAsking => {
-                    let (core, url, head) = (self.clone(), url.clone(), head.clone());
-                    let served = known(&url, &head, false, Duration::ZERO)?;
-                    tokio::spawn(
-                        async move { core.ask(&url, Some(&head), Want::Head).await.map(drop) },
-                    );
+                    let served = known(url, head, false, Duration::ZERO)?;
+                    let (core, place, head) = (self.clone(), url.clone(), head.clone());
+                    self.refresh(url, async move {
+                        core.ask(&place, Some(&head), Want::Head).await.map(drop)
+                    });
                     return Ok((served, None));
                 }
                 Verdict::Ask => {}
@@ -374,6 +377,32 @@ impl Core {
         }
         open.insert(key, Arc::downgrade(&shared));
         Ok(shared)
+    }
+
+    /// Asks while what is known is served, once at a time.
+    pub(super) fn refresh(
+        self: &Arc<Self>,
+        url: &Url,
+        asking: impl Future<Output = Result<(), UrlError>> + Send + 'static,
+    ) {
+        let mut refreshing = self
+            .refreshing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !refreshing.insert(url.clone()) {
+            return;
+        }
+        let (core, url) = (self.clone(), url.clone());
+        tokio::spawn(async move {
+            if let Err(error) = asking.await {
+                tracing::debug!(%url, %error, "what is served cannot be asked for meanwhile");
+            }
+            let mut refreshing = core
+                .refreshing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            refreshing.remove(&url);
+        });
     }
 
     pub(super) fn turn(&self, url: &Url) -> Arc<Turn> {

@@ -269,6 +269,10 @@ const SPANS_MAX: usize = 1024;
 const DEMANDED_EXTRA: usize = 4;
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "requests are compared, and sometimes there is one"
+)]
 mod tests {
     use proptest::prelude::*;
 

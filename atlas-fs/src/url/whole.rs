@@ -43,7 +43,9 @@ impl Core {
                 Verdict::Fresh(_) => return succeeded(url, page.clone()),
                 Verdict::WhileAsking => {
                     let (core, place, known) = (self.clone(), url.clone(), page.clone());
-                    tokio::spawn(async move { core.ask_page(&place, Some(known)).await.map(drop) });
+                    self.refresh(&page_turn(url), async move {
+                        core.ask_page(&place, Some(known)).await.map(drop)
+                    });
                     return succeeded(url, page.clone());
                 }
                 Verdict::Ask => {}

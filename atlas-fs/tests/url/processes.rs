@@ -18,15 +18,21 @@ const QUOTA: &str = "ATLAS_TEST_QUOTA";
 const NAMES: &str = "ATLAS_TEST_NAMES";
 
 fn child(origin: &Origin, scratch: &Scratch, quota: u64, names: u64) -> Child {
-    Command::new(env::current_exe().unwrap())
+    command(origin.url("/").as_str(), scratch, quota, names)
+        .spawn()
+        .unwrap()
+}
+
+fn command(origin: &str, scratch: &Scratch, quota: u64, names: u64) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
         .args(["--exact", "processes::reads_in_a_child", "--nocapture"])
-        .env(ORIGIN, origin.url("/").as_str())
+        .env(ORIGIN, origin)
         .env(FOLDER, scratch.folder.path())
         .env(QUOTA, quota.to_string())
         .env(NAMES, names.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::piped());
+    command
 }
 
 /// Reads what it is told to, in a process of its own.
@@ -125,4 +131,19 @@ async fn what_one_process_has_stored_another_finds() {
     let (bytes, requests) = (origin.bytes(), origin.requests());
     finished(child(&origin, &scratch, 1 << 30, 1));
     assert_eq!((origin.bytes(), origin.requests()), (bytes, requests));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_is_asked_in_place_of_the_origin() {
+    let (proxy, scratch) = (Origin::start().await, Scratch::new());
+    // What a proxy is asked for is a whole URL. The name is one that nobody has (RFC 6761).
+    proxy.put("http://files.invalid/0", random(5 << 20, 0));
+    let child = command("http://files.invalid/", &scratch, 1 << 30, 1)
+        .env("http_proxy", proxy.url("/").as_str())
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .spawn()
+        .unwrap();
+    finished(child);
+    assert_eq!(proxy.bytes(), 5 << 20);
 }

@@ -277,10 +277,11 @@ impl Shared {
             let contradicts = before.is_some_and(|before| before != *hash)
                 || suspect.is_some_and(|known| !known.contains(hash));
             if contradicts {
-                return Err(self
-                    .origin
-                    .version
-                    .changed(&self.origin.url, &self.origin.version));
+                return Err(UrlError::Changed {
+                    url: Box::new(self.origin.url.clone()),
+                    pinned: self.origin.version.to_string(),
+                    found: "other bytes under the same name".to_owned(),
+                });
             }
             news |= !present;
         }
