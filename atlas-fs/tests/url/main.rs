@@ -11,6 +11,7 @@
 
 mod changes;
 mod errors;
+mod model;
 mod origin;
 mod pages;
 mod processes;
