@@ -53,25 +53,21 @@ fn lifetime(url: &Url, head: &Head, now: SystemTime) -> (Duration, Duration) {
     let Some(policy) = policy(url, head, &headers) else {
         return (Duration::ZERO, Duration::MAX);
     };
-    let mut left = policy.time_to_live(now);
-    let age = policy.age(now);
     let says_nothing = !headers.contains_key("expires")
         && !headers.contains_key("pragma")
         && !has(
             &headers,
             &["max-age", "no-cache", "no-store", "must-revalidate"],
         );
+    let mut on_arrival = policy.time_to_live(head.received());
     if says_nothing {
-        left = left.max(UNSAID.saturating_sub(since(head.received(), now)));
+        on_arrival = on_arrival.clamp(UNSAID_MIN, UNSAID_MAX);
     }
-    // The age at which it stopped being fresh is not told, and follows from what was left on arrival.
-    let at_arrival = policy.time_to_live(head.received());
-    let over = if left.is_zero() {
-        age.saturating_sub(at_arrival + policy.age(head.received()))
-    } else {
-        Duration::ZERO
-    };
-    (left, over)
+    let kept = since(head.received(), now);
+    (
+        on_arrival.saturating_sub(kept),
+        kept.saturating_sub(on_arrival),
+    )
 }
 
 fn policy(url: &Url, head: &Head, headers: &HeaderMap) -> Option<CachePolicy> {
@@ -126,9 +122,11 @@ fn since(then: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(then).unwrap_or_default()
 }
 
-/// For how long an answer is fresh that says nothing of it, at least: RFC 9111, section 4.2.2, leaves that to the cache. It is what one command
+/// For how long an answer is fresh that says nothing of it: RFC 9111, section 4.2.2, leaves that to the cache. At least for what one command
 /// takes that looks at a file and then reads it.
-const UNSAID: Duration = Duration::from_secs(5);
+const UNSAID_MIN: Duration = Duration::from_secs(5);
+/// At most for a minute. A tenth of the file's age, as browsers have it, would hide the change of an old file for weeks.
+const UNSAID_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -212,5 +210,21 @@ mod tests {
                 "{status}"
             );
         }
+    }
+
+    #[test]
+    fn that_a_file_is_old_does_not_hide_its_change_for_long() {
+        let (url, _, now) = head(None, 200);
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let mut headers = HeaderMap::new();
+        headers.insert("date", httpdate::fmt_http_date(now).parse().unwrap());
+        let modified = httpdate::fmt_http_date(now - year).parse().unwrap();
+        headers.insert("last-modified", modified);
+        let head = Head::of(200, &headers, Asked::Whole, now);
+        assert!(matches!(
+            verdict(&url, &head, after(now, 50)),
+            Verdict::Fresh(_)
+        ));
+        assert_eq!(verdict(&url, &head, after(now, 61)), Verdict::Ask);
     }
 }
