@@ -201,6 +201,26 @@ async fn what_is_served_while_it_is_asked_for_is_news_soon() {
     panic!("the new version is not served");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_are_served_meanwhile_bring_about_one_question() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let url = origin.url("/x");
+    origin.put("/x", b"hello".to_vec());
+    origin.change("/x", |resource| {
+        let value = "max-age=0, stale-while-revalidate=600".to_owned();
+        resource.headers.push(("cache-control", value));
+    });
+    read(&scratch.files, &url, &Pins::new()).await.unwrap();
+    // So late that it gives up on it, and nobody waits for that.
+    origin.change("/x", |resource| resource.moods.push(Mood::Late(60_000)));
+    for _ in 0..50 {
+        scratch.files.open(&url, &Pins::new()).await.unwrap();
+    }
+    eventually("asked", || origin.requests() >= 2).await;
+    // With what it tries again.
+    assert!(origin.requests() <= 4, "{} requests", origin.requests());
+}
+
 /// Writes into the one stored file, as by hand.
 fn spoil(folder: &Path, at: u64) {
     let data = data_files(folder).pop().unwrap();
