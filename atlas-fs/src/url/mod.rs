@@ -10,6 +10,7 @@
 //! | `http/` | requests: credentials, how many at a time, which error is which |
 //! | `store/` | files of versions on disk, shared by the processes of this machine; the quota |
 //! | `file/` | one version that is read while it is fetched |
+//! | `path.rs`, `listing/` | what a URL is called here, and the entries of a folder: pure |
 //! | `files.rs`, `whole.rs` | from a URL to a version; what comes in one piece |
 
 mod counts;
@@ -19,7 +20,9 @@ mod files;
 mod fresh;
 mod head;
 mod http;
+pub mod listing;
 mod options;
+pub mod path;
 mod pins;
 mod plan;
 mod retry;
