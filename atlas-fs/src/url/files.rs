@@ -94,6 +94,18 @@ impl Files {
         })
     }
 
+    /// As [`Files::open_store`], with folders read by [`listing::parse`](super::listing::parse).
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be used, or HTTP cannot be set up as the options say.
+    pub fn open(options: Options) -> Result<Self, FilesError> {
+        Self::open_store(options, |url, content_type, bytes| {
+            super::listing::parse(url, content_type, bytes)
+                .map_err(|error| Arc::new(error) as Cause)
+        })
+    }
+
     /// Sums since the start.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -133,6 +145,11 @@ impl Source for Files {
             return Ok(of_pinned(&version));
         }
         let known = self.core.clone().known(url).await?;
+        let kind = if known.head.is_folder {
+            Kind::Folder
+        } else {
+            kind
+        };
         Ok(known.head.metadata(kind, known.stale, known.valid_for))
     }
 
@@ -177,6 +194,11 @@ impl Core {
             && *asked >= begun
         {
             let known = known.clone()?;
+            if known.head.is_folder {
+                return Err(UrlError::IsFolder {
+                    url: Box::new(url.clone()),
+                });
+            }
             let version = known.head.version;
             if version.length.is_some() {
                 return Ok((self.shared(url, &version).await?, known.stale));
@@ -187,6 +209,11 @@ impl Core {
         let told = found.as_ref().map(|(known, _)| known.clone());
         *last = Some((asked, told.map_err(Clone::clone)));
         let (known, answer) = found?;
+        if known.head.is_folder {
+            return Err(UrlError::IsFolder {
+                url: Box::new(url.clone()),
+            });
+        }
         if known.head.version.length.is_none() {
             let (shared, head) = self.spool(url, known.head).await?;
             let known = Known { head, ..known };
@@ -311,7 +338,11 @@ impl Core {
                 );
                 return Err(UrlError::broken(url, what));
             }
-            (status, _) => Head::of(status, answer.headers(), asked, now),
+            (status, _) => {
+                let mut head = Head::of(status, answer.headers(), asked, now);
+                head.is_folder = leads_to_folder(url, answer.at());
+                head
+            }
         };
         if answer.status() == 416 && head.version.length != Some(0) {
             return Err(UrlError::broken(
@@ -453,6 +484,13 @@ fn of_pinned(version: &Version) -> Metadata {
 /// Whether it may be that only HEAD is refused.
 fn refuses_head(error: &UrlError) -> bool {
     matches!(error.status(), Some(400 | 403 | 405 | 501))
+}
+
+/// Whether a redirect has added a slash, and nothing else: servers do that for folders.
+fn leads_to_folder(url: &Url, at: &Url) -> bool {
+    at.path()
+        .strip_suffix('/')
+        .is_some_and(|path| path == url.path())
 }
 
 /// Whether it can be asked for.

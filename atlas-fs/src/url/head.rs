@@ -15,6 +15,8 @@ pub(crate) struct Head {
     headers: Vec<(String, Vec<u8>)>,
     pub(crate) version: Version,
     pub(crate) ranges: Ranges,
+    /// A redirect led to the same with a slash: it is a folder.
+    pub(crate) is_folder: bool,
     /// When the answer came, in nanoseconds since 1970.
     received: u64,
 }
@@ -73,6 +75,7 @@ impl Head {
                 seen: (!named).then_some(received),
             },
             ranges,
+            is_folder: false,
             received,
         }
     }
