@@ -11,8 +11,11 @@
 //! | `store/` | files of versions on disk, shared by the processes of this machine; the quota |
 //! | `file/` | one version that is read while it is fetched |
 //! | `path.rs`, `listing/` | what a URL is called here, and the entries of a folder: pure |
+//! | `mount/` | all of it as a file system of the kernel's |
+//! | `care.rs` | what is stored, for who looks after it |
 //! | `files.rs`, `whole.rs` | from a URL to a version; what comes in one piece |
 
+mod care;
 mod counts;
 pub mod error;
 mod file;
@@ -21,6 +24,7 @@ mod fresh;
 mod head;
 mod http;
 pub mod listing;
+pub mod mount;
 mod options;
 pub mod path;
 mod pins;
@@ -39,5 +43,5 @@ pub use http::{ClientError, Credential, Credentials, NetrcError};
 pub use options::{Options, Timeouts};
 pub use pins::Pins;
 pub use source::{Entry, Kind, Metadata, Source};
-pub use store::Usage;
+pub use store::{Stored, Usage};
 pub use version::Version;

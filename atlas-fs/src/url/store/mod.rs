@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `files/<key>.data` | the bytes of one version of one URL, as far as they are there; the rest is a hole |
 //! | `files/<key>.map` | its URL and version, and the BLAKE3 hash of each block that is there: see `entry.rs` |
+//! | `files/<key>.pin` | there, if the file is to stay |
 //! | `heads/<key>` | what the origin has said of a URL, or a folder's page: see `records.rs` |
 //! | `ledger` | how much room is taken: see `quota.rs` |
 //!
@@ -14,6 +15,7 @@
 //! A file that is open somewhere is locked, shared; only who gets it locked alone removes it.
 
 mod entry;
+mod manage;
 mod quota;
 mod records;
 
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 pub(crate) use entry::{BLOCK, Check, Entry, block_span, blocks_of, hashes_of};
+pub use manage::Stored;
 pub use quota::Usage;
 pub(crate) use quota::{Ledger, Reserved};
 pub(crate) use records::Page;

@@ -5,6 +5,7 @@
 //! removed): when it reaches the quota, the files are looked at, the sum is set right, and the files that were used least recently go,
 //! down to nine tenths of the quota, so that this is seldom. Open files stay.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -15,6 +16,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::entry::{DATA, INCOMING, MAP};
+use super::manage::pin_of;
 use super::{FILES, HEADS};
 use crate::file_error::FileError;
 
@@ -122,6 +124,25 @@ impl Ledger {
         self.usage()
     }
 
+    /// Removes those of these files that are not open: how many, and how many bytes they had.
+    pub(super) fn remove(&self, data: &HashSet<&Path>) -> Result<(u64, u64), FileError> {
+        let (file, sum) = self.lock()?;
+        let (mut files, mut bytes) = (0, 0);
+        let (_, candidates) = self.look()?;
+        let wanted = |candidate: &&Candidate| {
+            let candidate = candidate.data.as_deref();
+            candidate.is_some_and(|candidate| data.contains(candidate))
+        };
+        for candidate in candidates.iter().filter(wanted) {
+            if remove(candidate) {
+                files += 1;
+                bytes += candidate.bytes;
+            }
+        }
+        self.write(&file, sum.unwrap_or_default().saturating_sub(bytes))?;
+        Ok((files, bytes))
+    }
+
     fn is_above(&self, sum: u64) -> bool {
         self.quota.is_some_and(|quota| sum > quota)
     }
@@ -169,7 +190,9 @@ impl Ledger {
                 let extension = path.extension().and_then(|extension| extension.to_str());
                 if extension == Some(DATA) {
                     usage.files += 1;
-                    candidates.push(of_data(path, bytes, used));
+                    if !pin_of(&path).exists() {
+                        candidates.push(of_data(path, bytes, used));
+                    }
                 } else if part == HEADS && !is_incoming(&path) || is_left_behind(&path, used) {
                     candidates.push(Candidate {
                         used,

@@ -1,0 +1,195 @@
+//! Opening and reading files: through the kernel to the file on disk if it is whole, else by way of here.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use fuser::{BackingId, Errno, FileHandle, FopenFlags, ReplyData, ReplyOpen};
+use url::Url;
+
+use super::failure::Failure;
+use super::handles::OpenFile;
+use super::nodes::Facts;
+use super::shared::Shared;
+use crate::url::{Kind, Source, UrlFile};
+
+impl<S: Source> Shared<S> {
+    pub(super) fn handle_open(self: &Arc<Self>, ino: u64, reply: ReplyOpen) {
+        let (url, open) = {
+            let mut nodes = self.nodes();
+            let now = Instant::now();
+            let Some((node, url)) = nodes
+                .find_mut(ino)
+                .and_then(|node| node.url().map(|url| (node, url)))
+            else {
+                return reply.error(Errno::ESTALE);
+            };
+            if node.kind() == Kind::Folder {
+                return reply.error(Errno::EISDIR);
+            }
+            let is_fresh = node.fresh_for(now, self.is_pinned()).is_some();
+            let open = node.opened.file().cloned().or(node.found.take());
+            (url, open.filter(|_| is_fresh))
+        };
+        if let Some(file) = open {
+            return self.handle_opened(ino, url, file, reply);
+        }
+        let (shared, asked) = (Arc::clone(self), url.clone());
+        let work = async move { shared.open(ino, &asked).await };
+        let shared = Arc::clone(self);
+        self.answer(format!("opening {url}"), work, move |opened| match opened {
+            Ok(file) => shared.handle_opened(ino, url, file, reply),
+            Err(failure) => reply.error(failure.errno()),
+        });
+    }
+
+    /// The version that the inode is. If the name has another one by now, that one gets an inode, and the kernel is to look again.
+    async fn open(&self, ino: u64, url: &Url) -> Result<Arc<UrlFile>, Failure> {
+        let file = self.source.open(url, &self.pins()).await?;
+        let mut nodes = self.nodes();
+        let node = nodes.find_mut(ino).ok_or(Failure::Unknown)?;
+        let facts = Facts::of_file(&file);
+        // The kernel knows the inode with this length, and may have pages of this version.
+        let is_same = match &node.version {
+            Some(version) => version == file.version(),
+            None => node.facts.size == facts.size && node.facts.may_be(&facts),
+        };
+        if is_same {
+            node.version = Some(file.version().clone());
+            node.facts.learn(facts);
+            return Ok(file);
+        }
+        let (parent, name, place) = (node.parent, node.name.clone(), node.place.clone());
+        nodes.supersede(ino);
+        let until = Instant::now() + FOUND_FOR;
+        let new = nodes.settle(parent, &name, place, facts, until);
+        if let Some(node) = nodes.find_mut(new) {
+            node.version = Some(file.version().clone());
+            node.found = Some(file);
+        }
+        Err(Failure::Superseded(Box::new(url.clone())))
+    }
+
+    fn handle_opened(&self, ino: u64, url: Url, file: Arc<UrlFile>, reply: ReplyOpen) {
+        let mut nodes = self.nodes();
+        let Some(node) = nodes.find_mut(ino) else {
+            return reply.error(Errno::ESTALE);
+        };
+        let pass = |file: &UrlFile| self.pass(file, &reply);
+        let id = node.opened.open(Arc::clone(&file), pass);
+        drop(nodes);
+        let handle = self.handles.add_file(OpenFile {
+            url,
+            file,
+            whole: std::sync::OnceLock::new(),
+        });
+        let (handle, flags) = (FileHandle(handle), FopenFlags::FOPEN_NOFLUSH);
+        match id {
+            // The kernel refuses any word of its cache beside this.
+            Some(id) => reply.opened_passthrough(handle, flags, &id),
+            // An inode is one version: what the kernel has of it stays right.
+            None => reply.opened(handle, flags | FopenFlags::FOPEN_KEEP_CACHE),
+        }
+    }
+
+    /// The file's number among those that the kernel reads itself, if it is whole and the kernel does that.
+    fn pass(&self, file: &UrlFile, reply: &ReplyOpen) -> Option<BackingId> {
+        if !self.passthrough.load(Ordering::Relaxed) || file.len() == 0 {
+            return None;
+        }
+        let whole = file.complete()?;
+        match reply.open_backing(&whole) {
+            Ok(id) => Some(id),
+            Err(error) => {
+                // Not allowed here, or not from this disk: the same for all other files.
+                self.passthrough.store(false, Ordering::Relaxed);
+                tracing::warn!("the kernel does not read files of the store itself: {error}");
+                None
+            }
+        }
+    }
+
+    pub(super) fn handle_read(
+        self: &Arc<Self>,
+        handle: u64,
+        offset: u64,
+        size: u32,
+        reply: ReplyData,
+    ) {
+        let Some(open) = self.handles.file(handle) else {
+            return reply.error(Errno::EBADF);
+        };
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if let Some(whole) = open.whole() {
+            return read_whole(whole, offset, size, reply);
+        }
+        if let Some(progress) = &self.options.progress {
+            let to = offset.saturating_add(size as u64).min(open.file.len());
+            (progress.0)(&open.url, to, open.file.len());
+        }
+        let doing = format!("reading {}", open.url);
+        let work = async move {
+            let mut bytes = vec![0; size];
+            let mut filled = 0;
+            // The kernel takes less than it asks for as the end of the file.
+            while filled < size {
+                let at = offset + filled as u64;
+                let came = open.file.read_at(at, &mut bytes[filled..]).await?;
+                if came == 0 {
+                    break;
+                }
+                filled += came;
+            }
+            bytes.truncate(filled);
+            Ok(bytes)
+        };
+        self.answer(doing, work, move |read| match read {
+            Ok(bytes) => reply.data(&bytes),
+            Err(failure) => reply.error(failure.errno()),
+        });
+    }
+
+    pub(super) fn handle_release(&self, ino: u64, handle: u64) {
+        self.handles.close_file(handle);
+        self.nodes().close(ino);
+    }
+}
+
+impl OpenFile {
+    fn whole(&self) -> Option<&File> {
+        if self.whole.get().is_none() {
+            let whole = self.file.complete()?;
+            let _ = self.whole.set(whole);
+        }
+        self.whole.get()
+    }
+}
+
+/// Reads on this thread: the pages are in memory most of the time.
+fn read_whole(file: &File, offset: u64, size: usize, reply: ReplyData) {
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        let mut filled = 0;
+        while filled < size {
+            match file.read_at(&mut buffer[filled..size], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(came) => filled += came,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return reply.error(Errno::from(error)),
+            }
+        }
+        reply.data(&buffer[..filled]);
+    });
+}
+
+thread_local! {
+    /// The kernel asks for a megabyte at most, so that this is what it grows to.
+    static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// How long a version that was found by opening its file need not be asked for again: the kernel looks at once.
+const FOUND_FOR: Duration = Duration::from_secs(5);

@@ -1,0 +1,89 @@
+//! What each test mounts. All of it goes when the test ends, also by a panic: first the mount, then the folders, then the threads.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use atlas_fs::url::mount::{MountError, MountOptions, Mounted};
+use atlas_fs::url::{Files, Options};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::origin::Origin;
+
+/// A mount of all there is at an origin.
+#[derive(Debug)]
+pub struct Bed {
+    pub mounted: Mounted,
+    pub origin: Origin,
+    _folder: TempDir,
+    _cache: TempDir,
+    _runtime: Runtime,
+}
+
+impl Bed {
+    /// Mounts, with options of one's own; none, with a note, where that is not possible.
+    pub fn new(change: impl FnOnce(&mut Options, &mut MountOptions)) -> Option<Self> {
+        let log = tracing_subscriber::fmt().with_test_writer();
+        // All tests but the first find it there.
+        let _ = log
+            .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
+            .try_init();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let origin = Origin::start(runtime.handle());
+        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut options = Options::new(cache.path());
+        let mut of_mount = MountOptions {
+            cache: Some(cache.path().into()),
+            ..MountOptions::default()
+        };
+        change(&mut options, &mut of_mount);
+        let _inside = runtime.enter();
+        let files = Files::open(options).unwrap();
+        let mounted = match Mounted::start(files, folder.path(), of_mount) {
+            Ok(mounted) => mounted,
+            Err(MountError::System { source, .. }) => {
+                eprintln!("skipped: nothing can be mounted here: {source}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        drop(_inside);
+        Some(Self {
+            mounted,
+            origin,
+            _folder: folder,
+            _cache: cache,
+            _runtime: runtime,
+        })
+    }
+
+    /// A path below the origin.
+    pub fn at(&self, path: &str) -> PathBuf {
+        let origin = self.mounted.folder().join(self.origin.path());
+        if path.is_empty() {
+            origin
+        } else {
+            origin.join(path)
+        }
+    }
+
+    /// What a program prints, run in this folder.
+    pub fn run(&self, folder: &Path, program: &str, args: &[&str]) -> String {
+        let output = Command::new(program)
+            .args(args)
+            .current_dir(folder)
+            .env("LC_ALL", "C")
+            .process_group(0)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {args:?}: {errors}");
+        assert_eq!(errors, "", "{program} {args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
