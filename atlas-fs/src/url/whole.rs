@@ -18,22 +18,48 @@ use crate::blocking::blocking;
 use crate::file_error::FileError;
 
 impl Core {
-    /// The entries of a folder, from its page: as it is known, if that may be served.
+    /// The entries of a folder, from its page, as it is known, if that may be served. Where there is none, or none that can be
+    /// read, the folder may have an `atlas.index`, or its origin speak WebDAV.
     pub(super) async fn entries(self: &Arc<Self>, url: &Url) -> Result<Arc<[Entry]>, UrlError> {
         let turn = self.turn(&page_turn(url));
         let _turn = turn.lock().await;
-        let page = self.page(url).await?;
-        let at = Url::parse(&page.at).unwrap_or_else(|_| url.clone());
+        let error = match self.entries_by(url, url, Ask::Page).await {
+            Err(error) if leaves_others(&error) => error,
+            entries => return entries,
+        };
+        if let Ok(index) = url.join(INDEX)
+            && let Ok(entries) = self.entries_by(url, &index, Ask::Page).await
+        {
+            return Ok(entries);
+        }
+        let by_dav = self.entries_by(url, url, Ask::Entries).await;
+        by_dav.map_err(|_| error)
+    }
+
+    /// The entries of a folder, as this page tells them.
+    async fn entries_by(
+        self: &Arc<Self>,
+        folder: &Url,
+        url: &Url,
+        ask: Ask,
+    ) -> Result<Arc<[Entry]>, UrlError> {
+        let page = self.page(url, ask).await?;
+        let at = if url == folder {
+            Url::parse(&page.at).ok()
+        } else {
+            None
+        };
+        let at = at.unwrap_or_else(|| folder.clone());
         let read_listing = self.read_listing;
         let entries = blocking(move || read_listing(&at, page.content_type.as_deref(), &page.body));
         let entries = entries.await.map_err(|source| UrlError::Listing {
-            url: Box::new(url.clone()),
+            url: Box::new(folder.clone()),
             source,
         })?;
         Ok(entries.into())
     }
 
-    async fn page(self: &Arc<Self>, url: &Url) -> Result<Page, UrlError> {
+    async fn page(self: &Arc<Self>, url: &Url, ask: Ask) -> Result<Page, UrlError> {
         let (core, place) = (self.clone(), url.clone());
         let before = blocking(move || core.store.page(&place)).await;
         let before = before.map_err(|error| UrlError::disk(url, error))?;
@@ -44,14 +70,14 @@ impl Core {
                 Verdict::WhileAsking => {
                     let (core, place, known) = (self.clone(), url.clone(), page.clone());
                     self.refresh(&page_turn(url), async move {
-                        core.ask_page(&place, Some(known)).await.map(drop)
+                        core.ask_page(&place, ask, Some(known)).await.map(drop)
                     });
                     return succeeded(url, page.clone());
                 }
                 Verdict::Ask => {}
             }
         }
-        match self.ask_page(url, before.clone()).await {
+        match self.ask_page(url, ask, before.clone()).await {
             Ok(page) => succeeded(url, page),
             Err(error) if error.is_origin_down() => match before {
                 Some(page) if serves_on_error(url, &page.head, now, self.options.stale) => {
@@ -64,10 +90,15 @@ impl Core {
         }
     }
 
-    async fn ask_page(self: &Arc<Self>, url: &Url, before: Option<Page>) -> Result<Page, UrlError> {
+    async fn ask_page(
+        self: &Arc<Self>,
+        url: &Url,
+        ask: Ask,
+        before: Option<Page>,
+    ) -> Result<Page, UrlError> {
         let mut retry = self.client.retry();
         let page = loop {
-            match self.ask_page_once(url, before.as_ref()).await {
+            match self.ask_page_once(url, ask, before.as_ref()).await {
                 Ok(page) => break page,
                 Err(failure) => self.client.wait_after(failure, &mut retry).await?,
             }
@@ -80,14 +111,21 @@ impl Core {
         Ok(page)
     }
 
-    async fn ask_page_once(&self, url: &Url, before: Option<&Page>) -> Result<Page, Failure> {
+    async fn ask_page_once(
+        &self,
+        url: &Url,
+        ask: Ask,
+        before: Option<&Page>,
+    ) -> Result<Page, Failure> {
         self.counts.asked();
         let request = Request {
             url,
-            method: Ask::Page,
+            method: ask,
             range: None,
             version: None,
-            known: before.map(|page| &page.head.version),
+            known: before
+                .filter(|_| ask == Ask::Page)
+                .map(|page| &page.head.version),
         };
         let answer = self.client.try_once(request).await?;
         let now = SystemTime::now();
@@ -96,7 +134,9 @@ impl Core {
                 head: before.head.renewed(answer.headers(), now),
                 ..before.clone()
             }),
-            (status @ (200 | 404 | 410), _) => {
+            (status @ (200 | 207 | 404 | 410), _) => {
+                // Several answers in one, to PROPFIND.
+                let status = if status == 207 { 200 } else { status };
                 let head = Head::of(status, answer.headers(), Asked::Whole, now);
                 let at = answer.at().as_str().to_owned();
                 let content_type = super::head::text(answer.headers(), "content-type");
@@ -190,6 +230,14 @@ impl Core {
     }
 }
 
+/// Whether another way to list the folder may do better.
+fn leaves_others(error: &UrlError) -> bool {
+    matches!(
+        error,
+        UrlError::NotFound { .. } | UrlError::Denied { .. } | UrlError::Listing { .. }
+    ) || error.status() == Some(405)
+}
+
 fn succeeded(url: &Url, page: Page) -> Result<Page, UrlError> {
     if page.head.status == 200 {
         Ok(page)
@@ -205,5 +253,7 @@ fn page_turn(url: &Url) -> Url {
     turn
 }
 
+/// Where a folder's entries may be told in this project's own form.
+const INDEX: &str = "atlas.index";
 /// A folder's page. At a hundred bytes an entry, that is more than half a million.
 const PAGE_MAX: usize = 64 << 20;

@@ -66,6 +66,8 @@ pub(crate) enum Ask {
     Bytes,
     /// A page, decoded.
     Page,
+    /// A folder's entries, by WebDAV.
+    Entries,
 }
 
 /// No request can be made at all.
@@ -158,9 +160,13 @@ impl Client {
             Ask::Head => (&self.files, Method::HEAD),
             Ask::Bytes => (&self.files, Method::GET),
             Ask::Page => (&self.pages, Method::GET),
+            Ask::Entries => (&self.pages, propfind()),
         };
         let mut builder = client.request(method, url.clone());
-        if request.method != Ask::Page {
+        if request.method == Ask::Entries {
+            builder = builder.header("depth", "1");
+        }
+        if !matches!(request.method, Ask::Page | Ask::Entries) {
             builder = builder.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(secret) = self.credentials.header(url) {
@@ -197,12 +203,17 @@ impl Client {
             }
         };
         match response.status().as_u16() {
-            200 | 206 | 304 | 404 | 410 | 412 | 416 => {
+            200 | 206 | 207 | 304 | 404 | 410 | 412 | 416 => {
                 Ok(Answer::new(url, response, permit, self.timeouts))
             }
             _ => Err(Failure::of_status(url, &response)),
         }
     }
+}
+
+/// RFC 4918, section 9.1.
+fn propfind() -> Method {
+    Method::from_bytes(b"PROPFIND").expect("letters are a method")
 }
 
 /// So far and no further, and never from an encrypted connection to an open one.
