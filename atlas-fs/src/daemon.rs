@@ -105,7 +105,7 @@ pub async fn stop_signal() -> io::Result<()> {
 /// for nothing.
 ///
 /// The filter is the one without patterns on fields, whose regular expressions would be a tenth of a daemon.
-fn log_to_stderr() {
+pub fn log_to_stderr() {
     let asked = std::env::var("RUST_LOG").unwrap_or_default();
     let usual = Targets::new().with_default(LevelFilter::WARN);
     let (filter, wrong) = match asked.parse::<Targets>() {

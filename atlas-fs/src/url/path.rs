@@ -10,7 +10,7 @@
 //!   more than 255 bytes. Fragments are dropped.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use url::{Host, Url};
+use url::Url;
 
 use super::source::Kind;
 
@@ -223,10 +223,10 @@ fn scheme(url: &Url) -> Result<&str, PathError> {
 
 fn authority(url: &Url) -> Result<String, PathError> {
     let no_host = || PathError::Host(url.host_str().unwrap_or_default().into());
-    let host = match url.host().ok_or_else(no_host)? {
-        Host::Domain(name) if name.is_empty() => return Err(no_host()),
-        host => host.to_string(),
-    };
+    let host = url.host().ok_or_else(no_host)?.to_string();
+    if host.is_empty() {
+        return Err(no_host());
+    }
     let authority = match url.port() {
         Some(port) => format!("{host}:{port}"),
         None => host,

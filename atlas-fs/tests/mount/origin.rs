@@ -33,6 +33,18 @@ struct Files {
     /// What was asked for, as `GET /x`.
     asked: Vec<String>,
     connections: Vec<tokio::task::AbortHandle>,
+    lists: Lists,
+}
+
+/// How folders are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lists {
+    #[default]
+    AsNginx,
+    /// By PROPFIND alone.
+    ByDav,
+    /// Not at all.
+    Nothing,
 }
 
 /// A file, or what is there in its place.
@@ -88,6 +100,11 @@ impl Origin {
         self.files.lock().unwrap().files.insert(path.into(), file);
     }
 
+    #[allow(dead_code, reason = "not all tests need another way")]
+    pub fn list(&self, lists: Lists) {
+        self.files.lock().unwrap().lists = lists;
+    }
+
     /// What was asked for since this was asked last.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.files.lock().unwrap().asked)
@@ -135,7 +152,7 @@ async fn serve(files: &Mutex<Files>, request: Request<Incoming>) -> Response<Ful
         files.files.get(&path).cloned()
     };
     let Some(file) = found else {
-        return listing(files, &path);
+        return listing(files, request.method(), &path);
     };
     tokio::time::sleep(file.delay).await;
     let mut response = answer(&file, request.headers());
@@ -195,7 +212,7 @@ fn answer(file: &File, asked: &HeaderMap) -> Response<Full<Bytes>> {
 }
 
 /// The folder as nginx lists it; a redirect, if the slash is missing; else nothing.
-fn listing(files: &Mutex<Files>, path: &str) -> Response<Full<Bytes>> {
+fn listing(files: &Mutex<Files>, method: &Method, path: &str) -> Response<Full<Bytes>> {
     let files = files.lock().unwrap();
     let folder = format!("{}/", path.trim_end_matches('/'));
     let mut names = BTreeMap::new();
@@ -220,6 +237,12 @@ fn listing(files: &Mutex<Files>, path: &str) -> Response<Full<Bytes>> {
             .body(Full::default())
             .unwrap();
     }
+    let is_propfind = method.as_str() == "PROPFIND";
+    match (files.lists, is_propfind) {
+        (Lists::AsNginx, false) => {}
+        (Lists::ByDav, true) => return multistatus(&folder, &names),
+        _ => return response.status(403).body(Full::default()).unwrap(),
+    }
     let mut page = format!(
         "<html>\r\n<body>\r\n<h1>Index of {folder}</h1><hr><pre><a href=\"../\">../</a>\r\n"
     );
@@ -233,6 +256,28 @@ fn listing(files: &Mutex<Files>, path: &str) -> Response<Full<Bytes>> {
     page += "</pre><hr></body>\r\n</html>\r\n";
     response
         .header(CONTENT_TYPE, "text/html")
+        .body(Bytes::from(page).into())
+        .unwrap()
+}
+
+fn multistatus(folder: &str, names: &BTreeMap<String, String>) -> Response<Full<Bytes>> {
+    let mut page = "<?xml version=\"1.0\"?><multistatus xmlns=\"DAV:\">".to_owned();
+    for (name, size) in names {
+        let (name, kind) = match name.strip_suffix('/') {
+            Some(name) => (name, "<collection/>"),
+            None => (&**name, ""),
+        };
+        let href = utf8_percent_encode(name, NON_ALPHANUMERIC);
+        page += &format!("<response><href>{folder}{href}</href><propstat><prop>");
+        page += &format!(
+            "<resourcetype>{kind}</resourcetype><getcontentlength>{size}</getcontentlength>"
+        );
+        page += "</prop><status>HTTP/1.1 200 OK</status></propstat></response>";
+    }
+    page += "</multistatus>";
+    Response::builder()
+        .status(207)
+        .header(CONTENT_TYPE, "application/xml")
         .body(Bytes::from(page).into())
         .unwrap()
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::bed::Bed;
-use crate::origin::File;
+use crate::origin::{File, Lists};
 
 /// Bytes that look like none else.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -157,4 +157,40 @@ fn hosts_are_folders_and_those_visited_are_listed() {
         let error = fs::metadata(root.join(wrong)).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{wrong}");
     }
+}
+
+#[test]
+fn folders_are_listed_by_webdav_by_an_index_or_not_at_all() {
+    let Some(bed) = Bed::new(|_, _| {}) else {
+        return;
+    };
+    for folder in ["dav", "index", "none"] {
+        bed.origin
+            .put(&format!("/{folder}/a b"), File::new("12345"));
+        bed.origin.put(&format!("/{folder}/deep/y"), File::new("y"));
+    }
+    let index = "atlas.index 1\n5 2026-11-26T17:01:00Z a b\n- - deep/\n";
+    bed.origin.put("/index/atlas.index", File::new(index));
+    let list = |folder: &str| {
+        let entries = fs::read_dir(bed.at(folder))?;
+        let mut entries: Vec<_> = entries
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let name = entry.file_name().into_string().unwrap();
+                let metadata = entry.metadata().unwrap();
+                (name, metadata.is_dir(), metadata.len())
+            })
+            .collect();
+        entries.sort();
+        Ok::<_, std::io::Error>(entries)
+    };
+    let wanted = [("a b".to_owned(), false, 5), ("deep".to_owned(), true, 0)];
+    bed.origin.list(Lists::ByDav);
+    assert_eq!(list("dav").unwrap(), wanted);
+    bed.origin.list(Lists::Nothing);
+    assert_eq!(list("index").unwrap(), wanted);
+    let error = list("none").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    // Who knows a name gets the file.
+    assert_eq!(fs::read(bed.at("none/deep/y")).unwrap(), b"y");
 }

@@ -65,7 +65,7 @@ pub(super) fn absolute(folder: &Path) -> io::Result<PathBuf> {
 /// Whether the topmost mount at this path is one of ours.
 fn is_ours(mountinfo: &[u8], folder: &Path) -> bool {
     let lines = mountinfo.split(|byte| *byte == b'\n');
-    let at = lines.filter_map(|line| {
+    let topmost = lines.filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         let mount_point = PathBuf::from(std::ffi::OsString::from_vec(unescaped(fields.nth(4)?)));
         // Optional fields end with a dash: then type and source.
@@ -73,8 +73,9 @@ fn is_ours(mountinfo: &[u8], folder: &Path) -> bool {
         let (kind, source) = (rest.next()?, rest.next()?);
         (mount_point == folder).then_some((kind, source))
     });
-    let topmost = at.last();
-    topmost.is_some_and(|(kind, source)| kind.starts_with(b"fuse") && source == SOURCE.as_bytes())
+    topmost
+        .reduce(|_, above| above)
+        .is_some_and(|(kind, source)| kind.starts_with(b"fuse") && source == SOURCE.as_bytes())
 }
 
 /// Blanks and the like are written as a backslash and three octal digits.

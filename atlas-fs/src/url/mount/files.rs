@@ -63,6 +63,10 @@ impl<S: Source> Shared<S> {
         }
         let (parent, name, place) = (node.parent, node.name.clone(), node.place.clone());
         nodes.supersede(ino);
+        // A listing that said so is out of date.
+        if let Some(folder) = nodes.find_mut(parent) {
+            folder.items = None;
+        }
         let until = Instant::now() + FOUND_FOR;
         let new = nodes.settle(parent, &name, place, facts, until);
         if let Some(node) = nodes.find_mut(new) {

@@ -37,7 +37,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use tokio::sync::watch;
 
-pub use options::{MountOptions, Progress};
+pub use options::{MountOptions, Progress, TellProgress};
 
 use self::dead::There;
 use self::serve::Serve;

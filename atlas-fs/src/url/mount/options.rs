@@ -33,7 +33,10 @@ pub struct MountOptions {
 
 /// Told of a file that is being read and not stored as a whole yet: its URL, how far it was read, and its length.
 #[derive(Clone)]
-pub struct Progress(pub Arc<dyn Fn(&Url, u64, u64) + Send + Sync>);
+pub struct Progress(pub Arc<TellProgress>);
+
+/// Who is told.
+pub type TellProgress = dyn Fn(&Url, u64, u64) + Send + Sync;
 
 impl Default for MountOptions {
     fn default() -> Self {

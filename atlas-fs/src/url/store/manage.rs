@@ -93,13 +93,13 @@ fn stored(map_path: &Path) -> Option<Stored> {
     if fs::metadata(&data).ok()?.size() != bytes {
         return None;
     }
-    let mut table = vec![0; usize::try_from(blocks_of(bytes) * HASH).ok()?];
+    let mut table = vec![0; usize::try_from(blocks_of(bytes)).ok()? * HASH];
     let mut filled = 0;
     // The table ends with the last hash that was written.
     while let Ok(came @ 1..) = map.read_at(&mut table[filled..], table_at + filled as u64) {
         filled += came;
     }
-    let blocks = table.chunks_exact(HASH as usize).zip(0..);
+    let blocks = table.chunks_exact(HASH).zip(0..);
     let there = blocks.filter(|(hash, _)| hash.iter().any(|byte| *byte != 0));
     let bytes_stored = there.map(|(_, block)| {
         let (start, end) = block_span(block, bytes);
@@ -118,4 +118,4 @@ fn stored(map_path: &Path) -> Option<Stored> {
 
 const PIN: &str = "pin";
 /// The length of a block's hash.
-const HASH: u64 = 32;
+const HASH: usize = 32;
