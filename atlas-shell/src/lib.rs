@@ -6,6 +6,7 @@
 //! - [`cli`]: the commands. [`follow`] shows a job as it goes on, [`session`] comes back to a manager that was lost, [`screen`] shares the terminal between a job and the shell,
 //!   [`interrupt`] says what Ctrl-C means.
 //! - [`mod@print`]: tables and JSON; [`exit`]: exit codes. `docs/shell.md` promises both to scripts.
+//! - [`downloads`]: bars for large files that are read by URL.
 //! - [`embedded`]: a cluster for who has none.
 //!
 //! It decides nothing of who computes what; that is the manager's. All of it runs on one thread, and others are there only while a
@@ -15,6 +16,7 @@
 pub mod blobs;
 pub mod cli;
 pub mod client;
+pub mod downloads;
 pub mod embedded;
 pub mod exit;
 pub mod follow;

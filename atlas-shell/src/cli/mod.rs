@@ -2,8 +2,10 @@
 //! prints its answer, and gives the code to end with.
 
 mod account;
+mod cache;
 mod domain;
 mod jobs;
+mod mount;
 mod output;
 mod submit;
 
@@ -54,6 +56,10 @@ enum Command {
     Login(account::Login),
     /// Forget the login.
     Logout,
+    /// Mount files by URL as a folder: DIR/https/example.org/data/x is https://example.org/data/x.
+    Mount(mount::Mount),
+    /// Look after the files by URL that are kept on this machine.
+    Cache(cache::Cache),
     /// Print the completions of a shell.
     Completions(account::Completions),
 }
@@ -90,6 +96,8 @@ pub fn run(options: Options) -> anyhow::Result<u8> {
         Command::Token(token) => wait_for(token.run(&context)),
         Command::Login(login) => wait_for(login.run(&context)),
         Command::Logout => account::log_out(&context),
+        Command::Mount(mount) => mount.run(&context),
+        Command::Cache(cache) => cache.run(&context),
         Command::Completions(completions) => completions.run(Options::command()),
     }
 }

@@ -3,6 +3,7 @@
 //! The two say the same things. JSON is one object per line, whatever the command, so that what is followed can be read as it
 //! comes; its fields are in `docs/shell.md` and are only ever added to.
 
+pub mod cache;
 pub mod json;
 pub mod table;
 pub mod words;

@@ -94,7 +94,11 @@ fn command(job: &JobStatus) -> String {
     words::shortened(&words.join(" "), COMMAND_CHARS_MAX)
 }
 
-fn text(head: &[&str], rows: impl Iterator<Item = Vec<String>>, numbers: &[usize]) -> String {
+pub(super) fn text(
+    head: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+    numbers: &[usize],
+) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(head.iter().copied());
@@ -111,7 +115,7 @@ fn text(head: &[&str], rows: impl Iterator<Item = Vec<String>>, numbers: &[usize
 }
 
 /// What is not known.
-const NOTHING: &str = "-";
+pub(super) const NOTHING: &str = "-";
 /// So that a job's numbers are on the same line as its name on terminals of usual width.
 const COMMAND_CHARS_MAX: usize = 32;
 /// A reason in full is in the JSON, and on standard error of who waits.

@@ -1,0 +1,311 @@
+//! `mount` and `cache`, as people and scripts use them. Where nothing can be mounted, these tests say so and do nothing.
+#![expect(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failure here is the test's"
+)]
+
+#[path = "../../atlas-fs/tests/mount/origin.rs"]
+#[expect(unreachable_pub, reason = "it is another crate's")]
+mod origin;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use origin::{File, Origin};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// An origin, and folders for a mount and its cache. All go when this is dropped, the mount first.
+struct Bed {
+    mount: Option<(Child, BufReader<ChildStdout>)>,
+    origin: Origin,
+    dir: TempDir,
+    cache: TempDir,
+    _runtime: Runtime,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        Self {
+            mount: None,
+            origin: Origin::start(runtime.handle()),
+            dir: tempfile::tempdir().unwrap(),
+            cache: tempfile::tempdir().unwrap(),
+            _runtime: runtime,
+        }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(self.origin.path()).join(path)
+    }
+
+    fn shell(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_atlas-shell"));
+        let command = command.args(args).arg("--cache").arg(self.cache.path());
+        command.output().unwrap()
+    }
+
+    fn json(&self, args: &[&str]) -> Vec<Value> {
+        let output = self.shell(&[args, &["--json"]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {errors}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    }
+
+    /// Mounts, and gives what is said of it; none where nothing can be mounted.
+    fn mount(&mut self) -> Option<Value> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_atlas-shell"))
+            .args(["mount", "--json", "--cache"])
+            .arg(self.cache.path())
+            .arg(self.dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut errors = String::new();
+            child
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut errors)
+                .unwrap();
+            child.wait().unwrap();
+            assert!(errors.contains("/dev/fuse"), "{errors}");
+            eprintln!("skipped: nothing can be mounted here: {errors}");
+            return None;
+        }
+        self.mount = Some((child, out));
+        Some(serde_json::from_str(&line).unwrap())
+    }
+
+    /// Ends the process, and gives what it has said since, if it lived to say it.
+    fn end(&mut self, signal: Signal) -> Option<Value> {
+        let (mut child, mut out) = self.mount.take().unwrap();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let status = child.wait().unwrap();
+        if signal == Signal::KILL {
+            assert_eq!(status.signal(), Some(9));
+        } else {
+            assert_eq!(status.code(), Some(0));
+        }
+        serde_json::from_str(&line).ok()
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if let Some((mut child, _)) = self.mount.take() {
+            let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+            let begun = Instant::now();
+            while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < Duration::from_secs(10)
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        while is_mounted(self.dir.path()) {
+            let detach = rustix::mount::UnmountFlags::DETACH;
+            if rustix::mount::unmount(self.dir.path(), detach).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+fn is_mounted(dir: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let dir = dir.to_string_lossy();
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some(&dir))
+}
+
+#[test]
+fn a_signal_unmounts() {
+    let mut bed = Bed::new();
+    bed.origin.put("/x", File::new("x"));
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let Some(event) = bed.mount() else { return };
+        assert_eq!(event["event"], "mounted");
+        assert_eq!(event["cleaned"], false);
+        assert_eq!(fs::read(bed.at("x")).unwrap(), b"x");
+        let event = bed.end(signal).unwrap();
+        assert_eq!(event["event"], "unmounted");
+        assert_eq!(event["at_once"], true);
+        assert!(!is_mounted(bed.dir.path()));
+    }
+}
+
+#[test]
+fn somebody_elses_umount_ends_it() {
+    let mut bed = Bed::new();
+    if bed.mount().is_none() {
+        return;
+    }
+    let none = rustix::mount::UnmountFlags::empty();
+    rustix::mount::unmount(bed.dir.path(), none).unwrap();
+    let (mut child, _) = bed.mount.take().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_killed_mount_is_taken_off_by_the_next_and_open_whole_files_go_on() {
+    let mut bed = Bed::new();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    bed.origin.put("/x", File::new(bytes.clone()));
+    if bed.mount().is_none() {
+        return;
+    }
+    assert_eq!(fs::read(bed.at("x")).unwrap(), bytes);
+    let mut open = fs::File::open(bed.at("x")).unwrap();
+    bed.end(Signal::KILL);
+    assert!(is_mounted(bed.dir.path()));
+    let error = fs::read(bed.at("x")).unwrap_err();
+    assert_eq!(
+        error.raw_os_error(),
+        Some(rustix::io::Errno::NOTCONN.raw_os_error())
+    );
+    let mut whole = Vec::new();
+    match open.read_to_end(&mut whole) {
+        Ok(_) => assert_eq!(whole, bytes),
+        // Where the kernel does not pass reads through, they end with the process.
+        Err(error) => eprintln!("not passed through here: {error}"),
+    }
+    drop(open);
+    bed.origin.asked();
+    let event = bed.mount().unwrap();
+    assert_eq!(event["cleaned"], true);
+    assert_eq!(fs::read(bed.at("x")).unwrap(), bytes);
+    assert!(
+        bed.origin
+            .asked()
+            .iter()
+            .all(|asked| !asked.starts_with("GET /x"))
+    );
+}
+
+#[test]
+fn what_is_kept_is_listed_verified_pinned_and_removed() {
+    let bed = Bed::new();
+    let url = bed.origin.url("/x");
+    bed.origin.put("/x", File::new(vec![b'x'; 300_000]));
+    bed.origin.put("/y", File::new("y"));
+    assert_eq!(bed.json(&["cache", "ls"]), [Value::Null; 0]);
+    let pinned = bed.json(&["cache", "pin", &url, &bed.origin.url("/y")]);
+    assert_eq!(pinned.len(), 2);
+    let listed = bed.json(&["cache", "ls"]);
+    assert_eq!(
+        listed,
+        pinned
+            .iter()
+            .map(|file| {
+                let mut file = file.clone();
+                file["used_ms"] =
+                    listed[usize::from(file["url"] != url.as_str())]["used_ms"].clone();
+                file
+            })
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(listed[0]["url"], url);
+    assert_eq!(listed[0]["bytes_stored"], 300_000);
+    assert_eq!(
+        (&listed[0]["complete"], &listed[0]["pinned"]),
+        (&true.into(), &true.into())
+    );
+    let table = String::from_utf8(bed.shell(&["cache", "ls"]).stdout).unwrap();
+    assert!(
+        table.starts_with("URL ") && table.lines().count() == 3,
+        "{table}"
+    );
+
+    let verified = bed.json(&["cache", "verify", &url]);
+    assert_eq!(verified[0]["damaged_blocks"], 0);
+    let damaged = fs::read_dir(bed.cache.path().join("files")).unwrap();
+    let mut damaged = damaged.map(|entry| entry.unwrap().path()).filter(|path| {
+        path.extension().is_some_and(|it| it == "data") && fs::metadata(path).unwrap().len() > 1
+    });
+    fs::write(damaged.next().unwrap(), vec![b'y'; 300_000]).unwrap();
+    let output = bed.shell(&["cache", "verify", &url, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let verified: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verified["damaged_blocks"], 5);
+    // What is damaged is not there any more: it comes again.
+    assert_eq!(bed.json(&["cache", "ls"])[0]["bytes_stored"], 0);
+    bed.json(&["cache", "pin", &url]);
+    assert_eq!(bed.json(&["cache", "verify", &url])[0]["damaged_blocks"], 0);
+
+    let totals = &bed.json(&["cache", "stat"])[0];
+    assert_eq!(
+        (&totals["files"], &totals["pinned"]),
+        (&2.into(), &2.into())
+    );
+    // Pinned files stay.
+    assert_eq!(bed.json(&["cache", "gc", "--to", "0"])[0]["files"], 0);
+    assert_eq!(bed.json(&["cache", "pin", "--off", &url])[0]["versions"], 1);
+    assert_eq!(bed.json(&["cache", "gc", "--to", "0"])[0]["files"], 1);
+    let left = bed.json(&["cache", "ls"]);
+    assert_eq!(
+        (left.len(), &left[0]["url"]),
+        (1, &bed.origin.url("/y").into())
+    );
+}
+
+#[test]
+fn versions_that_are_superseded_go() {
+    let bed = Bed::new();
+    let url = bed.origin.url("/x");
+    for bytes in ["first", "second"] {
+        let file = File {
+            cache_control: "max-age=0",
+            ..File::new(bytes)
+        };
+        bed.origin.put("/x", file);
+        bed.json(&["cache", "pin", &url]);
+    }
+    bed.json(&["cache", "pin", "--off", &url]);
+    assert_eq!(bed.json(&["cache", "ls"]).len(), 2);
+    assert_eq!(bed.json(&["cache", "gc"])[0]["files"], 1);
+    let left = bed.json(&["cache", "ls"]);
+    assert_eq!((left.len(), &left[0]["bytes"]), (1, &6.into()));
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let bed = Bed::new();
+    let url = bed.origin.url("/x");
+    for (args, words) in [
+        (
+            ["mount", "/no/such/folder"].as_slice(),
+            "make a folder there",
+        ),
+        (&["cache", "pin", &url], "there is nothing at"),
+        (&["cache", "verify", &url], "nothing is kept of"),
+    ] {
+        let output = bed.shell(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(words), "{errors}");
+    }
+}
