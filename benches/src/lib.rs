@@ -7,6 +7,7 @@
 //! - [`pools`]: the runtimes, each with one and with two workers;
 //! - [`sample`]: interleaved timing and medians; [`spin`]: work of a known length;
 //! - [`procs`]: CPU time and memory of a process; [`report`]: rows, table, JSON;
+//! - [`files`]: files by URL, mounted, beside the native file system;
 //! - [`cluster`], [`faults`]: clusters of real daemons, in peace and in trouble; [`bars`]: what is said of their figures;
 //! - [`suite`]: which benchmarks run, from the command line's [`options`].
 //!
@@ -16,6 +17,7 @@
 pub mod bars;
 pub mod cluster;
 pub mod faults;
+pub mod files;
 pub mod options;
 pub mod pools;
 pub mod procs;

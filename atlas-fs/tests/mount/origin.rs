@@ -38,6 +38,7 @@ struct Files {
 
 /// How folders are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(dead_code, reason = "not all tests need another way")]
 pub enum Lists {
     #[default]
     AsNginx,

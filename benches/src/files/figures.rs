@@ -1,0 +1,73 @@
+//! What is measured of files by URL, and the bars.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::bars::{self, Bar};
+
+/// What is measured together, in the order in which it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Bench {
+    /// A file that is stored as a whole: in sequence, and here and there.
+    Read,
+    /// A file that is read for the first time.
+    Cold,
+    /// Folders and names.
+    Names,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Throughput of `dd bs=128k` of a stored file, over native.
+    SeqVsNative,
+    /// The same without passthrough.
+    SeqCopiedVsNative,
+    /// Median time of a random read of 4 KiB, over native.
+    Rand4kP50VsNative,
+    /// Throughput of the first read of a file, over that of `curl` to a file.
+    ColdVsCurl,
+    /// The same, over `rclone mount`.
+    ColdVsRclone,
+    /// Time of `find -printf %s` over 10,000 files that nobody has asked for, over native.
+    FindColdVsNative,
+    /// The same again.
+    FindWarmVsNative,
+    /// Requests for each folder of that.
+    FindRequestsPerFolder,
+    /// Median time of `stat`, over native.
+    StatVsNative,
+    /// The same of a name that is missing.
+    NegativeVsNative,
+}
+
+/// What a benchmark of files has found.
+pub type Found = bars::Found<Metric>;
+
+impl bars::Metric for Metric {
+    fn unit(self) -> &'static str {
+        if self == Self::FindRequestsPerFolder {
+            "requests"
+        } else {
+            "ratio"
+        }
+    }
+
+    fn bar(self) -> Bar {
+        match self {
+            Self::SeqVsNative => Bar::AtLeast(0.9),
+            Self::SeqCopiedVsNative => Bar::AtLeast(0.3),
+            Self::Rand4kP50VsNative => Bar::AtMost(1.5),
+            Self::ColdVsCurl => Bar::AtLeast(1.0),
+            Self::ColdVsRclone => Bar::AtLeast(4.0),
+            Self::FindColdVsNative => Bar::AtMost(4.0),
+            Self::FindRequestsPerFolder => Bar::AtMost(1.0),
+            Self::FindWarmVsNative | Self::StatVsNative | Self::NegativeVsNative => {
+                Bar::AtMost(2.0)
+            }
+        }
+    }
+}
