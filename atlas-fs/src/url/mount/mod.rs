@@ -88,6 +88,8 @@ pub enum MountError {
 pub struct Mounted {
     folder: PathBuf,
     cleaned: bool,
+    /// Nothing is left to take off: what is there later is another's.
+    is_off: bool,
     ended: watch::Receiver<bool>,
 }
 
@@ -143,6 +145,7 @@ impl Mounted {
         let mounted = Self {
             folder: folder.into(),
             cleaned,
+            is_off: false,
             ended,
         };
         if let Err(error) = read_ahead::widen(folder) {
@@ -175,23 +178,25 @@ impl Mounted {
     /// # Errors
     ///
     /// The system does not let us.
-    pub fn unmount(self) -> io::Result<bool> {
+    pub fn unmount(mut self) -> io::Result<bool> {
         self.take_off()
     }
 
-    fn take_off(&self) -> io::Result<bool> {
+    fn take_off(&mut self) -> io::Result<bool> {
         // Somebody else may have mounted something in its place since.
-        if *self.ended.borrow() || dead::there(&self.folder)? == There::Nothing {
+        if self.is_off || *self.ended.borrow() || dead::there(&self.folder)? == There::Nothing {
             return Ok(true);
         }
-        match rustix::mount::unmount(&self.folder, UnmountFlags::empty()) {
-            Ok(()) => Ok(true),
+        let at_once = match rustix::mount::unmount(&self.folder, UnmountFlags::empty()) {
+            Ok(()) => true,
             Err(Errno::BUSY) => {
                 rustix::mount::unmount(&self.folder, UnmountFlags::DETACH)?;
-                Ok(false)
+                false
             }
-            Err(error) => Err(error.into()),
-        }
+            Err(error) => return Err(error.into()),
+        };
+        self.is_off = true;
+        Ok(at_once)
     }
 }
 
