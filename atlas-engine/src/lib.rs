@@ -38,12 +38,16 @@
 
 pub mod bounded;
 pub mod failure;
+pub mod files;
 pub mod frame;
 pub mod ids;
 pub mod limits;
 pub mod message;
 
 pub use failure::Failure;
+pub use files::{
+    FILES_VARIABLE, FileAnswer, FileEntry, FileFailure, FileMetadata, FileQuestion, OpenedFile,
+};
 pub use frame::{DecodeError, EncodeError, ReadError, WIRE_VERSION, WriteError};
 pub use ids::{Key, Lease, ROOT_TASK, RequestId, SharedName, TaskId, Ticket};
 pub use message::{

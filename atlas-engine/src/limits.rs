@@ -32,3 +32,13 @@ pub const TASKS_MAX: usize = 1024;
 pub const TASK_PATH_BYTES_MAX: usize = 256;
 /// Workers of one engine: as many as a runtime has at most.
 pub const WORKERS_MAX: u32 = 1024;
+/// A URL: as long as servers accept, and some more for the error that says so.
+pub const URL_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a file in one answer: several make a frame's cost small.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// Entries of a folder in one answer; with the longest names they fit into a frame.
+pub const FILE_ENTRIES_MAX: usize = 8192;
+/// A name in a folder, as file systems have them.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+/// What people are told of a file: some URLs and their story.
+pub const FILE_MESSAGE_BYTES_MAX: usize = 64 << 10;

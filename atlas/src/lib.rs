@@ -200,6 +200,7 @@
 #![deny(missing_docs)]
 
 pub mod engine;
+pub mod fs;
 pub mod host;
 mod shared;
 mod state;

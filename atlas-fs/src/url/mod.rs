@@ -13,6 +13,7 @@
 //! | `path.rs`, `listing/` | what a URL is called here, and the entries of a folder: pure |
 //! | `mount/` | all of it as a file system of the kernel's |
 //! | `care.rs` | what is stored, for who looks after it |
+//! | `service.rs` | what programs of this machine ask over a socket |
 //! | `files.rs`, `whole.rs` | from a URL to a version; what comes in one piece |
 
 mod care;
@@ -30,6 +31,7 @@ pub mod path;
 mod pins;
 mod plan;
 mod retry;
+mod service;
 mod source;
 mod store;
 mod version;
@@ -42,6 +44,7 @@ pub use files::{Files, FilesError, ReadListing};
 pub use http::{ClientError, Credential, Credentials, NetrcError};
 pub use options::{Options, Timeouts};
 pub use pins::Pins;
+pub use service::FileService;
 pub use source::{Entry, Kind, Metadata, Source};
 pub use store::{Stored, Usage};
 pub use version::Version;
