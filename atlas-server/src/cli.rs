@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use atlas_fs::daemon::stop_signal;
@@ -56,6 +56,12 @@ struct RunArgs {
     /// Keep so many bytes of programs and files for jobs to come.
     #[arg(long, default_value_t = 10_000_000_000, value_name = "BYTES")]
     blobs_max: u64,
+    /// Keep so many bytes of files by URL that jobs have read.
+    #[arg(long, default_value_t = 10_000_000_000, value_name = "BYTES")]
+    urls_max: u64,
+    /// For how many seconds after it was fresh a file is served while its origin cannot be asked, unless the file's own answer allows more.
+    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    urls_stale: u64,
     /// Run jobs at this priority, as of `nice`: 19 gives way to everything else.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: i32,
@@ -128,6 +134,9 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
     let workers = options
         .workers
         .unwrap_or(u32::try_from(processors).unwrap_or(1));
+    let mut urls = atlas_fs::url::Options::new(state.urls_folder());
+    urls.quota = Some(options.urls_max);
+    urls.stale = Duration::from_secs(options.urls_stale);
     let server = ServerNode::start(ServerOptions {
         identity,
         manager,
@@ -136,6 +145,7 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
         folder: state.engines_folder(),
         store: atlas_fs::Store::open(state.blobs_folder())?,
         blobs_bytes_max: options.blobs_max,
+        urls,
         nice: Some(options.nice),
         inherit_environment: false,
         identity_folder: Some(state.identity_folder()),

@@ -34,6 +34,8 @@ pub struct ServerOptions {
     pub store: Store,
     /// How many bytes of them are kept for jobs to come.
     pub blobs_bytes_max: u64,
+    /// How files by URL are fetched for programs, and kept.
+    pub urls: atlas_fs::url::Options,
     /// The priority of engines, as of `nice`; none leaves it as this process's.
     pub nice: Option<i32>,
     /// Engines see this process's environment, rather than only what any program needs.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use atlas_fs::Turns;
 use atlas_fs::daemon::{Clock, begin_life, incarnation};
+use atlas_fs::url::FileService;
 use atlas_net::{Connection, Endpoint};
 use atlas_proto::ids::NodeId;
 use atlas_proto::time::Time;
@@ -102,6 +103,7 @@ impl Loop {
             blobs_bytes_max: options.blobs_bytes_max,
             turns: Turns::default(),
             shared: SharedBlobs::default(),
+            files: Arc::new(FileService::new(options.urls.clone())),
             workers_max: options.workers,
             nice: options.nice,
             inherit_environment: options.inherit_environment,

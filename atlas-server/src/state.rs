@@ -38,6 +38,12 @@ impl StateFolder {
         self.0.join("blobs")
     }
 
+    /// Where files by URL are.
+    #[must_use]
+    pub fn urls_folder(&self) -> PathBuf {
+        self.0.join("urls")
+    }
+
     /// Where engines run.
     #[must_use]
     pub fn engines_folder(&self) -> PathBuf {

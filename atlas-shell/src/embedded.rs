@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use atlas_fs::Store;
+use atlas_fs::url::Options;
 use atlas_manager::{ManagerNode, ManagerOptions};
 use atlas_net::identity::{DomainAuthority, Identity, LEAF_LIFETIME, NodeKey, Role};
 use atlas_proto::domain::{Domain, DomainPattern};
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::blobs::Blobs;
 use crate::client::Client;
-use crate::state::Login;
+use crate::state::{Login, urls_folder};
 
 /// A cluster of one machine, as long as this lives.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
     let addresses = vec![manager.address().to_string()];
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let workers = workers.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(1));
+    // What was fetched is there for the next job.
+    let urls = urls_folder(None).unwrap_or_else(|_| folder.path().join("urls"));
     let server = ServerNode::start(ServerOptions {
         identity: server,
         manager: addresses.clone(),
@@ -59,6 +62,7 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
         folder: folder.path().join("engines"),
         store: store.clone(),
         blobs_bytes_max: u64::MAX,
+        urls: Options::new(urls),
         nice: None,
         inherit_environment: true,
         identity_folder: None,

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{fs, io};
 
+use anyhow::Context as _;
+
 use atlas_net::identity::{Identity, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -211,6 +213,18 @@ impl StateFolder {
     fn identity_folder(&self) -> PathBuf {
         self.0.join("identity")
     }
+}
+
+/// Where files by URL are kept: the given folder, or this user's own: `$XDG_CACHE_HOME/atlas/urls`, by default `~/.cache/atlas/urls`.
+pub(crate) fn urls_folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(std::path::absolute(&given).unwrap_or(given));
+    }
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let base = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let base = base.or_else(|| Some(variable("HOME")?.join(".cache")));
+    let base = base.context("this user has no home directory: name a folder with --cache")?;
+    Ok(base.join("atlas/urls"))
 }
 
 #[cfg(test)]

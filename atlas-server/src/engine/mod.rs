@@ -10,6 +10,7 @@
 //! engine was stopped or has crashed, is nobody's any more and is dropped here.
 
 mod fetch;
+mod files;
 mod native;
 mod output;
 mod process;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use atlas_fs::url::{FileService, Pins};
 use atlas_fs::{BlobName, Store, Turns};
 use atlas_net::Connection;
 use atlas_proto::control::JobProgress;
@@ -46,6 +48,8 @@ pub(crate) struct Surroundings {
     pub(crate) turns: Turns,
     /// Those that engines share now.
     pub(crate) shared: SharedBlobs,
+    /// Files by URL, for all programs that run here.
+    pub(crate) files: Arc<FileService>,
     /// The most workers that an engine can be given.
     pub(crate) workers_max: u32,
     /// The scheduling priority of engines, as of `nice`; none leaves it as this process's.
@@ -86,6 +90,8 @@ pub(crate) struct Engines {
     running: HashMap<JobAlias, Handle>,
     /// What engines did that are no more, by job, while the job has another.
     past: HashMap<JobAlias, (u64, Duration)>,
+    /// The versions of files that jobs have read, for the engines that come after.
+    pins: HashMap<JobAlias, Pins>,
     last_life: u64,
     trimmed: Option<Instant>,
     tasks: JoinSet<()>,
@@ -114,6 +120,7 @@ impl Engines {
             surroundings: Arc::new(surroundings),
             running: HashMap::new(),
             past: HashMap::new(),
+            pins: HashMap::new(),
             last_life: 0,
             trimmed: None,
             tasks: JoinSet::new(),
@@ -128,6 +135,7 @@ impl Engines {
             EngineCommand::Stop { job } => {
                 self.running.remove(&job);
                 self.past.remove(&job);
+                self.pins.remove(&job);
                 self.trim();
             }
             command @ (EngineCommand::SetWorkers { .. }
@@ -229,6 +237,7 @@ impl Engines {
             surroundings: self.surroundings.clone(),
             teller,
             gauge: gauge.clone(),
+            pins: self.pins.entry(job).or_default().clone(),
             orders,
         };
         self.tasks.spawn(engine.run(spec, stopped));

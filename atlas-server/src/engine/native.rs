@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use atlas_engine::{FromEngine, ROOT_TASK, ReadError, ToEngine, frame};
 use atlas_fs::daemon::chain;
+use atlas_fs::url::Pins;
 use atlas_fs::{BlobName, FileTree};
 use atlas_proto::control::{NATIVE, NativeOptions};
 use atlas_proto::engine::{EngineCommand, EngineEvent};
@@ -28,6 +29,8 @@ pub(super) struct Engine {
     pub(super) surroundings: Arc<Surroundings>,
     pub(super) teller: Teller,
     pub(super) gauge: Arc<Gauge>,
+    /// The versions of files that the job has read here.
+    pub(super) pins: Pins,
     pub(super) orders: mpsc::UnboundedReceiver<EngineCommand>,
 }
 
@@ -92,7 +95,14 @@ impl Engine {
         let folder = tokio::task::spawn_blocking(move || Folder::new(&surroundings, &name, inputs));
         let folder = folder.await.map_err(|error| perhaps(&error))?;
         let folder = folder.map_err(|error| perhaps(&error))?;
-        let begun = process::begin(&self.surroundings, &program, &options, folder).await;
+        let begun = process::begin(
+            &self.surroundings,
+            &program,
+            &options,
+            folder,
+            self.pins.clone(),
+        )
+        .await;
         let process = begun.map_err(|error| End {
             hopeless: error.is_hopeless(),
             message: chain(&error),
@@ -108,6 +118,7 @@ impl Engine {
             reader,
             writer,
             folder,
+            _files: _,
         } = process;
         let mut root: Option<Root> = None;
         let mut sharing = Sharing::new(&self.surroundings, &self.teller, folder.shared());

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use atlas_engine::{FromEngine, ReadError, ToEngine, frame};
 use atlas_fs::FileTree;
+use atlas_fs::url::Pins;
 use atlas_proto::control::{NativeOptions, OutputStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -23,6 +24,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::Surroundings;
+use super::files::FilesDoor;
 
 /// A process that has said hello.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(super) struct Process {
     pub(super) reader: FrameReader,
     pub(super) writer: OwnedWriteHalf,
     pub(super) folder: Folder,
+    /// Where it asks for files by URL.
+    pub(super) _files: FilesDoor,
 }
 
 /// Where a process runs. Removed with all in it when dropped.
@@ -151,6 +155,7 @@ pub(super) async fn begin(
     program: &Path,
     options: &NativeOptions,
     folder: Folder,
+    pins: Pins,
 ) -> Result<Process, BeginError> {
     let name = || options.name.clone();
     let failed = |source| BeginError::Folder {
@@ -163,7 +168,8 @@ pub(super) async fn begin(
         .map_err(failed)?;
     let path = door.path().join("s");
     let listener = UnixListener::bind(&path).map_err(failed)?;
-    let mut child = spawn(surroundings, program, options, &folder, &path)?;
+    let files = FilesDoor::open(&surroundings.files, pins).map_err(failed)?;
+    let mut child = spawn(surroundings, program, options, &folder, &path, &files)?;
     let shaken = timeout(HANDSHAKE_TIMEOUT, async {
         tokio::select! {
             biased;
@@ -200,6 +206,7 @@ pub(super) async fn begin(
         reader,
         writer,
         folder,
+        _files: files,
     })
 }
 
@@ -209,6 +216,7 @@ fn spawn(
     options: &NativeOptions,
     folder: &Folder,
     socket: &Path,
+    files: &FilesDoor,
 ) -> Result<Child, BeginError> {
     let failed = |source: io::Error| {
         let name = options.name.clone();
@@ -237,6 +245,7 @@ fn spawn(
     }
     command.env(atlas_engine::SOCKET_VARIABLE, socket);
     command.env(atlas_engine::SHARED_VARIABLE, folder.shared());
+    command.env(atlas_engine::FILES_VARIABLE, files.path());
     let child = command.spawn().map_err(failed)?;
     if let (Some(nice), Some(id)) = (surroundings.nice, child.id()) {
         let id = i32::try_from(id)

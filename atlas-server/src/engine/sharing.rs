@@ -262,6 +262,8 @@ mod tests {
     use tokio::sync::{mpsc, watch};
     use tokio::time::timeout;
 
+    use atlas_fs::url::{FileService, Options};
+
     use super::*;
 
     /// A server whose manager is away.
@@ -283,6 +285,7 @@ mod tests {
                 blobs_bytes_max: 0,
                 turns: Turns::default(),
                 shared: SharedBlobs::default(),
+                files: Arc::new(FileService::new(Options::new(folder.path()))),
                 workers_max: 1,
                 nice: None,
                 inherit_environment: false,

@@ -1,17 +1,21 @@
-//! `cache ls|stat|verify|gc|pin`: the files by URL that are kept on this machine.
+//! `cache ls|stat|verify|gc|pin|serve`: the files by URL that are kept on this machine.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use atlas_fs::url::{Files, Options, Stored};
+use atlas_fs::daemon::stop_signal;
+use atlas_fs::url::{FileService, Files, Options, Pins, Stored};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixListener;
 use url::Url;
 
 use super::{CANNOT_PRINT, Context};
 use crate::downloads::Downloads;
 use crate::exit;
 use crate::print::{Format, cache as show, json, print, words};
+use crate::state::urls_folder;
 
 #[derive(Debug, Args)]
 pub(super) struct Cache {
@@ -48,18 +52,24 @@ enum Command {
         #[arg(long)]
         off: bool,
     },
+    /// Print the path of a socket at which a program can ask for files by URL, and answer until standard input ends. Programs that
+    /// run alone start this themselves.
+    Serve,
 }
 
 impl Cache {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<u8> {
         let format = context.format;
-        let folder = folder(self.cache)?;
+        let folder = urls_folder(self.cache)?;
         // Fetching, hashing and storing are work.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("the system gives no sockets, timers or threads: see its limits")?;
         let ended = runtime.block_on(async {
+            if matches!(self.command, Command::Serve) {
+                return serve(Options::new(&folder)).await;
+            }
             let files = Files::open(Options::new(&folder))
                 .with_context(|| format!("cannot keep files in {}", folder.display()))?;
             match self.command {
@@ -69,10 +79,38 @@ impl Cache {
                 Command::Gc { to } => gc(&files, format, to),
                 Command::Pin { urls, off: true } => unpin(&files, format, &urls),
                 Command::Pin { urls, off: false } => pin(&files, format, &urls).await,
+                Command::Serve => Ok(exit::DONE),
             }
         });
         runtime.shutdown_background();
         ended
+    }
+}
+
+async fn serve(options: Options) -> anyhow::Result<u8> {
+    let folder = tempfile::Builder::new().prefix("atlas-files-").tempdir();
+    let folder = folder.context("cannot make a folder for a socket")?;
+    let path = folder.path().join("s");
+    let listener = UnixListener::bind(&path);
+    let listener = listener.with_context(|| format!("cannot listen at {}", path.display()))?;
+    print(&format!("{}\n", path.display())).context(CANNOT_PRINT)?;
+    let service = FileService::new(options);
+    let mut input = tokio::io::stdin();
+    let mut ignored = [0; 64];
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.context("cannot let programs in")?;
+                service.serve(stream.into_std()?, Pins::new()).context("cannot answer programs")?;
+            }
+            read = input.read(&mut ignored) => if !matches!(read, Ok(1..)) {
+                return Ok(exit::DONE);
+            },
+            signal = stop_signal() => {
+                signal.context("signals cannot be listened to")?;
+                return Ok(exit::DONE);
+            }
+        }
     }
 }
 
@@ -177,16 +215,4 @@ fn tell(format: Format, text: &str, object: &impl serde::Serialize) -> anyhow::R
     }
     .context(CANNOT_PRINT)?;
     Ok(exit::DONE)
-}
-
-/// The given folder, or this user's own: `$XDG_CACHE_HOME/atlas/urls`, by default `~/.cache/atlas/urls`.
-pub(super) fn folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    if let Some(given) = given {
-        return Ok(std::path::absolute(&given).unwrap_or(given));
-    }
-    let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    let base = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let base = base.or_else(|| Some(variable("HOME")?.join(".cache")));
-    let base = base.context("this user has no home directory: name a folder with --cache")?;
-    Ok(base.join("atlas/urls"))
 }

@@ -11,11 +11,11 @@ use clap::Args;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::cache::folder;
 use super::{CANNOT_PRINT, Context};
 use crate::downloads::Downloads;
 use crate::exit;
 use crate::print::{Format, json, print};
+use crate::state::urls_folder;
 
 #[derive(Debug, Args)]
 pub(super) struct Mount {
@@ -78,7 +78,7 @@ impl Mount {
 
     async fn serve(self, format: Format) -> anyhow::Result<u8> {
         let mut ends = Ends::listen().context("signals cannot be listened to")?;
-        let cache = folder(self.cache.clone())?;
+        let cache = urls_folder(self.cache.clone())?;
         let mut options = Options::new(&cache);
         options.quota = self.quota.map(|quota| quota.as_u64());
         options.stale = Duration::from_secs(self.stale);
