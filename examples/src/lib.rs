@@ -9,6 +9,7 @@ pub mod fib;
 pub mod nqueens;
 pub mod raytrace;
 pub mod uts;
+pub mod wordcount;
 
 #[cfg(test)]
 mod tests {

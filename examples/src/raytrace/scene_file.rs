@@ -78,14 +78,24 @@ pub trait Files {
     fn read(&self, path: &Path) -> io::Result<String>;
 }
 
-/// The files of this machine.
+/// The files of this machine, and those that have a URL.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        match url_in(path) {
+            Some(url) => Ok(atlas::fs::read_to_string(url)?),
+            None => std::fs::read_to_string(path),
+        }
     }
+}
+
+/// The URL that a path is, or ends in: what a scene names stands behind the scene's own folder.
+fn url_in(path: &Path) -> Option<&str> {
+    let path = path.to_str()?;
+    let begins = ["http://", "https://"].map(|scheme| path.rfind(scheme));
+    path.get(begins.into_iter().flatten().max()?..)
 }
 
 /// The files that the program carries, so that it can show something wherever it
@@ -182,6 +192,17 @@ color = [0.5, 0.5, 0.5]
     fn showcase_is_read() {
         let scene = load(Path::new(SHOWCASE), &BuiltIn).unwrap();
         assert!(scene.primitive_count() > 5000);
+    }
+
+    #[test]
+    fn a_scene_of_the_web_names_meshes_beside_it_or_anywhere() {
+        let scene = Path::new("https://example.org/scenes/glass.toml");
+        assert_eq!(url_in(scene), scene.to_str());
+        let beside = scene.with_file_name("knot.obj");
+        assert_eq!(url_in(&beside), Some("https://example.org/scenes/knot.obj"));
+        let elsewhere = scene.with_file_name("http://example.net/knot.obj");
+        assert_eq!(url_in(&elsewhere), Some("http://example.net/knot.obj"));
+        assert_eq!(url_in(Path::new("scenes/glass.toml")), None);
     }
 
     #[test]
