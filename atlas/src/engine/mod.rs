@@ -184,11 +184,15 @@ fn read_all(socket: UnixStream, pump: &Mutex<Pump>, tell: &mpsc::Sender<News>) {
     loop {
         let news = match frame::read(&mut stream) {
             Ok(Some(ToEngine::Stop) | None) => News::Closed(None),
-            Ok(Some(command)) => match pump::lock(pump).obey(command) {
-                Ok(()) if follows_soon(&stream) => continue,
-                Ok(()) => News::Commanded,
-                Err(error) => News::Closed(Some(error)),
-            },
+            Ok(Some(command)) => {
+                // In a statement of its own: the lock is not held while this thread waits.
+                let obeyed = pump::lock(pump).obey(command);
+                match obeyed {
+                    Ok(()) if follows_soon(&stream) => continue,
+                    Ok(()) => News::Commanded,
+                    Err(error) => News::Closed(Some(error)),
+                }
+            }
             // A server that was killed may leave half a frame.
             Err(ReadError::Io(_)) => News::Closed(None),
             Err(error) => News::Closed(Some(EngineError::Read(error))),
