@@ -29,6 +29,7 @@ mod lender;
 #[cfg(all(test, atlas_loom))]
 mod loom_models;
 mod measure;
+mod memory;
 mod next;
 mod overflow;
 mod panic;
@@ -63,6 +64,7 @@ pub use host::{AcceptError, Host, Lease, Lent, LentClosure, ReadyClosure, Return
 pub use inventory;
 pub use join::join;
 pub use measure::Measured;
+pub use memory::give_back_memory;
 pub use next::{Children, Next, Returned, spawn_next};
 pub use panic::{TaskPanic, catch};
 pub use portable::{

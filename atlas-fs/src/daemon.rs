@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use atlas_proto::time::Time;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -125,6 +126,35 @@ pub fn log_to_stderr() {
     }
 }
 
+/// Gives memory back to the system when a daemon has been at rest for a while after something large. Must be used within a tokio runtime.
+#[derive(Debug, Default)]
+pub struct Thrift {
+    resting: Option<JoinHandle<()>>,
+}
+
+impl Thrift {
+    /// Something large is over.
+    pub fn note(&mut self) {
+        if let Some(resting) = self.resting.take() {
+            resting.abort();
+        }
+        self.resting = Some(tokio::spawn(async {
+            tokio::time::sleep(REST).await;
+            atlas_core::give_back_memory();
+        }));
+    }
+}
+
+impl Drop for Thrift {
+    fn drop(&mut self) {
+        if let Some(resting) = &self.resting {
+            resting.abort();
+        }
+    }
+}
+
+/// By then what was in use for a job is freed, and jobs that follow each other have no use for what was given back.
+const REST: Duration = Duration::from_secs(1);
 /// The shortest that Linux grants: what a daemon does at a time takes less.
 const SLICE: Duration = Duration::from_micros(100);
 

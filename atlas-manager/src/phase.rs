@@ -105,6 +105,7 @@ impl Phases {
             clock: Clock::start(),
             peers: Peers::default(),
             jobs: JobTable::default(),
+            thrift: atlas_fs::daemon::Thrift::default(),
             relayed: Relayed::default(),
             values: SharedValues::default(),
             last_job: 0,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use atlas_engine::{CommandLine, ROOT_TASK};
 use atlas_fs::BlobName;
-use atlas_fs::daemon::Clock;
+use atlas_fs::daemon::{Clock, Thrift};
 use atlas_proto::control::{
     Accepted, DomainStatus, JobId, JobProgress, JobState, JobStatus, NATIVE, NativeOptions,
     Refusal, ServerStatus, Submission,
@@ -36,6 +36,7 @@ pub(crate) struct Loop {
     pub(crate) clock: Clock,
     pub(crate) peers: Peers,
     pub(crate) jobs: JobTable,
+    pub(crate) thrift: Thrift,
     pub(crate) relayed: Relayed,
     pub(crate) values: SharedValues,
     pub(crate) last_job: u64,
@@ -291,6 +292,7 @@ impl Loop {
                 self.shared.store.forget(old);
             }
             self.trim_blobs();
+            self.thrift.note();
         }
     }
 

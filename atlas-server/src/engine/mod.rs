@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use atlas_fs::daemon::Thrift;
 use atlas_fs::url::{FileService, Pins};
 use atlas_fs::{BlobName, Store, Turns};
 use atlas_net::Connection;
@@ -94,6 +95,7 @@ pub(crate) struct Engines {
     pins: HashMap<JobAlias, Pins>,
     last_life: u64,
     trimmed: Option<Instant>,
+    thrift: Thrift,
     tasks: JoinSet<()>,
 }
 
@@ -123,6 +125,7 @@ impl Engines {
             pins: HashMap::new(),
             last_life: 0,
             trimmed: None,
+            thrift: Thrift::default(),
             tasks: JoinSet::new(),
         }
     }
@@ -137,6 +140,7 @@ impl Engines {
                 self.past.remove(&job);
                 self.pins.remove(&job);
                 self.trim();
+                self.thrift.note();
             }
             command @ (EngineCommand::SetWorkers { .. }
             | EngineCommand::Accept { .. }
@@ -171,6 +175,7 @@ impl Engines {
             let (closures, work) = handle.gauge.done();
             *past = (past.0 + closures, past.1 + work);
             self.running.remove(&job);
+            self.thrift.note();
         }
         Some(said.event)
     }

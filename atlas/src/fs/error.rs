@@ -66,7 +66,8 @@ impl Error {
         }
     }
 
-    pub(super) fn nonsense(url: &str, answer: &FileAnswer) -> Self {
+    /// The failure that was answered, or that the answer makes no sense.
+    pub(super) fn other_than_asked(url: &str, answer: &FileAnswer) -> Self {
         let what = match answer {
             FileAnswer::Failed(failure) => return Self::failed(url, failure.clone()),
             FileAnswer::Metadata(_) => "what is known of it",

@@ -30,21 +30,20 @@ impl File {
         let question = FileQuestion::Open {
             url: url.to_owned(),
         };
-        match connection.ask(url, &question)? {
-            FileAnswer::Opened(opened) => Ok(Self {
-                url: url.to_owned(),
-                opened,
-                client,
-                connection: Some(connection),
-                position: 0,
-                buffer: Bytes::new(),
-                buffered_from: 0,
-            }),
-            other => {
-                client.give_back(connection);
-                Err(Error::nonsense(url, &other))
-            }
-        }
+        let answer = connection.ask(url, &question)?;
+        let FileAnswer::Opened(opened) = answer else {
+            client.give_back(connection);
+            return Err(Error::other_than_asked(url, &answer));
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            opened,
+            client,
+            connection: Some(connection),
+            position: 0,
+            buffer: Bytes::new(),
+            buffered_from: 0,
+        })
     }
 
     /// What was opened.
@@ -113,7 +112,7 @@ impl File {
         let answer = connection.ask(&self.url, &question);
         let bytes = match answer {
             Ok(FileAnswer::Bytes(bytes)) => bytes,
-            Ok(other) => return Err(Error::nonsense(&self.url, &other)),
+            Ok(other) => return Err(Error::other_than_asked(&self.url, &other)),
             Err(error) => {
                 self.connection = None;
                 return Err(error);

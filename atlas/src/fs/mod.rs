@@ -112,9 +112,11 @@ pub fn open(url: &str) -> Result<File, Error> {
 pub fn metadata(url: &str) -> Result<Metadata, Error> {
     let url_owned = url.to_owned();
     let question = FileQuestion::Metadata { url: url_owned };
-    match Client::get(url)?.ask(url, &question)? {
-        FileAnswer::Metadata(metadata) => Ok(metadata.into()),
-        other => Err(Error::nonsense(url, &other)),
+    let answer = Client::get(url)?.ask(url, &question)?;
+    if let FileAnswer::Metadata(metadata) = answer {
+        Ok(metadata.into())
+    } else {
+        Err(Error::other_than_asked(url, &answer))
     }
 }
 
@@ -130,15 +132,14 @@ pub fn list(url: &str) -> Result<Vec<Entry>, Error> {
             url: url.to_owned(),
             skip: u64::try_from(all.len()).unwrap_or(u64::MAX),
         };
-        match client.ask(url, &question)? {
-            FileAnswer::Entries { entries, more } => {
-                let nothing = entries.is_empty();
-                all.extend(entries.into_iter().map(Entry::from));
-                if nothing || !more {
-                    return Ok(all);
-                }
-            }
-            other => return Err(Error::nonsense(url, &other)),
+        let answer = client.ask(url, &question)?;
+        let FileAnswer::Entries { entries, more } = answer else {
+            return Err(Error::other_than_asked(url, &answer));
+        };
+        let nothing = entries.is_empty();
+        all.extend(entries.into_iter().map(Entry::from));
+        if nothing || !more {
+            return Ok(all);
         }
     }
 }
