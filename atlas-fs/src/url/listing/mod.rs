@@ -2,10 +2,10 @@
 //!
 //! | form | from | sizes |
 //! | --- | --- | --- |
-//! | [`html`] | the index pages of nginx, Apache, Caddy, Python's `http.server` and their like | where exact |
-//! | [`json`] | nginx (`autoindex_format json`), Caddy | yes |
-//! | [`dav`] | an answer to `PROPFIND` with `Depth: 1` | yes |
-//! | [`plain`] | an `atlas.index` file | yes |
+//! | `html.rs` | the index pages of nginx, Apache, Caddy, Python's `http.server` and their like | where exact |
+//! | `json.rs` | nginx (`autoindex_format json`), Caddy | yes |
+//! | `dav.rs` | an answer to `PROPFIND` with `Depth: 1` | yes |
+//! | `plain.rs` | an `atlas.index` file | yes |
 //!
 //! **An entry is a name in this folder, and nothing else**: links to elsewhere are no entries. Names that cannot be a file's are dropped: those with an
 //! encoded slash or a NUL, `.` and `..`, bytes that are no UTF-8, and more than 255 bytes. Of two entries with one name the first counts.
