@@ -25,7 +25,7 @@ mod spill;
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use atlas_engine::SharedName;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, SeqAccess, Visitor};
@@ -88,6 +88,7 @@ impl<T> Shared<T> {
             value,
             whole: OnceLock::new(),
             apart: OnceLock::new(),
+            spilling: Mutex::new(()),
         }))
     }
 
@@ -172,6 +173,8 @@ struct Inner<T> {
     /// With all that is in it.
     whole: OnceLock<Arc<Encoded>>,
     apart: OnceLock<Apart>,
+    /// Held by who makes the latter: a worker that names a result and the thread that lends may want it at the same time.
+    spilling: Mutex<()>,
 }
 
 /// A value's postcard bytes and their name.
@@ -207,6 +210,15 @@ impl<T: Serialize + Send + Sync + 'static> Shared<T> {
         let Some(folder) = apart::folder() else {
             return Ok(None);
         };
+        // A value holds no other that holds it, so whoever waits here is waited for by nobody.
+        let _spilling = self
+            .0
+            .spilling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(apart) = self.0.apart.get() {
+            return Ok(Some(apart));
+        }
         let spilt = apart::encoding(|| spill::spill(&self.0.value, folder, WITHIN_BYTES_MAX));
         let (hash, apart) = match spilt {
             (Ok(Spilt::Memory { hash, bytes }), needs) => {

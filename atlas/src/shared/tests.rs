@@ -156,6 +156,34 @@ fn large_value_leaves_by_its_name_and_its_bytes_in_a_file() {
     assert!(equal.0.whole.get().is_none());
 }
 
+/// A worker that named a result and the thread that lends wrote it twice, and told the server twice.
+#[test]
+fn regression_value_is_written_once_by_threads_that_need_it_at_once() {
+    static ENCODED: AtomicUsize = AtomicUsize::new(0);
+    struct Slow;
+    impl Serialize for Slow {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            ENCODED.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            serializer.serialize_bytes(&[7; 2 * WITHIN_BYTES_MAX])
+        }
+    }
+    let _place = Place::new();
+    let shared = share(Slow);
+    let sent = std::thread::scope(|scope| {
+        let threads = [(); 3].map(|()| scope.spawn(|| leave(&shared)));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(ENCODED.load(Ordering::SeqCst), 1);
+    let (bytes, names) = &sent[0];
+    assert!(
+        sent.iter()
+            .all(|other| other == &(bytes.clone(), names.clone()))
+    );
+    let told = take_new();
+    assert_eq!(told.iter().filter(|name| **name == names[0]).count(), 1);
+}
+
 #[test]
 fn named_value_is_read_from_its_file_and_decoded_once() {
     let _place = Place::new();
