@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::figures::{Found, Metric};
 use super::mount::{Mount, Who};
@@ -88,21 +88,35 @@ pub fn cold(reps: u32, size: Size) -> Result<Found> {
         of_curl.push(curl(&origin.url("large"))?);
         for (who, times) in whos.iter().zip(&mut times) {
             if *who == Who::Atlas || turn == 0 {
-                let mount = Mount::start(*who, &origin)?;
-                times.push(dd(&mount.at("large"))?);
+                let read = Mount::start(*who, &origin).and_then(|mount| dd(&mount.at("large")));
+                match read {
+                    Ok(seconds) => times.push(seconds),
+                    Err(error) if *who == Who::Atlas => return Err(error),
+                    // A peer's trouble is no reason to measure nothing.
+                    Err(error) => notes.push(format!("{who:?} is skipped: {error:#}")),
+                }
             }
         }
     }
     let curl = median(of_curl);
     let gigabytes = |seconds: f64| bytes as f64 / seconds / 1e9;
     notes.push(format!("curl to a file: {:.2} GB/s", gigabytes(curl)));
-    let times: Vec<_> = times.into_iter().map(median).collect();
-    for (who, seconds) in whos.iter().zip(&times) {
+    let measured = whos
+        .iter()
+        .zip(times)
+        .filter(|(_, times)| !times.is_empty());
+    let measured: Vec<_> = measured.map(|(who, times)| (*who, median(times))).collect();
+    for (who, seconds) in &measured {
         notes.push(format!("{who:?}: {:.3} GB/s", gigabytes(*seconds)));
     }
-    let mut figures = vec![(Metric::ColdVsCurl, curl / times[0])];
-    if let Some(place) = whos.iter().position(|who| *who == Who::Rclone) {
-        figures.push((Metric::ColdVsRclone, times[place] / times[0]));
+    let took = |wanted| {
+        let found = measured.iter().find(|(who, _)| *who == wanted);
+        found.map(|(_, seconds)| *seconds)
+    };
+    let ours = took(Who::Atlas).context("nothing was read")?;
+    let mut figures = vec![(Metric::ColdVsCurl, curl / ours)];
+    if let Some(rclone) = took(Who::Rclone) {
+        figures.push((Metric::ColdVsRclone, rclone / ours));
     }
     Ok(Found { figures, notes })
 }
