@@ -31,6 +31,7 @@ mod content;
 pub mod daemon;
 pub mod exchange;
 mod file_error;
+pub mod frames;
 mod link;
 mod name;
 mod pack;

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use atlas_engine::limits::{FILE_BYTES_MAX, FILE_ENTRIES_MAX, FRAME_BYTES_MAX};
+use atlas_engine::limits::{FILE_BYTES_MAX, FILE_ENTRIES_MAX};
 use atlas_engine::{
     FileAnswer, FileEntry, FileFailure, FileMetadata, FileQuestion, OpenedFile, frame,
 };
 use bytes::Bytes;
 use rustix::io::Errno;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::runtime;
 use tokio::sync::mpsc;
@@ -26,6 +26,7 @@ use super::options::Options;
 use super::pins::Pins;
 use super::source::{Entry, Kind, Metadata, Source};
 use crate::daemon::chain;
+use crate::frames;
 
 /// Answers programs, on a thread of its own: what reads disks must not keep a daemon's thread from what others wait for. Neither
 /// the thread nor the store is there before somebody has asked.
@@ -106,7 +107,7 @@ async fn answer_one(
     let (reader, mut writer) = UnixStream::from_std(stream)?.into_split();
     let mut reader = BufReader::new(reader);
     let mut open = None;
-    while let Some(question) = next(&mut reader).await? {
+    while let Some(question) = frames::next(&mut reader).await.map_err(io::Error::other)? {
         let answer = match files {
             Ok(files) => {
                 let answer = answer(files, pins, &mut open, question).await;
@@ -118,25 +119,6 @@ async fn answer_one(
         writer.write_all(&bytes).await?;
     }
     Ok(())
-}
-
-/// The next question; none at the end.
-async fn next(
-    reader: &mut BufReader<tokio::net::unix::OwnedReadHalf>,
-) -> io::Result<Option<FileQuestion>> {
-    let length = match reader.read_u32_le().await {
-        Ok(length) => usize::try_from(length).unwrap_or(usize::MAX),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if length > FRAME_BYTES_MAX {
-        return Err(io::Error::other(frame::DecodeError::TooLarge {
-            bytes: length,
-        }));
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).await?;
-    frame::decode(&body).map(Some).map_err(io::Error::other)
 }
 
 async fn answer(

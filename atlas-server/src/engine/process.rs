@@ -14,10 +14,10 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use atlas_engine::{FromEngine, ReadError, ToEngine, frame};
-use atlas_fs::FileTree;
 use atlas_fs::url::Pins;
+use atlas_fs::{FileTree, frames};
 use atlas_proto::control::{NativeOptions, OutputStream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
@@ -280,17 +280,7 @@ async fn shake_hands(socket: UnixStream, workers_max: u32) -> Shaken {
 impl FrameReader {
     /// The next message; none at the end.
     pub(super) async fn next(&mut self) -> Result<Option<FromEngine>, ReadError> {
-        let length = match self.0.read_u32_le().await {
-            Ok(length) => usize::try_from(length).unwrap_or(usize::MAX),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        if length > atlas_engine::limits::FRAME_BYTES_MAX {
-            return Err(frame::DecodeError::TooLarge { bytes: length }.into());
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).await?;
-        Ok(Some(frame::decode(&body)?))
+        frames::next(&mut self.0).await
     }
 }
 
