@@ -280,6 +280,13 @@ pub(crate) struct Worth {
     pub(crate) sent: u64,
 }
 
+impl Worth {
+    /// So much of it would have to be done again.
+    pub(crate) fn uncovered(self) -> u64 {
+        self.total.saturating_sub(self.covered)
+    }
+}
+
 /// How many bytes a result may have to be kept; none if it is not, however small it is.
 ///
 /// It is kept if what would be computed again without it costs twenty times the sending; or if it stands for
@@ -287,8 +294,7 @@ pub(crate) struct Worth {
 /// its leaves and, a quarter as many each time, of its larger subtrees, and where each node gives all that its
 /// children gave, they are those of the leaves alone.
 pub(crate) fn bytes_worth(worth: Worth) -> Option<usize> {
-    let uncovered = worth.total.saturating_sub(worth.covered);
-    let affordable = (uncovered / WORTH).max((worth.sent / 4).min(worth.total / WORTH));
+    let affordable = (worth.uncovered() / WORTH).max((worth.sent / 4).min(worth.total / WORTH));
     let bytes = affordable.checked_sub(ENTRY_NANOSECONDS)? / BYTE_NANOSECONDS;
     Some(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
@@ -299,7 +305,7 @@ pub(crate) fn cost_of(bytes: usize) -> u64 {
     ENTRY_NANOSECONDS.saturating_add(bytes.saturating_mul(BYTE_NANOSECONDS))
 }
 
-/// How deep children are keyed and timed: to where most take less than a millisecond. Learnt from those that were
+/// How deep children are keyed and timed: to where most take less than [`SHORT_NANOSECONDS`]. Learnt from those that were
 /// timed; forgotten at each round.
 pub(crate) struct Depth {
     /// Children of this depth, and deeper ones, are left alone.
@@ -412,8 +418,9 @@ const REPLAY_SHARE: u64 = 50;
 const CREDIT_MAX: i64 = 50_000_000;
 /// What one second earns.
 const DEBT_MAX: i64 = 5_000_000;
-/// A child that takes less is not worth its key; with the cost of one, a microsecond or two, its share of the time is kept.
-pub(crate) const SHORT_NANOSECONDS: u64 = 1_000_000;
+/// A child that takes less is left alone. Its key is a microsecond or two; what each costs beside that, in the caches of a
+/// recursion and on the way to the manager's disk, is some 30 more.
+pub(crate) const SHORT_NANOSECONDS: u64 = 4_000_000;
 /// So many short ones in a row, as a child may be short beside one that is not.
 const SHORT_MAX: u32 = 4;
 /// As long as there is something to be found, it is looked for behind more short ones.

@@ -79,9 +79,10 @@ pub trait Host: Send + Sync + 'static {
     fn finished(&self, ticket: Ticket, outcome: Outcome, work: Duration);
 
     /// A child of what was accepted has finished, and to run it again would cost much more than to keep its result:
-    /// where there are [checkpoints](crate::Builder::checkpoints). It may be told of twice.
-    fn recorded(&self, recorded: Recorded) {
-        let _ = recorded;
+    /// where there are [checkpoints](crate::Builder::checkpoints). It may be told of twice. Should it be lost before anybody
+    /// else knows it, `uncovered` is the workers' time that is lost: what earlier records do not stand for.
+    fn recorded(&self, recorded: Recorded, uncovered: Duration) {
+        let _ = (recorded, uncovered);
     }
 
     /// Nobody here wants the result of the closure that was lent as `lease`: its

@@ -162,11 +162,12 @@ impl Pool {
             return;
         };
         origin.account.cover_part(worth, cost_of(result.len()));
-        self.tell_recorded(Recorded {
+        let recorded = Recorded {
             key,
             result: result.to_vec(),
             work,
-        });
+        };
+        self.tell_recorded(recorded, work);
     }
 
     /// The oldest closures that could be lent, up to so many. They stay ready, all for anybody from now on; what

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::checkpoint::{Key, Recorded, SHORT_NANOSECONDS, Worth, bytes_worth, encode_result};
+use crate::checkpoint::{Key, Recorded, Worth, bytes_worth, encode_result};
 use crate::measure::clock;
 use crate::portable;
 use crate::strand::Running;
@@ -63,11 +63,13 @@ pub fn checkpoint<S: Serialize>(state: &S) {
     let bytes_max = bytes_worth(worth).unwrap_or(0);
     let bytes_max = bytes_max.min(worker.pool.hosting.closure_bytes_max);
     if let Some(result) = encode_result(state, bytes_max) {
-        worker.pool.tell_recorded(Recorded {
+        let work = Duration::from_nanos(total);
+        let recorded = Recorded {
             key: key.of_state(),
             result,
-            work: Duration::from_nanos(total),
-        });
+            work,
+        };
+        worker.pool.tell_recorded(recorded, work);
     }
     let used = clock() - now;
     worker.credit.use_up(used);
@@ -136,6 +138,6 @@ impl Running {
 }
 
 /// A state is kept so often at most, and a tenth as often at least.
-const INTERVAL_NANOSECONDS: u64 = 100 * SHORT_NANOSECONDS;
+const INTERVAL_NANOSECONDS: u64 = 100_000_000;
 /// In between, so that it takes such a part of the time.
 const STATE_SHARE: u64 = 100;

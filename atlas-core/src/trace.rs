@@ -273,11 +273,13 @@ impl Worker {
         if let Some(account) = account {
             account.cover(worth, cost_of(result.len()));
         }
-        self.pool.tell_recorded(Recorded {
+        let recorded = Recorded {
             key,
             result,
             work: Duration::from_nanos(worth.total),
-        });
+        };
+        let uncovered = Duration::from_nanos(worth.uncovered());
+        self.pool.tell_recorded(recorded, uncovered);
     }
 
     /// A closure that was run as a strand is about to be completed: records it, and learns from it.
@@ -432,11 +434,11 @@ impl Running {
 }
 
 impl Pool {
-    /// Tells the host of a result.
-    pub(crate) fn tell_recorded(&self, recorded: Recorded) {
+    /// Tells the host of a result, and of how much is lost with it.
+    pub(crate) fn tell_recorded(&self, recorded: Recorded, uncovered: Duration) {
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.count_recorded();
-            self.hosting.tell(|host| host.recorded(recorded));
+            self.hosting.tell(|host| host.recorded(recorded, uncovered));
         }
     }
 

@@ -8,6 +8,7 @@
 //! thread's word. With a standby the thread's word alone is not enough: what is on this disk is then told to the
 //! [`Journal`], which says when it is safe. A store in memory serves managers that live as long as one command.
 
+use std::collections::BTreeMap;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -361,12 +362,15 @@ fn commit(
         let mut jobs = transaction.open_table(JOBS)?;
         let mut tokens = transaction.open_table(TOKENS)?;
         let mut lives = transaction.open_table(LIVES)?;
+        // What a job that ends here has recorded before need not be written.
+        let mut records = BTreeMap::<JobId, Vec<&Recorded>>::new();
         for write in writes {
             match write {
                 Write::Job(record) => {
                     let bytes = encode(record.as_ref())?;
                     jobs.insert(record.status.id.0, &bytes[..])?;
                     if record.status.state.has_ended() {
+                        records.remove(&record.status.id);
                         records::remove(&transaction, sizes, record.status.id)?;
                     }
                 }
@@ -379,13 +383,14 @@ fn commit(
                     tokens.insert((), &encode(all)?[..])?;
                 }
                 Write::Records(job, entries) => {
-                    records::insert(&transaction, sizes, *job, entries)?;
+                    records.entry(*job).or_default().extend(entries);
                 }
                 Write::Life(life) => {
                     lives.insert((), life)?;
                 }
                 Write::Everything(all) => {
                     jobs.retain(|_, _| false)?;
+                    records.clear();
                     records::clear(&transaction, sizes)?;
                     for record in &all.jobs {
                         jobs.insert(record.status.id.0, &encode(record)?[..])?;
@@ -394,6 +399,9 @@ fn commit(
                     lives.insert((), all.life)?;
                 }
             }
+        }
+        for (job, entries) in records {
+            records::insert(&transaction, sizes, job, &entries)?;
         }
     }
     Ok(transaction.commit()?)
@@ -428,8 +436,8 @@ const LIVES: TableDefinition<'_, (), u64> = TableDefinition::new("lives");
 const FILE: &str = "manager.redb";
 /// Results in one message to a standby.
 const RECORDS_PIECE: usize = 64;
-/// So long results may wait for others before they are written together: less than the interval at which they come.
-const RECORDS_WAIT: Duration = Duration::from_millis(300);
+/// So long results may wait for others before they are written together: an interval. They are lost if the manager dies then.
+const RECORDS_WAIT: Duration = Duration::from_secs(1);
 /// What the database says of a file that is not, or not all of, a store.
 const DAMAGE: [std::io::ErrorKind; 2] = [
     std::io::ErrorKind::InvalidData,

@@ -2,10 +2,12 @@
 //!
 //! The machine decides what is worth keeping, and tells what is new; what it evicts later is not told. So the table of a job grows
 //! to twice what the machine may keep, and is then cut down by the machine's own rule: what was dearest stays.
+//! What comes together is one value, behind all that came before: a table with a row for each result copies its pages for each of them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 
+use atlas_engine::Key;
 use atlas_proto::control::JobId;
 use atlas_proto::engine::Recorded;
 use atlas_proto::limits::CHECKPOINT_BYTES_MAX;
@@ -13,11 +15,16 @@ use redb::{ReadableDatabase as _, ReadableTable, Table, TableDefinition, WriteTr
 
 /// How much there is of each job, as far as it was looked at.
 #[derive(Debug, Default)]
-pub(super) struct Sizes(BTreeMap<JobId, usize>);
+pub(super) struct Sizes(BTreeMap<JobId, Size>);
 
-type Key<'a> = (u64, &'a [u8; 32]);
+#[derive(Debug)]
+struct Size {
+    bytes: usize,
+    /// The number of the next row.
+    next: u64,
+}
 
-/// All that is kept of a job.
+/// All that is kept of a job, by name.
 pub(super) fn read(database: &redb::Database, job: JobId) -> Result<Vec<Recorded>, redb::Error> {
     let table = database.begin_read()?.open_table(RECORDS)?;
     all(&table, job)
@@ -34,19 +41,25 @@ pub(super) fn insert(
     write: &WriteTransaction,
     sizes: &mut Sizes,
     job: JobId,
-    entries: &[Recorded],
+    entries: &[&Recorded],
 ) -> Result<(), redb::Error> {
     let mut table = write.open_table(RECORDS)?;
     let size = match sizes.0.entry(job) {
         Place::Occupied(size) => size.into_mut(),
-        Place::Vacant(place) => place.insert(all(&table, job)?.iter().map(Recorded::size).sum()),
+        Place::Vacant(place) => place.insert(Size {
+            bytes: all(&table, job)?.iter().map(Recorded::size).sum(),
+            next: next_row(&table, job)?,
+        }),
     };
-    for recorded in entries {
-        put(&mut table, job, recorded)?;
-        *size += recorded.size();
-    }
-    if *size > SIZE_MAX {
-        *size = cut(&mut table, job)?;
+    put(&mut table, job, size.next, entries)?;
+    size.next += 1;
+    size.bytes += entries
+        .iter()
+        .map(|recorded| recorded.size())
+        .sum::<usize>();
+    if size.bytes > SIZE_MAX {
+        size.bytes = cut(&mut table, job, size.next)?;
+        size.next += 1;
     }
     Ok(())
 }
@@ -59,7 +72,7 @@ pub(super) fn remove(
 ) -> Result<(), redb::Error> {
     sizes.0.remove(&job);
     let mut table = write.open_table(RECORDS)?;
-    table.retain_in(keys(job), |_, _| false)?;
+    table.retain_in(rows(job), |_, _| false)?;
     Ok(())
 }
 
@@ -71,58 +84,73 @@ pub(super) fn clear(write: &WriteTransaction, sizes: &mut Sizes) -> Result<(), r
 }
 
 fn put(
-    table: &mut Table<'_, Key<'static>, &'static [u8]>,
+    table: &mut Table<'_, (u64, u64), &'static [u8]>,
     job: JobId,
-    recorded: &Recorded,
+    row: u64,
+    entries: &[&Recorded],
 ) -> Result<(), redb::Error> {
-    let bytes = super::encode(recorded)?;
-    table.insert((job.0, &recorded.key.0), &bytes[..])?;
+    let bytes = super::encode(&entries)?;
+    table.insert((job.0, row), &bytes[..])?;
     Ok(())
 }
 
-/// Leaves what was dearest; gives its size.
+/// Leaves what was dearest, in one row; gives its size.
 fn cut(
-    table: &mut Table<'_, Key<'static>, &'static [u8]>,
+    table: &mut Table<'_, (u64, u64), &'static [u8]>,
     job: JobId,
+    row: u64,
 ) -> Result<usize, redb::Error> {
     let mut entries = all(table, job)?;
-    entries.sort_unstable_by_key(|recorded| std::cmp::Reverse(recorded.work));
-    table.retain_in(keys(job), |_, _| false)?;
+    entries.sort_by_key(|recorded| std::cmp::Reverse(recorded.work));
+    table.retain_in(rows(job), |_, _| false)?;
     let mut size = 0;
-    for recorded in &entries {
-        if size + recorded.size() <= CHECKPOINT_BYTES_MAX {
-            size += recorded.size();
-            put(table, job, recorded)?;
-        }
-    }
+    let kept: Vec<&Recorded> = entries
+        .iter()
+        .filter(|recorded| {
+            let fits = size + recorded.size() <= CHECKPOINT_BYTES_MAX;
+            size += if fits { recorded.size() } else { 0 };
+            fits
+        })
+        .collect();
+    put(table, job, row, &kept)?;
     Ok(size)
 }
 
-/// What cannot be read is left out: it is computed again.
+/// What cannot be read is left out: it is computed again. Of two with one name the later counts.
 fn all(
-    table: &impl ReadableTable<Key<'static>, &'static [u8]>,
+    table: &impl ReadableTable<(u64, u64), &'static [u8]>,
     job: JobId,
 ) -> Result<Vec<Recorded>, redb::Error> {
-    let mut entries = Vec::new();
-    for entry in table.range(keys(job))? {
-        let (_, bytes) = entry?;
-        entries.extend(postcard::from_bytes::<Recorded>(bytes.value()).ok());
+    let mut entries = BTreeMap::<Key, Recorded>::new();
+    for row in table.range(rows(job))? {
+        let (_, bytes) = row?;
+        let read = postcard::from_bytes::<Vec<Recorded>>(bytes.value());
+        let read = read.unwrap_or_default().into_iter();
+        entries.extend(read.map(|recorded| (recorded.key, recorded)));
     }
-    Ok(entries)
+    Ok(entries.into_values().collect())
 }
 
-fn keys(job: JobId) -> std::ops::RangeInclusive<Key<'static>> {
-    (job.0, &[0; 32])..=(job.0, &[0xff; 32])
+fn next_row(
+    table: &impl ReadableTable<(u64, u64), &'static [u8]>,
+    job: JobId,
+) -> Result<u64, redb::Error> {
+    let last = table.range(rows(job))?.next_back().transpose()?;
+    Ok(last.map_or(0, |(place, _)| place.value().1 + 1))
 }
 
-const RECORDS: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("records");
+fn rows(job: JobId) -> std::ops::RangeInclusive<(u64, u64)> {
+    (job.0, 0)..=(job.0, u64::MAX)
+}
+
+/// By job, and by when they came.
+const RECORDS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("results");
 const SIZE_MAX: usize = 2 * CHECKPOINT_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use atlas_engine::Key;
     use redb::Database;
 
     use super::*;
@@ -150,9 +178,9 @@ mod tests {
         let (one, other) = (JobId(1), JobId(2));
         let part = CHECKPOINT_BYTES_MAX / 16;
         write(&database, |write| {
-            insert(write, &mut sizes, other, &[recorded(9, 10)]).unwrap();
+            insert(write, &mut sizes, other, &[&recorded(9, 10)]).unwrap();
             for number in 1..=33 {
-                insert(write, &mut sizes, one, &[recorded(number, part)]).unwrap();
+                insert(write, &mut sizes, one, &[&recorded(number, part)]).unwrap();
             }
         });
         let kept = read(&database, one).unwrap();

@@ -75,8 +75,8 @@ impl Host for Notes {
         self.note(News::Unwanted(lease));
     }
 
-    fn recorded(&self, recorded: Recorded) {
-        if self.records.push(recorded) {
+    fn recorded(&self, recorded: Recorded, uncovered: Duration) {
+        if self.records.push(recorded, uncovered) {
             self.note(News::Recorded);
         }
     }

@@ -1,8 +1,8 @@
 //! Results that are worth keeping, until the server is told of them.
 //!
-//! A worker that has such a result goes on at once: a message for each, with the wake-ups that follow from it in three processes,
-//! cost more of the machine than all else that checkpoints do. So results wait for each other ([`INTERVAL`]), as long as
-//! what is lost with them, should the process die, is little ([`WORK_MAX`]).
+//! A worker that has such a result goes on at once: a message, with the wake-ups that follow from it in three processes,
+//! costs a third of a millisecond of the machine's time, more than all else that checkpoints do. So results wait for each other
+//! ([`INTERVAL`]), unless one alone stands for so much work that a message for it is cheap ([`WORK_MIN`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ pub(super) struct Records(Mutex<Waiting>);
 
 struct Waiting {
     entries: Vec<Recorded>,
-    /// What went into them.
-    work: Duration,
+    /// One of them does not wait.
+    is_urgent: bool,
     told: Instant,
 }
 
@@ -24,25 +24,25 @@ impl Records {
         let told = Instant::now();
         Self(Mutex::new(Waiting {
             entries: Vec::new(),
-            work: Duration::ZERO,
+            is_urgent: false,
             told,
         }))
     }
 
-    /// Adds a result. True if with it, and not before, too much waits: somebody must [take](Self::take) it.
-    pub(super) fn push(&self, entry: Recorded) -> bool {
+    /// Adds a result, with which so much work would be lost. True if somebody must [take](Self::take) it, and all that waits, and
+    /// was not told so before.
+    pub(super) fn push(&self, entry: Recorded, uncovered: Duration) -> bool {
         let mut waiting = self.lock();
-        let before = waiting.work;
-        waiting.work = before.saturating_add(entry.work);
         waiting.entries.push(entry);
-        before < WORK_MAX && waiting.work >= WORK_MAX
+        let is_urgent = uncovered >= WORK_MIN;
+        is_urgent && !std::mem::replace(&mut waiting.is_urgent, true)
     }
 
     /// Takes what has waited for long enough by now.
     pub(super) fn take_due(&self, now: Instant) -> Vec<Recorded> {
         let mut waiting = self.lock();
         let waited = now.saturating_duration_since(waiting.told);
-        if waited >= INTERVAL || waiting.work >= WORK_MAX {
+        if waited >= INTERVAL || waiting.is_urgent {
             waiting.take(now)
         } else {
             Vec::new()
@@ -62,15 +62,15 @@ impl Records {
 
 impl Waiting {
     fn take(&mut self, now: Instant) -> Vec<Recorded> {
-        (self.work, self.told) = (Duration::ZERO, now);
+        (self.is_urgent, self.told) = (false, now);
         std::mem::take(&mut self.entries)
     }
 }
 
-/// For so long results wait for each other while the engine is busy.
-const INTERVAL: Duration = Duration::from_millis(100);
-/// Results of so much work do not wait.
-const WORK_MAX: Duration = Duration::from_millis(100);
+/// For so long results wait for each other while the engine is busy: what dies with it is so much of each worker's time.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// A result with which so much work would be lost does not wait.
+const WORK_MIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -78,35 +78,36 @@ mod tests {
 
     use super::*;
 
-    fn entry(ms: u64) -> Recorded {
-        Recorded {
+    fn push(records: &Records, uncovered: Duration) -> bool {
+        let entry = Recorded {
             key: Key([0; 32]),
             result: Vec::new(),
-            work: Duration::from_millis(ms),
-        }
+            work: WORK_MIN,
+        };
+        records.push(entry, uncovered)
     }
 
     #[test]
     fn small_results_wait_for_each_other() {
         let (records, start) = (Records::new(), Instant::now());
-        assert!(!records.push(entry(1)));
-        assert!(!records.push(entry(2)));
+        (0..1000).for_each(|_| assert!(!push(&records, WORK_MIN / 2)));
         assert!(records.take_due(start + INTERVAL / 2).is_empty());
         let now = start + INTERVAL * 2;
-        assert_eq!(records.take_due(now).len(), 2);
+        assert_eq!(records.take_due(now).len(), 1000);
         // The next ones wait from then on.
-        assert!(!records.push(entry(1)));
+        assert!(!push(&records, WORK_MIN / 2));
         assert!(records.take_due(now + INTERVAL / 2).is_empty());
         assert_eq!(records.take(now).len(), 1);
     }
 
     #[test]
-    fn much_work_does_not_wait_and_is_told_of_once() {
+    fn large_ones_do_not_wait_and_are_told_of_once() {
         let (records, start) = (Records::new(), Instant::now());
-        assert!(!records.push(entry(60)));
-        assert!(records.push(entry(60)));
-        assert!(!records.push(entry(500)));
+        assert!(!push(&records, Duration::ZERO));
+        assert!(push(&records, WORK_MIN));
+        assert!(!push(&records, WORK_MIN * 2));
         assert_eq!(records.take_due(start).len(), 3);
-        assert!(records.push(entry(500)));
+        assert!(records.take_due(start).is_empty());
+        assert!(push(&records, WORK_MIN));
     }
 }

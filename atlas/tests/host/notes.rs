@@ -86,7 +86,7 @@ impl Host for Notes {
         self.note(|told| told.unwanted.push(lease));
     }
 
-    fn recorded(&self, recorded: Recorded) {
+    fn recorded(&self, recorded: Recorded, _uncovered: Duration) {
         self.note(|told| told.recorded.push(recorded));
     }
 }
