@@ -37,8 +37,6 @@ pub(super) enum News {
     Finished(Ticket, Outcome, Duration),
     /// A lent closure is not wanted any more.
     Unwanted(Lease),
-    /// Results that are worth keeping should not wait.
-    Recorded,
 }
 
 /// The runtime's host: it notes what it is told.
@@ -76,9 +74,7 @@ impl Host for Notes {
     }
 
     fn recorded(&self, recorded: Recorded, uncovered: Duration) {
-        if self.records.push(recorded, uncovered) {
-            self.note(News::Recorded);
-        }
+        self.records.push(recorded, uncovered);
     }
 }
 
@@ -162,6 +158,10 @@ impl Pump {
                 // What comes after an abort is of no use.
                 if self.accepted.remove(&ticket) {
                     self.tell_finished(ticket, outcome, work)?;
+                    if self.accepted.is_empty() {
+                        // They are in what was told.
+                        drop(self.records.take(Instant::now()));
+                    }
                 }
                 self.load.note();
             }
@@ -169,7 +169,6 @@ impl Pump {
                 let lease = atlas_engine::Lease(lease.0);
                 self.tell(&FromEngine::Unwanted { lease })?;
             }
-            News::Recorded => self.tell_recorded(self.records.take(Instant::now()))?,
         }
         Ok(Flow::GoOn)
     }

@@ -2,7 +2,8 @@
 //!
 //! A worker that has such a result goes on at once: a message, with the wake-ups that follow from it in three processes,
 //! costs a third of a millisecond of the machine's time, more than all else that checkpoints do. So results wait for each other
-//! ([`INTERVAL`]), unless one alone stands for so much work that a message for it is cheap ([`WORK_MIN`]).
+//! ([`INTERVAL`]), unless one alone stands for so much work that a message for it is cheap ([`WORK_MIN`]). Even that waits a
+//! little ([`SETTLING`]): it would be in the way of the result of all, if that follows at once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ pub(super) struct Records(Mutex<Waiting>);
 
 struct Waiting {
     entries: Vec<Recorded>,
-    /// One of them does not wait.
-    is_urgent: bool,
+    /// When the first of those came that do not wait for others.
+    urgent: Option<Instant>,
     told: Instant,
 }
 
@@ -24,25 +25,26 @@ impl Records {
         let told = Instant::now();
         Self(Mutex::new(Waiting {
             entries: Vec::new(),
-            is_urgent: false,
+            urgent: None,
             told,
         }))
     }
 
-    /// Adds a result, with which so much work would be lost. True if somebody must [take](Self::take) it, and all that waits, and
-    /// was not told so before.
-    pub(super) fn push(&self, entry: Recorded, uncovered: Duration) -> bool {
+    /// Adds a result, with which so much work would be lost.
+    pub(super) fn push(&self, entry: Recorded, uncovered: Duration) {
         let mut waiting = self.lock();
         waiting.entries.push(entry);
-        let is_urgent = uncovered >= WORK_MIN;
-        is_urgent && !std::mem::replace(&mut waiting.is_urgent, true)
+        if uncovered >= WORK_MIN {
+            waiting.urgent.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Takes what has waited for long enough by now.
     pub(super) fn take_due(&self, now: Instant) -> Vec<Recorded> {
         let mut waiting = self.lock();
-        let waited = now.saturating_duration_since(waiting.told);
-        if waited >= INTERVAL || waiting.is_urgent {
+        let is_old = |since: Instant, time| now.saturating_duration_since(since) >= time;
+        let is_due = waiting.urgent.is_some_and(|came| is_old(came, SETTLING));
+        if is_due || is_old(waiting.told, INTERVAL) {
             waiting.take(now)
         } else {
             Vec::new()
@@ -62,7 +64,7 @@ impl Records {
 
 impl Waiting {
     fn take(&mut self, now: Instant) -> Vec<Recorded> {
-        (self.is_urgent, self.told) = (false, now);
+        (self.urgent, self.told) = (None, now);
         std::mem::take(&mut self.entries)
     }
 }
@@ -71,6 +73,8 @@ impl Waiting {
 const INTERVAL: Duration = Duration::from_millis(250);
 /// A result with which so much work would be lost does not wait.
 const WORK_MIN: Duration = Duration::from_millis(100);
+/// What is computed from it is there by then, if it is only put together.
+const SETTLING: Duration = Duration::from_millis(15);
 
 #[cfg(test)]
 mod tests {
@@ -78,36 +82,38 @@ mod tests {
 
     use super::*;
 
-    fn push(records: &Records, uncovered: Duration) -> bool {
+    fn push(records: &Records, uncovered: Duration) {
         let entry = Recorded {
             key: Key([0; 32]),
             result: Vec::new(),
             work: WORK_MIN,
         };
-        records.push(entry, uncovered)
+        records.push(entry, uncovered);
     }
 
     #[test]
     fn small_results_wait_for_each_other() {
         let (records, start) = (Records::new(), Instant::now());
-        (0..1000).for_each(|_| assert!(!push(&records, WORK_MIN / 2)));
+        (0..1000).for_each(|_| push(&records, WORK_MIN / 2));
         assert!(records.take_due(start + INTERVAL / 2).is_empty());
         let now = start + INTERVAL * 2;
         assert_eq!(records.take_due(now).len(), 1000);
         // The next ones wait from then on.
-        assert!(!push(&records, WORK_MIN / 2));
+        push(&records, WORK_MIN / 2);
         assert!(records.take_due(now + INTERVAL / 2).is_empty());
         assert_eq!(records.take(now).len(), 1);
     }
 
     #[test]
-    fn large_ones_do_not_wait_and_are_told_of_once() {
+    fn large_ones_do_not_wait_for_others() {
         let (records, start) = (Records::new(), Instant::now());
-        assert!(!push(&records, Duration::ZERO));
-        assert!(push(&records, WORK_MIN));
-        assert!(!push(&records, WORK_MIN * 2));
-        assert_eq!(records.take_due(start).len(), 3);
+        push(&records, Duration::ZERO);
         assert!(records.take_due(start).is_empty());
-        assert!(push(&records, WORK_MIN));
+        push(&records, WORK_MIN);
+        assert!(records.take_due(start).is_empty());
+        let now = Instant::now() + SETTLING;
+        assert_eq!(records.take_due(now).len(), 2);
+        push(&records, Duration::ZERO);
+        assert!(records.take_due(now + SETTLING).is_empty());
     }
 }
