@@ -188,6 +188,7 @@ impl Manager {
 
     /// Tells nothing where the child has so much to hear already that it cannot be listening.
     fn tell_checkpoint(&mut self, now: Time, child: NodeId, alias: JobAlias, after: u64) {
+        self.tell_orphans(now, child, alias);
         let unacked = self.sessions.link(child).map_or(0, Link::unacked_bytes);
         let job = self
             .resolve_job(child, alias)
@@ -331,6 +332,7 @@ impl Manager {
             let state = self.ledger.entry(id).map(|entry| entry.state);
             if matches!(state, Some(State::Lent { .. })) {
                 self.ledger.orphan(id, now + ORPHAN_TIME);
+                self.note_orphan(now, id);
             } else {
                 dropped.push(id);
             }
