@@ -12,6 +12,7 @@
 //! Each entry has a stamp, later ones larger, so that whoever has been told of all up to a stamp need not be told again. What
 //! must never be asked here: what a key stands for, and whether a result is right.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
@@ -36,10 +37,11 @@ pub(crate) struct Checkpoints {
 /// What is kept of one job.
 #[derive(Debug, Default)]
 struct Checkpoint {
-    entries: BTreeMap<Key, Kept>,
+    /// The stamp of each.
+    entries: BTreeMap<Key, u64>,
     /// By worth; of two that are worth the same, the older first.
     by_worth: BTreeSet<(Duration, u64)>,
-    by_stamp: BTreeMap<u64, Key>,
+    by_stamp: BTreeMap<u64, Kept>,
     bytes: usize,
     /// What the last was worth that had to go.
     floor: Duration,
@@ -48,7 +50,6 @@ struct Checkpoint {
 #[derive(Debug)]
 struct Kept {
     recorded: Recorded,
-    stamp: u64,
     worth: Duration,
 }
 
@@ -67,8 +68,8 @@ impl Checkpoints {
         let checkpoint = self.jobs.entry(job).or_default();
         let mut added = Vec::with_capacity(entries.len());
         for recorded in entries {
-            match checkpoint.entries.get(&recorded.key) {
-                Some(known) if known.recorded.work >= recorded.work => continue,
+            match checkpoint.get(&recorded.key) {
+                Some(known) if known.work >= recorded.work => continue,
                 Some(_) => self.bytes -= checkpoint.take(recorded.key).unwrap_or(0),
                 None => {}
             }
@@ -87,8 +88,9 @@ impl Checkpoints {
         added
     }
 
-    /// What came after a stamp, in parts for one message each: at least one part, if an empty one.
-    pub(crate) fn since(&self, job: JobAlias, after: u64) -> Vec<Part> {
+    /// What came after a stamp, in parts for one message each: at least one part, if an empty one. Of more than `most` the dearest
+    /// are told.
+    pub(crate) fn since(&self, job: JobAlias, after: u64, most: usize) -> Vec<Part> {
         let mut parts = vec![Part {
             entries: Vec::new(),
             until: after,
@@ -97,9 +99,7 @@ impl Checkpoints {
             return parts;
         };
         let mut bytes = 0;
-        let later = checkpoint.by_stamp.range((Excluded(after), Unbounded));
-        for (&stamp, key) in later {
-            let recorded = &checkpoint.entries[key].recorded;
+        for (stamp, recorded) in checkpoint.dearest_after(after, most) {
             bytes += recorded.size();
             let last = parts.last_mut().expect("there is one at least");
             if last.entries.len() < RECORDS_MAX && bytes <= RECORDS_BYTES_MAX {
@@ -156,13 +156,28 @@ impl Checkpoint {
         let worth = self.floor.saturating_add(recorded.work);
         self.bytes += recorded.size();
         self.by_worth.insert((worth, stamp));
-        self.by_stamp.insert(stamp, key);
-        let kept = Kept {
-            recorded,
-            stamp,
-            worth,
-        };
-        self.entries.insert(key, kept);
+        self.by_stamp.insert(stamp, Kept { recorded, worth });
+        self.entries.insert(key, stamp);
+    }
+
+    fn get(&self, key: &Key) -> Option<&Recorded> {
+        let stamp = self.entries.get(key)?;
+        self.by_stamp.get(stamp).map(|kept| &kept.recorded)
+    }
+
+    /// So many that came after a stamp, the dearest, oldest first.
+    fn dearest_after(&self, after: u64, most: usize) -> Vec<(u64, &Recorded)> {
+        let later = self.by_stamp.range((Excluded(after), Unbounded));
+        let mut later: Vec<(u64, &Recorded)> = later
+            .map(|(&stamp, kept)| (stamp, &kept.recorded))
+            .collect();
+        if later.len() > most {
+            let dearest = |&(stamp, recorded): &(u64, &Recorded)| (Reverse(recorded.work), stamp);
+            later.select_nth_unstable_by_key(most, dearest);
+            later.truncate(most);
+            later.sort_unstable_by_key(|(stamp, _)| *stamp);
+        }
+        later
     }
 
     fn is_over(&self) -> bool {
@@ -173,14 +188,14 @@ impl Checkpoint {
     fn evict(&mut self) -> Option<usize> {
         let &(worth, stamp) = self.by_worth.first()?;
         self.floor = worth;
-        self.take(*self.by_stamp.get(&stamp)?)
+        self.take(self.by_stamp.get(&stamp)?.recorded.key)
     }
 
     /// Takes an entry out; gives its size.
     fn take(&mut self, key: Key) -> Option<usize> {
-        let kept = self.entries.remove(&key)?;
-        self.by_worth.remove(&(kept.worth, kept.stamp));
-        self.by_stamp.remove(&kept.stamp);
+        let stamp = self.entries.remove(&key)?;
+        let kept = self.by_stamp.remove(&stamp)?;
+        self.by_worth.remove(&(kept.worth, stamp));
         let bytes = kept.recorded.size();
         self.bytes -= bytes;
         Some(bytes)
@@ -228,7 +243,7 @@ mod tests {
     }
 
     fn kept(checkpoints: &Checkpoints, after: u64) -> Vec<Recorded> {
-        let parts = checkpoints.since(JOB, after).into_iter();
+        let parts = checkpoints.since(JOB, after, usize::MAX).into_iter();
         parts.flat_map(|part| part.entries).collect()
     }
 
@@ -243,7 +258,7 @@ mod tests {
         }
         assert_eq!(kept(&checkpoints, 0), [first]);
         // What a long task says of itself later is told to who knows the earlier one.
-        let until = checkpoints.since(JOB, 0)[0].until;
+        let until = checkpoints.since(JOB, 0, usize::MAX)[0].until;
         let later = recorded(1, 9, 7);
         assert_eq!(
             checkpoints.record(JOB, vec![later.clone()]),
@@ -321,7 +336,7 @@ mod tests {
         let mut checkpoints = Checkpoints::default();
         let large = |number| recorded(number, 1, 2 << 20);
         checkpoints.record(JOB, vec![large(1), large(2), large(3)]);
-        let parts = checkpoints.since(JOB, 0);
+        let parts = checkpoints.since(JOB, 0, usize::MAX);
         assert_eq!(parts.len(), 3, "each fits into a message alone");
         assert_eq!(kept(&checkpoints, parts[0].until), [large(2), large(3)]);
         let all = parts[2].until;
@@ -329,7 +344,7 @@ mod tests {
             entries: Vec::new(),
             until: all,
         };
-        assert_eq!(checkpoints.since(JOB, all), [nothing]);
+        assert_eq!(checkpoints.since(JOB, all, usize::MAX), [nothing]);
         checkpoints.record(JOB, vec![recorded(4, 1, 1)]);
         assert_eq!(kept(&checkpoints, all), [recorded(4, 1, 1)]);
     }

@@ -402,6 +402,26 @@ impl Ledger {
         }
     }
 
+    /// Somebody waits for an orphan again: a peer that has lent it anew, or an engine of this machine. False if it is none.
+    pub(crate) fn adopt(&mut self, id: EntryId, source: Source) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return false;
+        };
+        let Source::Orphan { until } = entry.source else {
+            return false;
+        };
+        self.orphans.remove(&(until, id));
+        entry.source = source;
+        match source {
+            Source::Root | Source::Orphan { .. } => {}
+            Source::Peer { lender, lease } => drop(self.borrowed.insert((lender, lease), id)),
+            Source::Engine { lease } => {
+                self.from_engine.insert((entry.job, lease), id);
+            }
+        }
+        true
+    }
+
     /// The closures of a job that are in its engine.
     pub(crate) fn running_of(&self, job: JobAlias) -> Vec<EntryId> {
         self.select(|entry| entry.job == job && entry.state == State::Running)

@@ -85,6 +85,10 @@ pub const CHECKPOINT_ENTRIES_MAX: usize = 1 << 16;
 pub const CHECKPOINT_BYTES_MAX: usize = 32 << 20;
 /// The sizes of what is kept of all jobs together.
 pub const CHECKPOINTS_BYTES_MAX: usize = 256 << 20;
+/// Closures whose lender is lost that one message names.
+pub const ORPHANS_MAX: usize = 256;
+/// Those that a node remembers that others have named. Beyond them some are begun again, which costs work and nothing else.
+pub const ORPHANS_NAMED_MAX: usize = 1 << 12;
 /// Bytes under way to one peer beyond which it is told of no checkpoint: what else it is to hear must not wait for so much.
 pub const CHECKPOINT_UNACKED_MAX: usize = UNACKED_BYTES_MAX / 4;
 

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_engine::Recorded;
+use atlas_engine::{Key, Recorded};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::bounded::{self, List};
@@ -17,7 +17,8 @@ use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::limits::{
-    GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, PATTERNS_MAX, RECORDS_MAX,
+    GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, ORPHANS_MAX, PATTERNS_MAX,
+    RECORDS_MAX,
 };
 use crate::policy::lets_in;
 use crate::suspicion::Suspicion;
@@ -180,6 +181,17 @@ pub enum Message {
         suspicion: Suspicion,
         /// The receiver has lent them, and numbered them; otherwise the sender has.
         returned: bool,
+    },
+    /// Closures whose lender is lost go on: whoever computes again what they descend from, and comes to one of them, lends it to who has
+    /// it already. A child says so of its own; a manager names them to a server before it tells a checkpoint.
+    NameOrphans {
+        /// The job.
+        job: JobAlias,
+        /// A sibling that has them, with its membership; none if the sender has.
+        holder: Option<(NodeId, Epoch)>,
+        /// What their results are kept under.
+        #[serde(with = "List::<ORPHANS_MAX>")]
+        keys: Vec<Key>,
     },
 }
 
@@ -356,7 +368,8 @@ impl Message {
             | Self::EndJob { .. }
             | Self::RequestCheckpoint { .. }
             | Self::GrantCheckpoint { .. }
-            | Self::SuspectLeases { .. } => true,
+            | Self::SuspectLeases { .. }
+            | Self::NameOrphans { .. } => true,
         }
     }
 
@@ -391,7 +404,8 @@ impl Message {
             | Self::EndJob { .. }
             | Self::RequestCheckpoint { .. }
             | Self::KeepPace { .. }
-            | Self::SuspectLeases { .. } => 0,
+            | Self::SuspectLeases { .. }
+            | Self::NameOrphans { .. } => 0,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Closures whose lender is lost, at servers and managers alike.
 //!
-//! Whoever computes them again has what was recorded of them at hand, but not what is in the middle of running. So that is let
-//! go on, for a bounded time: beyond it, it would only do once more what others do already.
+//! Whoever computes again what they descend from has what was recorded of them at hand, but not what is in the middle of running. So that
+//! is let go on, and has a lender again when somebody comes to the same closure; if nobody does, for a bounded time: beyond it, it would only
+//! do once more what others do already.
 
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ fn cost_of(bytes: usize) -> Duration {
     ENTRY_COST.saturating_add(each.saturating_mul(BYTE_NANOSECONDS))
 }
 
-/// A few intervals of recording: what takes longer has recorded its parts, unless it has none.
-pub(crate) const ORPHAN_TIME: Duration = Duration::from_secs(5);
+/// Whoever runs the lender's closure again begins it within seconds, and comes to what was lent of it some closures later. Beyond that, what
+/// takes longer has recorded its parts, unless it has none.
+pub(crate) const ORPHAN_TIME: Duration = Duration::from_secs(15);
 /// To recompute it costs so many times what it costs to send.
 const WORTH: u32 = 20;
 /// What an entry costs on its way to a manager and in its table.

@@ -29,7 +29,11 @@ pub struct Stats {
     pub closures_too_large: u64,
     /// Results that were recorded: by engines of this node, or by children.
     pub results_recorded: u64,
-    /// Orphans that finished in time.
+    /// Closures whose lender was lost, and that went on.
+    pub orphans: u64,
+    /// Those of them that had a lender again in time.
+    pub orphans_adopted: u64,
+    /// Those that finished in time without one, and results that had not reached a lost lender.
     pub orphans_finished: u64,
     /// Times that a checkpoint was asked for.
     pub checkpoints_asked: u64,

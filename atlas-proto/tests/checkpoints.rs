@@ -143,7 +143,7 @@ fn regression_what_is_recorded_soon_after_a_loss_is_asked_for() {
     stage.run_until("another thief", |s| s.given(other) == 1);
     stage.run_for(SOON * 2);
     stage.record(other, vec![entry(1)]);
-    stage.run_for(SOON * 10);
+    stage.run_for(SOON * 20);
     assert_eq!(stage.remembered(busy), [entry(1)]);
     let asked = stage.count(busy, domain.manager, asks);
     stage.run_for(SOON * 60);
@@ -247,6 +247,76 @@ fn what_reached_its_lender_is_not_recorded_by_its_borrower() {
     stage.kill(domain.busy);
     stage.run_until("the root elsewhere", |s| s.given(thief) == 1);
     assert!(stage.kept.is_empty());
+}
+
+fn source_at(stage: &Stage, node: NodeId) -> Vec<Source> {
+    let ledger = stage.server_ref(node).ledger();
+    let inner = ledger.entries();
+    let inner = inner.filter(|(_, entry)| entry.closure.kind.depth == 1);
+    inner.map(|(_, entry)| entry.source).collect()
+}
+
+/// Who has begun a closure of a lost lender keeps it: whoever comes to it again lends it to that one, and to nobody else, though nobody
+/// asks for work.
+#[test]
+fn regression_an_orphan_has_a_lender_again_when_what_it_descends_from_is_run_again() {
+    let mut domain = domain(3);
+    let (stage, thief, other) = (&mut domain.stage, domain.thief, domain.others[0]);
+    // Both have something to do, and the one that is to have the root has less.
+    stage.spawn(thief, 2, 2, LONG);
+    stage.run_until("another steal", |s| s.given(other) == 1);
+    stage.kill(domain.busy);
+    stage.run_for(SOON * 5);
+    stage.finish(other, 1);
+    stage.run_until("the root elsewhere", |s| s.given(other) == 1);
+    assert!(matches!(
+        source_at(stage, thief)[..],
+        [Source::Orphan { .. }]
+    ));
+    stage.spawn(other, 1, 1, LONG);
+    let again = |s: &Stage| {
+        let sources = source_at(s, thief);
+        matches!(sources[..], [Source::Peer { lender, .. }] if lender == other)
+    };
+    stage.run_until("a lender", again);
+    assert_eq!(stage.given(thief), 1, "it goes on, and is not begun anew");
+    assert_eq!(
+        (
+            stage.ready(other),
+            stage.server_ref(thief).stats().orphans_adopted
+        ),
+        (0, 1)
+    );
+    // Its result is the new lender's.
+    stage.run_for(SOON * 30);
+    stage.finish(thief, 7);
+    stage.run_until("the result", |s| s.results(other) == [7]);
+}
+
+/// What crosses managers goes on in the other domain: the manager of the first one has a lender for it again.
+#[test]
+fn an_orphan_in_another_domain_goes_on_there() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let bio = stage.manager("bio.example.edu", Some(top));
+    stage.run_for(SOON);
+    stage.submit(top);
+    let first = stage.server(cs, 1);
+    stage.run_until("the root running", |s| s.given(first) == 1);
+    stage.spawn(first, 1, 1, LONG);
+    let elsewhere = stage.server(bio, 1);
+    stage.run_until("a steal across domains", |s| s.given(elsewhere) == 1);
+    let second = stage.server(cs, 1);
+    stage.run_for(SOON);
+    stage.kill(first);
+    stage.run_until("the root elsewhere", |s| s.given(second) == 1);
+    stage.spawn(second, 1, 1, LONG);
+    stage.run_for(SOON * 30);
+    assert_eq!(stage.given(elsewhere), 1, "it goes on");
+    assert_eq!(stage.manager_ref(cs).stats().orphans_adopted, 1);
+    stage.finish(elsewhere, 7);
+    stage.run_until("the result", |s| s.results(second) == [7]);
 }
 
 /// Beyond that time it would only do once more what others do already.

@@ -25,6 +25,14 @@ fn what_must_always_hold_holds_when_everything_goes_wrong() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
+/// An orphan that was lent on, unbegun, came back to its holder by way of two thieves: it had a lender that had it of itself, and nobody ran it.
+#[test]
+fn regression_an_orphan_is_not_adopted_by_who_has_it_of_its_holder() {
+    for seed in [2, 3] {
+        assert!(run(&Scenario::churned(seed)).is_ok(), "{seed}");
+    }
+}
+
 #[test]
 fn churned_worlds_lose_servers_managers_and_links() {
     let worlds: Vec<Scenario> = (0..60).map(Scenario::churned).collect();

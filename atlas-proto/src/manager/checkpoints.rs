@@ -40,6 +40,8 @@ pub(super) struct Upward {
     asked_at: BTreeMap<JobAlias, Time>,
     /// Until then, children may be recording what a lost one has not got.
     orphans_until: Time,
+    /// When each manager below was last told of a job.
+    told_down: BTreeMap<(JobAlias, NodeId), Time>,
     /// Children that wait for either, each with the job as it calls it and with what it knows already.
     waiting: BTreeMap<(JobAlias, NodeId), (JobAlias, u64)>,
 }
@@ -61,6 +63,7 @@ impl Upward {
 
     pub(super) fn forget_child(&mut self, child: NodeId) {
         self.waiting.retain(|(_, waiting), _| *waiting != child);
+        self.told_down.retain(|(_, told), _| *told != child);
     }
 
     pub(super) fn forget_job(&mut self, job: JobAlias) {
@@ -68,6 +71,7 @@ impl Upward {
         self.asked.remove(&job);
         self.asked_at.remove(&job);
         self.waiting.retain(|(waiting, _), _| *waiting != job);
+        self.told_down.retain(|(told, _), _| *told != job);
     }
 
     /// Notes what the parent may want to know. Beyond so much of an interval, what was cheapest is left out.
@@ -188,6 +192,7 @@ impl Manager {
 
     /// Tells nothing where the child has so much to hear already that it cannot be listening.
     fn tell_checkpoint(&mut self, now: Time, child: NodeId, alias: JobAlias, after: u64) {
+        self.tell_orphans(now, child, alias);
         let unacked = self.sessions.link(child).map_or(0, Link::unacked_bytes);
         let job = self
             .resolve_job(child, alias)
@@ -199,7 +204,8 @@ impl Manager {
                 until: after,
             }]
         };
-        let parts = job.map_or_else(nothing, |job| self.checkpoints.since(job, after));
+        let most = self.most_for(now, child, job);
+        let parts = job.map_or_else(nothing, |job| self.checkpoints.since(job, after, most));
         let last = parts.len() - 1;
         for (index, Part { entries, until }) in parts.into_iter().enumerate() {
             let grant = Message::GrantCheckpoint {
@@ -209,6 +215,23 @@ impl Manager {
                 more: index < last,
             };
             self.sessions.send(now, child, grant);
+        }
+    }
+
+    /// How many results a child is told. A domain hears of what was done in all others: what is cheap is rarely of its own closures, and
+    /// soon done again. So it is told the dearest, in proportion to the time since it was told last.
+    fn most_for(&mut self, now: Time, child: NodeId, job: Option<JobAlias>) -> usize {
+        let Some(job) = job.filter(|_| !self.is_server(child)) else {
+            return usize::MAX;
+        };
+        match self.upward.told_down.insert((job, child), now) {
+            Some(last) => {
+                let seconds = usize::try_from(now.since(last).as_secs()).unwrap_or(usize::MAX);
+                DOWNWARD_PER_SECOND
+                    .saturating_mul(seconds + 1)
+                    .min(DOWNWARD_MAX)
+            }
+            None => DOWNWARD_MAX,
         }
     }
 
@@ -331,6 +354,7 @@ impl Manager {
             let state = self.ledger.entry(id).map(|entry| entry.state);
             if matches!(state, Some(State::Lent { .. })) {
                 self.ledger.orphan(id, now + ORPHAN_TIME);
+                self.note_orphan(now, id);
             } else {
                 dropped.push(id);
             }
@@ -378,6 +402,10 @@ impl Manager {
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Results of one job that a parent is told in an interval: those of some hundred servers that finish something each second.
 const UPWARD_MAX: usize = 512;
+/// Results of a job that a manager below is told for each second since it was told last.
+const DOWNWARD_PER_SECOND: usize = 32;
+/// At most, and when it is told for the first time.
+const DOWNWARD_MAX: usize = 8192;
 /// Their sizes: a small part of a link of 100 Mbit/s.
 const UPWARD_BYTES_MAX: usize = 512 << 10;
 /// Beyond the way to the servers and back: what they record is at hand.

@@ -187,6 +187,7 @@ impl Manager {
         }
         self.jobs.forget_link(node);
         self.upward.forget_child(node);
+        self.orphans.forget_child(node);
         if child.is_server() {
             self.tell_servers(
                 now,

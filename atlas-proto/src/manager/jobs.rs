@@ -353,6 +353,7 @@ impl Manager {
         self.jobs.remove(job);
         self.checkpoints.forget(job);
         self.upward.forget_job(job);
+        self.orphans.forget_job(job);
     }
 }
 

@@ -17,7 +17,7 @@ impl Manager {
     pub(super) fn take_in(
         &mut self,
         now: Time,
-        lender: NodeId,
+        (lender, request): (NodeId, Option<RequestId>),
         job: JobHeader,
         closures: Vec<LeasedClosure>,
     ) -> Vec<EntryId> {
@@ -38,6 +38,8 @@ impl Manager {
                 return Vec::new();
             }
         };
+        // Servers lend nothing unasked but what they know to be here already.
+        let unasked = request.is_none() && self.is_server(lender);
         let mut entries = Vec::with_capacity(closures.len());
         let again = closures.iter().any(|leased| leased.again);
         for leased in closures {
@@ -47,7 +49,9 @@ impl Manager {
                 again,
             } = leased;
             // One grant may name a lease twice.
-            if self.ledger.borrowed(lender, lease).is_none() {
+            if self.ledger.borrowed(lender, lease).is_none()
+                && !(unasked && self.adopt_orphan(local, (lender, lease), &closure))
+            {
                 let source = Source::Peer { lender, lease };
                 let id = self.ledger.insert(local, source, closure);
                 if again {

@@ -13,6 +13,7 @@ mod checkpoints;
 mod children;
 mod jobs;
 mod leases;
+mod orphans;
 mod rivals;
 mod steals;
 mod waiting;
@@ -43,6 +44,7 @@ pub use jobs::{JobOrigin, SubmitError};
 use checkpoints::Upward;
 use children::Child;
 use jobs::Jobs;
+use orphans::Orphans;
 use rivals::Rivals;
 use steals::{Ask, Relay};
 
@@ -106,6 +108,7 @@ pub struct Manager {
     jobs: Jobs,
     checkpoints: Checkpoints,
     upward: Upward,
+    orphans: Orphans,
     pub(crate) results: ResultQueues,
     /// Steals that this manager has asked its children for.
     asks: BTreeMap<RequestId, Ask>,
@@ -138,6 +141,7 @@ impl Manager {
             jobs: Jobs::default(),
             checkpoints: Checkpoints::default(),
             upward: Upward::default(),
+            orphans: Orphans::default(),
             results: ResultQueues::default(),
             asks: BTreeMap::new(),
             rivals: Rivals::default(),
@@ -314,6 +318,7 @@ impl Manager {
         bounds.extend(self.ledger.bounds());
         bounds.extend(self.checkpoints.bounds());
         bounds.extend(self.upward.bounds());
+        bounds.extend(self.orphans.bounds());
         bounds.extend(self.results.bounds());
         bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
@@ -438,6 +443,9 @@ impl Manager {
             message @ (Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
             | Message::GrantCheckpoint { .. }) => self.dispatch_checkpoint(now, from, message),
+            Message::NameOrphans { job, keys, .. } if !from_parent => {
+                self.handle_name_orphans(now, from, job, keys);
+            }
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)
             | Message::LeaveDomain
@@ -449,7 +457,8 @@ impl Manager {
             | Message::KeepAlive
             | Message::KeepPace { .. }
             | Message::HintPeers { .. }
-            | Message::ForgetPeer { .. } => {}
+            | Message::ForgetPeer { .. }
+            | Message::NameOrphans { .. } => {}
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::{Phase, Server};
 use crate::engine::{EngineCommand, EngineEvent};
-use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
+use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket};
 use crate::job::{self, Finished};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Source, State};
 use crate::limits::FORGOTTEN_MAX;
@@ -16,7 +16,7 @@ impl Server {
     pub(super) fn handle_grant(
         &mut self,
         now: Time,
-        lender: NodeId,
+        (lender, request): (NodeId, Option<RequestId>),
         job: JobHeader,
         closures: Vec<LeasedClosure>,
     ) {
@@ -37,6 +37,8 @@ impl Server {
         if !self.ledger.has_room(closures.len(), bytes.sum()) || !self.begin_job(job) {
             return self.sessions.give_back(now, all(), ReturnReason::NoRoom);
         }
+        // Siblings lend nothing unasked but what they know to be here already.
+        let unasked = request.is_none() && lender != self.uplink.manager();
         let mut again_ids = Vec::new();
         for leased in closures {
             let LeasedClosure {
@@ -46,6 +48,9 @@ impl Server {
             } = leased;
             if self.ledger.borrowed(lender, lease).is_none() {
                 self.stats.closures_borrowed += 1;
+                if unasked && self.adopt_orphan(alias, (lender, lease), &closure) {
+                    continue;
+                }
                 if let Some(state) = self.jobs.get_mut(&alias) {
                     state.note_closure(&closure);
                 }
@@ -143,6 +148,7 @@ impl Server {
         let undelivered = self.results.end(peer, self.sessions.link(peer));
         self.sessions.close(peer);
         self.hints.forget(peer);
+        self.orphans.forget_holder(peer);
         if self.steal.is_some_and(|steal| steal.victim == peer) {
             self.steal = None;
         }

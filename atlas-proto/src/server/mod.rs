@@ -11,6 +11,7 @@
 
 mod crashes;
 mod leases;
+mod orphans;
 mod recompute;
 mod rivals;
 mod thief;
@@ -35,6 +36,7 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::{Answer, Uplink};
 
+use orphans::Orphans;
 use recompute::Recomputing;
 use rivals::Late;
 use thief::Hints;
@@ -66,6 +68,7 @@ pub struct Server {
     ledger: Ledger,
     jobs: SortedMap<JobAlias, ServerJob>,
     recomputing: Recomputing,
+    orphans: Orphans,
     turns: Turns,
     ended: EndedJobs,
     pub(crate) results: ResultQueues,
@@ -114,6 +117,7 @@ impl Server {
             ledger: Ledger::default(),
             jobs: SortedMap::default(),
             recomputing: Recomputing::default(),
+            orphans: Orphans::default(),
             turns: Turns::default(),
             ended: EndedJobs::default(),
             results: ResultQueues::default(),
@@ -262,6 +266,7 @@ impl Server {
         let mut bounds = self.sessions.bounds();
         bounds.extend(self.ledger.bounds());
         bounds.extend(self.results.bounds());
+        bounds.extend(self.orphans.bounds());
         bounds.extend([
             Bound::new("jobs", self.jobs.len(), JOBS_MAX),
             Bound::new("ended jobs", self.ended.len(), ENDED_JOBS_MAX),
@@ -383,7 +388,7 @@ impl Server {
                 if !closures.is_empty() {
                     self.reporter.note_moved();
                 }
-                self.handle_grant(now, from, job, closures);
+                self.handle_grant(now, (from, request), job, closures);
             }
             Message::ReturnClosures { leases, reason } => {
                 self.handle_return_closures(now, from, &leases, reason);
@@ -412,6 +417,9 @@ impl Server {
                 until,
                 more,
             } if from_manager => self.handle_grant_checkpoint(now, job, entries, until, more),
+            Message::NameOrphans { job, holder, keys } if from_manager => {
+                self.handle_name_orphans(now, job, holder, keys);
+            }
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
             | Message::ForgetPeer { .. }
@@ -426,7 +434,8 @@ impl Server {
             | Message::ReportLoad(_)
             | Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
-            | Message::GrantCheckpoint { .. } => {}
+            | Message::GrantCheckpoint { .. }
+            | Message::NameOrphans { .. } => {}
         }
     }
 
@@ -442,6 +451,7 @@ impl Server {
         if self.phase == Phase::Serving {
             self.share_workers(now);
             self.feed_engines();
+            self.seek_orphans(now);
             self.look_for_late(now);
             self.run_late_here(now);
         } else {

@@ -263,6 +263,7 @@ impl Server {
     /// The lender is lost: what has begun of its closures goes on for a while, the rest is dropped.
     pub(super) fn orphan_borrowed(&mut self, now: Time, lender: NodeId) {
         let mut dropped = Vec::new();
+        let mut orphans = Vec::new();
         for id in self.ledger.borrowed_from_peer(lender) {
             match self
                 .ledger
@@ -274,10 +275,12 @@ impl Server {
                     if task != atlas_engine::ROOT_TASK =>
                 {
                     self.ledger.orphan(id, now + ORPHAN_TIME);
+                    orphans.push(id);
                 }
                 Some(_) | None => dropped.push(id),
             }
         }
+        self.name_orphans(now, &orphans);
         self.abort(now, dropped);
     }
 

@@ -73,6 +73,9 @@ impl Server {
         request: EngineRequest,
         closures: Vec<(EngineLease, Closure)>,
     ) {
+        let Some(closures) = self.handle_sought(now, job, request, closures) else {
+            return;
+        };
         let of_job = |lending: &Lending| lending.job == job;
         let asked = self.lending.get(&request).is_some_and(of_job);
         let lending = asked.then(|| self.lending.remove(&request)).flatten();
@@ -86,6 +89,7 @@ impl Server {
                 .for_each(|(lease, _)| self.reclaim(job, lease));
         };
         let entries = self.take_from_engine(now, job, closures);
+        let entries = self.lend_to_holders(now, job, entries, Some(lending.thief));
         if entries.is_empty() {
             let reason = if lending.granted {
                 EndStealReason::Done
@@ -105,7 +109,7 @@ impl Server {
     }
 
     /// What an engine lends, but for what cannot leave: that stays with it.
-    fn take_from_engine(
+    pub(super) fn take_from_engine(
         &mut self,
         now: Time,
         job: JobAlias,
@@ -121,7 +125,7 @@ impl Server {
                 // The engine lends twice what it has once.
             } else if too_large || !self.ledger.has_room(1, closure.size()) {
                 self.reclaim(job, lease);
-            } else {
+            } else if !self.adopt_for_engine(job, lease, &closure) {
                 let source = Source::Engine { lease };
                 let id = self.ledger.insert(job, source, closure);
                 if let Some(inherited) = inherited {
@@ -137,7 +141,7 @@ impl Server {
     }
 
     /// What an engine lent is not lent: it has it back.
-    fn reclaim(&mut self, job: JobAlias, lease: EngineLease) {
+    pub(super) fn reclaim(&mut self, job: JobAlias, lease: EngineLease) {
         if self.is_started(job) && self.ledger.from_engine(job, lease).is_none() {
             self.commands
                 .push_back(EngineCommand::Reclaim { job, lease });
@@ -147,6 +151,7 @@ impl Server {
     /// The engine of a job is gone, and will answer no question: the thieves hear of it.
     pub(super) fn end_lendings(&mut self, now: Time, job: JobAlias, reason: EndStealReason) {
         let of_job = |_: &EngineRequest, lending: &mut Lending| lending.job == job;
+        self.end_seeking(job);
         let over: Vec<_> = self.lending.extract_if(.., of_job).collect();
         for (_, lending) in over {
             if lending.due.is_some() {
@@ -316,7 +321,7 @@ impl Server {
         }
     }
 
-    fn send_grant(
+    pub(super) fn send_grant(
         &mut self,
         now: Time,
         thief: NodeId,

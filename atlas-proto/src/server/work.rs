@@ -196,6 +196,7 @@ impl Server {
             self.ledger.remove(id);
         }
         self.recomputing.forget(job);
+        self.orphans.forget(job);
         if self.jobs.remove(&job).is_some_and(|state| state.started) {
             self.commands.push_back(EngineCommand::Stop { job });
         }

@@ -638,7 +638,7 @@ pub(crate) fn closure(depth: u32, expected: Duration) -> Closure {
     };
     Closure {
         kind,
-        args: Bytes::from_static(b"arguments"),
+        args: Bytes::from(format!("argument{depth}")),
         expected,
         shared: Vec::new(),
     }

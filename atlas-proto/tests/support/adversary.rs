@@ -11,10 +11,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use atlas_engine::Key;
 use atlas_proto::engine::{Crash, EngineCommand, EngineEvent};
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket,
 };
+use atlas_proto::job::Closure;
 use atlas_proto::ledger::{Source, State};
 use atlas_proto::limits::WINDOW;
 use atlas_proto::message::{
@@ -77,6 +79,11 @@ pub(crate) struct World {
     last_epoch: u64,
     last_version: u32,
     known: Known,
+}
+
+/// What the result of a closure is kept under.
+fn key_of(closure: &Closure) -> Key {
+    Key::of(closure.kind.task, &closure.args)
 }
 
 const SELF: NodeId = NodeId(1);
@@ -355,7 +362,17 @@ impl World {
 
     /// What is said of losses.
     fn message_of_faults(&mut self, from: NodeId, choices: &mut Choices) -> Message {
-        match choices.below(4) {
+        match choices.below(5) {
+            4 => Message::NameOrphans {
+                job: JobAlias(self.known.jobs.pick(choices)),
+                holder: choices
+                    .once_in(4)
+                    .then(|| self.hint(choices))
+                    .map(|hint| (hint.peer, hint.epoch)),
+                keys: (0..choices.below(5))
+                    .map(|_| key_of(&choices.closure()))
+                    .collect(),
+            },
             0 => Message::SuspectLeases {
                 leases: self.leases(from, choices),
                 suspicion: Suspicion {
@@ -384,23 +401,24 @@ impl World {
 
     fn hints(&mut self, choices: &mut Choices) -> Message {
         let count = choices.below(5);
-        let hint = |_| {
-            let peer = match choices.once_in(8) {
-                true => self.any_node(choices),
-                false => choices.one_of(&OTHERS),
-            };
-            let epoch = match choices.once_in(8) {
-                true => Epoch(choices.number()),
-                false => self.twins[0].session(peer).unwrap_or(Epoch(peer.0)),
-            };
-            PeerHint {
-                peer,
-                epoch,
-                surplus: choices.count(),
-            }
-        };
         Message::HintPeers {
-            peers: (0..count).map(hint).collect(),
+            peers: (0..count).map(|_| self.hint(choices)).collect(),
+        }
+    }
+
+    fn hint(&mut self, choices: &mut Choices) -> PeerHint {
+        let peer = match choices.once_in(8) {
+            true => self.any_node(choices),
+            false => choices.one_of(&OTHERS),
+        };
+        let epoch = match choices.once_in(8) {
+            true => Epoch(choices.number()),
+            false => self.twins[0].session(peer).unwrap_or(Epoch(peer.0)),
+        };
+        PeerHint {
+            peer,
+            epoch,
+            surplus: choices.count(),
         }
     }
 

@@ -86,6 +86,16 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
                 returned,
             }
         }),
+        (
+            number(),
+            collection::vec(any::<[u8; 32]>(), 0..4),
+            any::<Option<(u64, u64)>>()
+        )
+            .prop_map(|(job, keys, holder)| Message::NameOrphans {
+                job: JobAlias(job),
+                holder: holder.map(|(node, epoch)| (NodeId(node), Epoch(epoch))),
+                keys: keys.into_iter().map(Key).collect(),
+            }),
     ]
 }
 

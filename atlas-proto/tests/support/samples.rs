@@ -225,6 +225,11 @@ fn failures() -> Vec<Message> {
             },
             returned: true,
         },
+        Message::NameOrphans {
+            job: JobAlias(0x77),
+            holder: Some((NodeId(3), Epoch(0x1_0000_0002))),
+            keys: vec![Key([0xcd; 32])],
+        },
     ]
 }
 

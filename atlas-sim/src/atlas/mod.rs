@@ -397,7 +397,7 @@ pub(crate) fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
     })
 }
 
-fn named(stats: Stats) -> [(&'static str, u64); 14] {
+fn named(stats: Stats) -> [(&'static str, u64); 16] {
     [
         ("steals asked", stats.steals_asked),
         ("steals refused", stats.steals_refused),
@@ -411,6 +411,8 @@ fn named(stats: Stats) -> [(&'static str, u64); 14] {
         ("ms on wasted rivals", stats.rivals_wasted_ms),
         ("peers lost", stats.peers_lost),
         ("results recorded", stats.results_recorded),
+        ("orphans", stats.orphans),
+        ("orphans adopted", stats.orphans_adopted),
         ("orphans finished", stats.orphans_finished),
         ("checkpoints asked", stats.checkpoints_asked),
     ]

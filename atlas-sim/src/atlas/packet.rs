@@ -40,6 +40,7 @@ impl Parcel for AtlasPacket {
             Message::GrantCheckpoint { .. } => "GrantCheckpoint",
             Message::KeepPace { .. } => "KeepPace",
             Message::SuspectLeases { .. } => "SuspectLeases",
+            Message::NameOrphans { .. } => "NameOrphans",
         }
     }
 }

@@ -155,6 +155,8 @@ pub(super) fn sum(one: Stats, other: Stats) -> Stats {
         rivals_wasted: one.rivals_wasted + other.rivals_wasted,
         rivals_wasted_ms: one.rivals_wasted_ms + other.rivals_wasted_ms,
         results_recorded: one.results_recorded + other.results_recorded,
+        orphans: one.orphans + other.orphans,
+        orphans_adopted: one.orphans_adopted + other.orphans_adopted,
         orphans_finished: one.orphans_finished + other.orphans_finished,
         checkpoints_asked: one.checkpoints_asked + other.checkpoints_asked,
         peers_lost: one.peers_lost + other.peers_lost,

@@ -6,6 +6,7 @@
 //! What finished below a node that finished in the same interval is left out: nobody would look for it.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use atlas_proto::engine::{EngineEvent, Recorded};
@@ -22,7 +23,34 @@ pub(super) struct Records {
     /// Finished since the last time, by the frame above.
     fresh: BTreeMap<u32, Vec<Fresh>>,
     recorded_at: Time,
-    remembered: BTreeMap<[u8; 8], (u64, Work)>,
+    /// By the beginning of the key, which is as good as all of it. Nobody asks in which order they are.
+    remembered: Remembered,
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "it is looked into, and never gone through"
+)]
+type Remembered = std::collections::HashMap<u64, (u64, Work), BuildHasherDefault<AsItIs>>;
+
+/// What is a hash already needs no other.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = self.0.rotate_left(8) ^ number;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +124,8 @@ impl Records {
         for Recorded { key, result, work } in entries {
             let work = u64::try_from(work.as_nanos()).unwrap_or(u64::MAX);
             if let (Some(result), Some(short)) = (decode_result(&result), key.0.first_chunk()) {
-                self.remembered.insert(*short, (result, work));
+                let short = u64::from_le_bytes(*short);
+                self.remembered.insert(short, (result, work));
             }
         }
     }
@@ -112,7 +141,8 @@ impl Records {
             return None;
         }
         let key = tree.key(node);
-        self.remembered.get(key.0.first_chunk::<8>()?).copied()
+        let short = u64::from_le_bytes(*key.0.first_chunk::<8>()?);
+        self.remembered.get(&short).copied()
     }
 }
 

@@ -1,0 +1,326 @@
+//! Closures whose lender is lost, and how they find a lender again.
+//!
+//! What this machine has begun of a lost lender's closures goes on, and its manager is told (`NameOrphans`). Whoever runs again what the
+//! lender had comes to the same closures in the end. So it is told who has which of them, with the checkpoint, and lends each that its
+//! engine gives to who has it already: that one has a lender again, and nothing that descends from it is begun anew.
+//!
+//! ```text
+//!   lender lost ──▶ orphan ── NameOrphans ──▶ manager ── NameOrphans ──▶ who runs it again
+//!                     │                                                      │
+//!                     ◀───────────────────── GrantClosures ◀── Lent ◀── its engine
+//! ```
+//!
+//! - The engine is asked for its oldest closures now and then as long as some are looked for: what is not looked for it has back. It
+//!   would run the youngest first, and thieves seldom come when all have something to do.
+//! - Only what an engine has made of something else is lent so, and is lent unasked, which siblings do with nothing else. What was lent to
+//!   this machine and goes on from it may descend from the orphan itself: leases would go round. What is made of something else cannot, or
+//!   the computation would never end.
+//! - A name is good once. If nobody has the orphan any more, it is lent as any other closure.
+//! - What the same machine has itself gets the engine's own lease, if it is lent on; what runs here runs twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use atlas_engine::Key;
+
+use super::Server;
+use crate::engine::EngineCommand;
+use crate::ids::{EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId};
+use crate::job::Closure;
+use crate::ledger::{EntryId, Source, State};
+use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX, SESSIONS_MAX};
+use crate::message::Message;
+use crate::orphan::ORPHAN_TIME;
+use crate::time::Time;
+
+/// What is known of orphans, here and at siblings.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    /// Those of this machine.
+    own: BTreeMap<(JobAlias, Key), EntryId>,
+    /// Those that the manager has named.
+    named: BTreeMap<(JobAlias, Key), Named>,
+    /// The jobs whose engines were asked for what may be among them, each with the last question and its time.
+    sought: BTreeMap<JobAlias, (Option<EngineRequest>, Time)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    /// Who has it; with no epoch, the manager.
+    holder: (NodeId, Option<Epoch>),
+    until: Time,
+}
+
+impl Orphans {
+    pub(super) fn forget(&mut self, job: JobAlias) {
+        self.own.retain(|(known, _), _| *known != job);
+        self.named.retain(|(known, _), _| *known != job);
+        self.sought.remove(&job);
+    }
+
+    pub(super) fn forget_holder(&mut self, peer: NodeId) {
+        self.named.retain(|_, named| named.holder.0 != peer);
+    }
+
+    pub(super) fn bounds(&self) -> [Bound; 1] {
+        [Bound::new(
+            "orphans named",
+            self.named.len(),
+            ORPHANS_NAMED_MAX,
+        )]
+    }
+
+    fn are_sought(&self, job: JobAlias) -> bool {
+        self.named.keys().any(|(known, _)| *known == job)
+    }
+}
+
+impl Server {
+    /// These go on though their lender is lost: the manager is told of them.
+    pub(super) fn name_orphans(&mut self, now: Time, ids: &[EntryId]) {
+        let ledger = &self.ledger;
+        let is_orphan = |id: &EntryId| {
+            let entry = ledger.entry(*id);
+            entry.is_some_and(|entry| matches!(entry.source, Source::Orphan { .. }))
+        };
+        self.orphans.own.retain(|_, id| is_orphan(id));
+        self.stats.orphans += ids.len() as u64;
+        let mut by_job: BTreeMap<JobAlias, Vec<Key>> = BTreeMap::new();
+        for &id in ids {
+            let Some(entry) = self.ledger.entry(id) else {
+                continue;
+            };
+            let key = Key::of(entry.closure.kind.task, &entry.closure.args);
+            self.orphans.own.insert((entry.job, key), id);
+            by_job.entry(entry.job).or_default().push(key);
+        }
+        let manager = self.uplink.manager();
+        for (job, keys) in by_job {
+            for keys in keys.chunks(ORPHANS_MAX) {
+                let keys = keys.to_vec();
+                let name = Message::NameOrphans {
+                    job,
+                    holder: None,
+                    keys,
+                };
+                self.sessions.send(now, manager, name);
+            }
+        }
+    }
+
+    /// The manager says who has what this machine may come to.
+    pub(super) fn handle_name_orphans(
+        &mut self,
+        now: Time,
+        job: JobAlias,
+        holder: Option<(NodeId, Epoch)>,
+        keys: Vec<Key>,
+    ) {
+        self.orphans.named.retain(|_, named| named.until > now);
+        let me = self.config.node;
+        let manager = self.uplink.manager();
+        let holder = match holder {
+            Some((node, _)) if node == me || node == manager => return,
+            Some((node, epoch)) => (node, Some(epoch)),
+            None => (manager, None),
+        };
+        if !self.jobs.contains_key(&job) {
+            return;
+        }
+        let until = now + ORPHAN_TIME;
+        for key in keys {
+            if self.orphans.named.len() < ORPHANS_NAMED_MAX {
+                let named = Named { holder, until };
+                self.orphans.named.insert((job, key), named);
+            }
+        }
+    }
+
+    /// A closure that is lent to this machine goes on here already, since somebody who is lost had lent it before: true if so, and
+    /// it has a lender again.
+    pub(super) fn adopt_orphan(
+        &mut self,
+        job: JobAlias,
+        (lender, lease): (NodeId, LeaseId),
+        closure: &Closure,
+    ) -> bool {
+        let Some(id) = self.own_orphan(job, closure) else {
+            return false;
+        };
+        let adopted = self.ledger.adopt(id, Source::Peer { lender, lease });
+        self.stats.orphans_adopted += u64::from(adopted);
+        adopted
+    }
+
+    /// The same of what an engine of this machine lends. What the engine runs itself it cannot wait for.
+    pub(super) fn adopt_for_engine(
+        &mut self,
+        job: JobAlias,
+        lease: EngineLease,
+        closure: &Closure,
+    ) -> bool {
+        if self.orphans.own.is_empty() || self.runs_itself(job, closure) {
+            return false;
+        }
+        let Some(id) = self.own_orphan(job, closure) else {
+            return false;
+        };
+        let state = self.ledger.entry(id).map(|entry| entry.state);
+        let lent = matches!(state, Some(State::Lent { .. })) && !self.ledger.is_rival_here(id);
+        let adopted = lent && self.ledger.adopt(id, Source::Engine { lease });
+        self.stats.orphans_adopted += u64::from(adopted);
+        adopted
+    }
+
+    fn own_orphan(&mut self, job: JobAlias, closure: &Closure) -> Option<EntryId> {
+        if self.orphans.own.is_empty() {
+            return None;
+        }
+        let key = Key::of(closure.kind.task, &closure.args);
+        let id = self.orphans.own.remove(&(job, key))?;
+        let entry = self.ledger.entry(id)?;
+        // Hashes of hostile peers may agree, what is computed must.
+        let (known, args) = (entry.closure.kind.task, &entry.closure.args);
+        let same = (entry.job, known, args) == (job, closure.kind.task, &closure.args);
+        same.then_some(id)
+    }
+
+    /// The engine has this closure itself, rather than something that it was made of.
+    fn runs_itself(&self, job: JobAlias, closure: &Closure) -> bool {
+        let mut entries = self.ledger.entries();
+        entries.any(|(id, entry)| {
+            let runs = entry.state == State::Running || self.ledger.is_rival_here(id);
+            let (known, args) = (entry.closure.kind.task, &entry.closure.args);
+            runs && (entry.job, known, args) == (job, closure.kind.task, &closure.args)
+        })
+    }
+
+    /// Lends what an engine has lent to those who have it already. Gives the others, with those that `thief` has.
+    pub(super) fn lend_to_holders(
+        &mut self,
+        now: Time,
+        job: JobAlias,
+        entries: Vec<EntryId>,
+        thief: Option<NodeId>,
+    ) -> Vec<EntryId> {
+        if !self.orphans.are_sought(job) {
+            return entries;
+        }
+        let mut rest = Vec::with_capacity(entries.len());
+        let mut found: BTreeMap<NodeId, Vec<EntryId>> = BTreeMap::new();
+        for id in entries {
+            match self.holder_of(now, job, id) {
+                Some(holder) if Some(holder) != thief => found.entry(holder).or_default().push(id),
+                Some(_) | None => rest.push(id),
+            }
+        }
+        for (holder, ids) in found {
+            self.send_grant(now, holder, None, job, &ids, false);
+        }
+        rest
+    }
+
+    /// Who has what an entry is a second copy of, if it can be lent to.
+    fn holder_of(&mut self, now: Time, job: JobAlias, id: EntryId) -> Option<NodeId> {
+        let entry = self.ledger.entry(id)?;
+        let name = (job, Key::of(entry.closure.kind.task, &entry.closure.args));
+        if !self.orphans.named.contains_key(&name) || self.runs_itself(job, &entry.closure) {
+            return None;
+        }
+        let named = self.orphans.named.remove(&name)?;
+        let (node, epoch) = named.holder;
+        let usable = named.until > now;
+        (usable && self.is_reached(now, node, epoch)).then_some(node)
+    }
+
+    fn is_reached(&mut self, now: Time, node: NodeId, epoch: Option<Epoch>) -> bool {
+        let Some(epoch) = epoch else {
+            return self.sessions.is_open(node);
+        };
+        if let Some(known) = self.session(node) {
+            return known == epoch;
+        }
+        let over = self.forgotten.get(&node);
+        let over = over.is_some_and(|&forgotten| epoch <= forgotten);
+        match self.uplink.epoch() {
+            Some(mine) if !over && self.sessions.len() < SESSIONS_MAX => {
+                self.sessions.open(now, node, mine, epoch);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Asks engines for what others may have already.
+    pub(super) fn seek_orphans(&mut self, now: Time) {
+        if self.orphans.named.is_empty() {
+            return;
+        }
+        self.orphans.named.retain(|_, named| named.until > now);
+        let jobs: BTreeSet<JobAlias> = self.orphans.named.keys().map(|(job, _)| *job).collect();
+        for job in jobs {
+            let idle = match self.orphans.sought.get(&job) {
+                Some((Some(_), _)) => false,
+                Some((None, last)) => *last + SEEK_EVERY <= now,
+                None => true,
+            };
+            let ready = self.jobs.get(&job).map_or(0, |state| state.load.ready);
+            if !idle || ready == 0 || !self.is_started(job) {
+                continue;
+            }
+            let request = EngineRequest(self.next_request());
+            self.orphans.sought.insert(job, (Some(request), now));
+            self.commands.push_back(EngineCommand::Lend {
+                job,
+                request,
+                closures_max: ready.min(SEEK_CLOSURES_MAX),
+            });
+        }
+    }
+
+    /// The engine answers to [`Server::seek_orphans`]: what others have is lent to them, the rest it has back. Gives the closures if this
+    /// was another question.
+    pub(super) fn handle_sought(
+        &mut self,
+        now: Time,
+        job: JobAlias,
+        request: EngineRequest,
+        closures: Vec<(EngineLease, Closure)>,
+    ) -> Option<Vec<(EngineLease, Closure)>> {
+        match self.orphans.sought.get_mut(&job) {
+            Some((asked, _)) if *asked == Some(request) => *asked = None,
+            Some(_) | None => return Some(closures),
+        }
+        let known = |closure: &Closure| {
+            let name = (job, Key::of(closure.kind.task, &closure.args));
+            self.orphans.named.contains_key(&name) || self.orphans.own.contains_key(&name)
+        };
+        let (found, rest): (Vec<_>, Vec<_>) = closures
+            .into_iter()
+            .partition(|(_, closure)| known(closure));
+        let count = found.len();
+        let entries = self.take_from_engine(now, job, found);
+        let back = self.lend_to_holders(now, job, entries, None);
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.note_lent(u32::try_from(count - back.len()).unwrap_or(u32::MAX));
+        }
+        // The engine puts what it gets back before the others: the oldest comes last.
+        for id in back.into_iter().rev() {
+            self.take_back(id);
+        }
+        for (lease, _) in rest.into_iter().rev() {
+            self.reclaim(job, lease);
+        }
+        None
+    }
+
+    /// The engine of a job is gone, and answers nothing any more.
+    pub(super) fn end_seeking(&mut self, job: JobAlias) {
+        self.orphans.sought.remove(&job);
+    }
+}
+
+/// An engine looks for so many of its oldest closures: what a lost lender had lent was its oldest, too.
+const SEEK_CLOSURES_MAX: u32 = 64;
+/// It gives them away and takes them back, which is work for nothing where none is found.
+const SEEK_EVERY: Duration = Duration::from_millis(250);
