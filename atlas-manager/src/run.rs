@@ -29,6 +29,7 @@ use crate::peers::Peers;
 use crate::relayed::{self, Relayed};
 use crate::shared_values::SharedValues;
 use crate::standing::State;
+use crate::url_pins::{Pinned, UrlPins};
 
 /// Everything that the loop owns.
 pub(crate) struct Loop {
@@ -39,6 +40,7 @@ pub(crate) struct Loop {
     pub(crate) thrift: Thrift,
     pub(crate) relayed: Relayed,
     pub(crate) values: SharedValues,
+    pub(crate) pins: UrlPins,
     pub(crate) last_job: u64,
     pub(crate) folder: PathBuf,
     pub(crate) shared: Arc<Shared>,
@@ -82,6 +84,9 @@ impl Loop {
         for record in self.shared.store.jobs()? {
             let id = record.status.id;
             self.last_job = self.last_job.max(id.0);
+            for (url, version) in self.shared.store.pins(id)? {
+                self.pins.pin(id, url, &version.into());
+            }
             let output = self.sink(id)?;
             let alias = if record.status.state.has_ended() {
                 None
@@ -185,6 +190,9 @@ impl Loop {
             Ask::Progress(node, progress) => self.progress(node, &progress),
             Ask::Share(node, alias, name, reply) => {
                 let _ = reply.send(self.keep_shared(node, alias, name));
+            }
+            Ask::Pin(id, url, version, reply) => {
+                let _ = reply.send(self.pin(id, url, version));
             }
             Ask::Files(id, files, blobs) => self.jobs.note_files(id, files, blobs),
             Ask::Saved(id) => self.jobs.tell(id),
@@ -291,6 +299,8 @@ impl Loop {
             if !old.is_empty() {
                 self.shared.store.forget(old);
             }
+            let lives = |id| self.jobs.alias(id).is_some();
+            self.pins.retain(lives);
             self.trim_blobs();
             self.thrift.note();
         }
@@ -327,6 +337,21 @@ impl Loop {
             Ok(())
         } else {
             Err("the job has too many shared values".into())
+        }
+    }
+
+    /// The version of a URL that a job has seen first.
+    fn pin(&mut self, id: JobId, url: [u8; 32], version: Bytes) -> Bytes {
+        match self.pins.pin(id, url, &version) {
+            Pinned::First => {
+                self.shared.store.save_pin(id, (url, version.to_vec()));
+                version
+            }
+            Pinned::Before(first) => first,
+            Pinned::Forgotten => {
+                tracing::warn!(job = %id, "too many files by URL are read to remember their versions: each server sees to its own");
+                version
+            }
         }
     }
 
@@ -435,6 +460,7 @@ impl Loop {
             closures_held: count(self.machine.ledger().len()),
             blobs_fetched,
             blob_bytes_fetched,
+            urls: self.shared.url_figures(),
             stats: *self.machine.stats(),
         }
     }
