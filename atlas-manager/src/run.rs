@@ -191,9 +191,7 @@ impl Loop {
             Ask::Share(node, alias, name, reply) => {
                 let _ = reply.send(self.keep_shared(node, alias, name));
             }
-            Ask::Pin(id, url, version, reply) => {
-                let _ = reply.send(self.pin(id, url, version));
-            }
+            Ask::Pin(id, url, version, reply) => self.pin(id, url, version, reply),
             Ask::Files(id, files, blobs) => self.jobs.note_files(id, files, blobs),
             Ask::Saved(id) => self.jobs.tell(id),
             Ask::Connection(node, reply) => {
@@ -340,19 +338,26 @@ impl Loop {
         }
     }
 
-    /// The version of a URL that a job has seen first.
-    fn pin(&mut self, id: JobId, url: [u8; 32], version: Bytes) -> Bytes {
-        match self.pins.pin(id, url, &version) {
+    /// Answers with the version of a URL that a job has seen first, when that is safe: what is computed with it may be printed or recorded
+    /// at once.
+    fn pin(&mut self, id: JobId, url: [u8; 32], version: Bytes, reply: Reply<Bytes>) {
+        let first = match self.pins.pin(id, url, &version) {
             Pinned::First => {
-                self.shared.store.save_pin(id, (url, version.to_vec()));
-                version
+                let saved = self.shared.store.save_pin(id, (url, version.to_vec()));
+                tokio::spawn(async move {
+                    if matches!(saved.await, Ok(true)) {
+                        let _ = reply.send(version);
+                    }
+                });
+                return;
             }
             Pinned::Before(first) => first,
             Pinned::Forgotten => {
                 tracing::warn!(job = %id, "too many files by URL are read to remember their versions: each server sees to its own");
                 version
             }
-        }
+        };
+        let _ = reply.send(first);
     }
 
     fn trim_blobs(&mut self) {

@@ -246,9 +246,9 @@ impl Store {
         pins.map_err(|error| unusable(Path::new(FILE), error))
     }
 
-    /// Keeps that a job has seen a version first. What is written later, such as results that come of it, is never kept without.
-    pub(crate) fn save_pin(&self, job: JobId, pin: Pin) {
-        drop(self.write(Write::Pins(job, vec![pin])));
+    /// Keeps that a job has seen a version first. True once it is safe.
+    pub(crate) fn save_pin(&self, job: JobId, pin: Pin) -> oneshot::Receiver<bool> {
+        self.write(Write::Pins(job, vec![pin]))
     }
 
     /// What was recorded and pinned of all jobs that have not ended, as it would be written, in pieces of some size.
@@ -337,11 +337,11 @@ fn open_whole(path: &Path) -> Result<Database, OpenStoreError> {
 
 type Todo = mpsc::Receiver<(Write, oneshot::Sender<bool>)>;
 
-/// What there is to write: records and pins wait for others for a while, but hold up nothing.
+/// What there is to write: records wait for others for a while, but hold up nothing.
 fn next_batch(todo: &Todo) -> Option<Vec<(Write, oneshot::Sender<bool>)>> {
     let mut batch = vec![todo.recv().ok()?];
     let end = Instant::now() + RECORDS_WAIT;
-    while let Some((Write::Records(..) | Write::Pins(..), _)) = batch.last() {
+    while let Some((Write::Records(..), _)) = batch.last() {
         match todo.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(next) => batch.push(next),
             Err(_) => break,

@@ -345,6 +345,39 @@ fn a_job_reads_one_version_on_all_its_servers() {
 }
 
 #[test]
+fn a_job_that_begins_anew_with_its_manager_reads_what_it_has_read_before() {
+    let before = b"the first version of it".to_vec();
+    let origin = Origin::new([("/small", before.clone())]);
+    let cluster = Cluster::new();
+    let mut manager = cluster.root("example.edu");
+    let _servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let [folder, second] = ["meeting", "second"].map(|name| shell.here().join(name));
+    for folder in [&folder, &second] {
+        fs::create_dir(folder).unwrap();
+    }
+    let url = origin.url("/small");
+    let [folder, second_path] = [&folder, &second].map(|folder| folder.to_str().unwrap());
+    let line = ["pin-afar", "2", folder, second_path, &url];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    wait_until("the job has begun to read", || second.join("read").exists());
+    // A process that has read it, and the manager that has said which version it was, are gone.
+    fs::remove_file(second.join("read")).unwrap();
+    manager.kill();
+    origin.replace("/small", b"another version");
+    manager.restart();
+    wait_until("the job begins anew", || second.join("read").exists());
+    fs::write(second.join("go"), "").unwrap();
+    let ended = job.wait();
+    let said = said(&ended);
+    assert!(
+        said.starts_with(&format!("{} bytes, ", before.len())),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 2, "{said}");
+}
+
+#[test]
 fn servers_ask_the_origin_when_their_manager_keeps_no_files() {
     let origin = Origin::new(books());
     let cluster = Cluster::new();

@@ -189,9 +189,7 @@ mod tests {
         let table = Arc::new(Table::default());
         let [one, other] = [(); 2].map(|()| Pins::judged(table.clone()));
         let [a, b] = ["\"a\"", "\"b\""].map(version);
-        let asked = [one.agree(&url, &a), one.agree(&url, &b)];
-        let [first, second] = asked;
-        let (first, second) = tokio::join!(first, second);
+        let (first, second) = tokio::join!(one.agree(&url, &a), one.agree(&url, &b));
         assert_eq!((first.unwrap(), second.unwrap()), (a.clone(), a.clone()));
         assert_eq!(table.0.lock().unwrap().1, 1);
         assert_eq!(other.agree(&url, &b).await.unwrap(), a);

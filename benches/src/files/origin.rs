@@ -101,7 +101,7 @@ impl Origin {
                 let after = line.split('"').nth(2);
                 let bytes = after.and_then(|after| after.split_whitespace().nth(1));
                 let bytes = bytes.with_context(|| format!("nginx has logged `{line}`"))?;
-                Ok(bytes.parse()?)
+                Ok(bytes.parse::<u64>()?)
             })
             .sum()
     }

@@ -55,13 +55,13 @@ pub(in super::super) async fn answer(core: &Arc<Core>, mut way: Way) -> io::Resu
         Some(_) => Some(wait_for(&mut way, core.answers.acquire()).await?),
         None => None,
     };
-    say(&mut way.writer, &found.said).await?;
+    tell(&mut way, &found.said).await?;
     match found.body {
         None => {}
         Some(Body::Page(page)) => {
             for at in (0..page.len()).step_by(PIECE) {
                 let piece = page.slice(at..page.len().min(at + PIECE));
-                say(&mut way.writer, &Said::Piece(piece)).await?;
+                tell(&mut way, &Said::Piece(piece)).await?;
             }
         }
         Some(Body::File(file, range)) => {
@@ -70,7 +70,7 @@ pub(in super::super) async fn answer(core: &Arc<Core>, mut way: Way) -> io::Resu
             }
         }
     }
-    say(&mut way.writer, &Said::End).await?;
+    tell(&mut way, &Said::End).await?;
     finish(way).await?;
     drop(place);
     Ok(())
@@ -82,12 +82,12 @@ pub(in super::super) async fn answer(core: &Arc<Core>, mut way: Way) -> io::Resu
 ///
 /// The asker is gone.
 pub async fn refuse(mut way: Way) -> io::Result<()> {
-    say(&mut way.writer, &Said::Failed(Trouble::KeepsNone)).await?;
+    tell(&mut way, &Said::Failed(Trouble::KeepsNone)).await?;
     finish(way).await
 }
 
 async fn fail(mut way: Way, error: &UrlError) -> io::Result<()> {
-    say(&mut way.writer, &Said::Failed(Trouble::of(error))).await?;
+    tell(&mut way, &Said::Failed(Trouble::of(error))).await?;
     finish(way).await
 }
 
@@ -99,6 +99,11 @@ async fn finish(mut way: Way) -> io::Result<()> {
     Ok(())
 }
 
+/// Says something to an asker who hears it, sooner or later.
+async fn tell(way: &mut Way, said: &Said) -> io::Result<()> {
+    timeout(HEARD_TIMEOUT, say(&mut way.writer, said)).await?
+}
+
 /// Says now and then that it is being seen to.
 async fn wait_for<T>(way: &mut Way, work: impl Future<Output = T>) -> io::Result<T> {
     let begin = tokio::time::Instant::now() + WAIT_INTERVAL;
@@ -107,7 +112,7 @@ async fn wait_for<T>(way: &mut Way, work: impl Future<Output = T>) -> io::Result
     loop {
         tokio::select! {
             done = &mut work => return Ok(done),
-            _ = ticks.tick() => say(&mut way.writer, &Said::Wait).await?,
+            _ = ticks.tick() => tell(way, &Said::Wait).await?,
         }
     }
 }
@@ -142,7 +147,7 @@ async fn find_bytes(
     if version.condition() == Condition::Nothing && !shared.is_complete() {
         let present = kept_head(core, url).await?.map(|head| head.version);
         if present.as_ref() != Some(version) {
-            let found = present.unwrap_or_else(|| Version {
+            let found = present.unwrap_or(Version {
                 etag: None,
                 modified: None,
                 length: None,
@@ -276,7 +281,7 @@ async fn send(
             core.counts.fetched(Giver::Store, length);
         }
         at += length as u64;
-        say(&mut way.writer, &Said::Piece(piece.into())).await?;
+        tell(way, &Said::Piece(piece.into())).await?;
     }
     Ok(Ok(()))
 }
