@@ -119,6 +119,7 @@ impl Urls {
         options.stale = Duration::from_secs(self.urls_stale);
         options.requests_max = 8;
         options.range_bytes_max = 4 << 20;
+        options.ranges_parallel_max = 2;
         options.read_ahead_bytes_max = 32 << 20;
         options
     }

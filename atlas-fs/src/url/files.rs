@@ -553,7 +553,7 @@ const FILE_BYTES_MAX: u64 = 1 << 40;
 /// What is asked for when a file is opened of which nothing is known. Small files come with it.
 pub(super) const PROBE: u64 = 4 * BLOCK;
 /// Answers whose bytes are under way at a time. What is said and has not arrived takes up to a megabyte each.
-const ANSWERS_MAX: usize = 24;
+const ANSWERS_MAX: usize = 12;
 /// What nobody uses any more is forgotten when this many are remembered.
 const SWEEP_AT: usize = 1024;
 /// RFC 9110, section 4.1, asks for at least 8000; most servers accept no more.

@@ -167,7 +167,9 @@ mod tests {
 
     /// Keeps what it is told first, and counts how often it is asked.
     #[derive(Debug, Default)]
-    struct Table(Mutex<(HashMap<[u8; 32], Vec<u8>>, usize)>);
+    struct Table(Mutex<(Firsts, usize)>);
+
+    type Firsts = HashMap<[u8; 32], Vec<u8>>;
 
     impl Judge for Table {
         fn first(&self, url: [u8; 32], version: Vec<u8>) -> Judging<'_> {

@@ -68,15 +68,15 @@ pub(crate) enum Unanswered {
 }
 
 impl Asker {
-    /// Who says nothing for so long, not even that it takes its time, is silent.
-    pub(crate) fn new(above: Arc<dyn Above>, idle: Duration) -> Self {
+    /// Who says nothing for so long, not even that it takes its time, is silent. So many questions are asked at a time, or fewer.
+    pub(crate) fn new(above: Arc<dyn Above>, idle: Duration, ways_max: usize) -> Self {
         Self {
             above,
             health: Arc::new(Health {
                 choice: Mutex::default(),
                 begun: Instant::now(),
             }),
-            ways: Arc::new(Semaphore::new(WAYS_MAX)),
+            ways: Arc::new(Semaphore::new(ways_max.clamp(1, WAYS_MAX))),
             idle,
         }
     }

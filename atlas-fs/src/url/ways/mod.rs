@@ -27,7 +27,8 @@ impl Ways {
         let above = options.above.clone();
         Ok(Self {
             http: Client::new(options)?,
-            above: above.map(|above| Asker::new(above, options.timeouts.idle)),
+            above: above
+                .map(|above| Asker::new(above, options.timeouts.idle, options.requests_max)),
             timeouts: options.timeouts,
             begun: Instant::now(),
         })
