@@ -6,7 +6,7 @@
 //!          <---Said----          <---Said----         <--------
 //! ```
 //!
-//! Each question is asked on a way of its own, and answered with [`words::Said`]: first what is known, then the bytes, as they
+//! Each question is asked on a way of its own, and answered in words: first what is known, then the bytes, as they
 //! come. **All bytes are of one version**, which the question names, or else the answer does; so it does not matter whom the next
 //! question goes to. Whoever asks hashes what comes, and keeps it, as if it came from the origin.
 //!
