@@ -9,6 +9,7 @@ use atlas_proto::control::{
     Accepted, DomainStatus, Files, JobId, JobProgress, JobStatus, Refusal, ServerStatus, Submission,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::node::Event;
@@ -30,6 +31,8 @@ pub(crate) enum Ask {
     Progress(NodeId, Vec<JobProgress>),
     /// A neighbour has a shared value of a job that it calls so; whether it is to be fetched.
     Share(NodeId, JobAlias, BlobName, Reply<Result<(), Refusal>>),
+    /// A job that was submitted here has seen a version of a URL; the answer is the first one that it has seen.
+    Pin(JobId, [u8; 32], Bytes, Reply<Bytes>),
     /// A job's root has left these files, which are in these blobs.
     Files(JobId, Files, Vec<[u8; 32]>),
     /// How a job has ended is safe.
@@ -76,6 +79,7 @@ pub(crate) struct Counts {
     pub(crate) closures_held: u64,
     pub(crate) blobs_fetched: u64,
     pub(crate) blob_bytes_fetched: u64,
+    pub(crate) urls: atlas_fs::url::Figures,
     pub(crate) stats: atlas_proto::stats::Stats,
 }
 

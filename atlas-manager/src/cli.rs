@@ -64,6 +64,8 @@ enum Command {
         /// Serve /metrics and /healthz at this TCP address; `none` serves them nowhere.
         #[arg(long, default_value = "127.0.0.1:7118", value_name = "ADDRESS")]
         http: Http,
+        #[command(flatten)]
+        urls: Urls,
     },
     /// Run the manager until it is interrupted.
     Run {
@@ -73,6 +75,8 @@ enum Command {
         /// Serve /metrics and /healthz at this TCP address; `none` serves them nowhere.
         #[arg(long, default_value = "127.0.0.1:7118", value_name = "ADDRESS")]
         http: Http,
+        #[command(flatten)]
+        urls: Urls,
     },
     /// Let nodes in.
     Token {
@@ -94,6 +98,31 @@ struct Place {
     /// Where others reach the manager, as `host:port` [default: this machine's name, or where it listens].
     #[arg(long, value_name = "HOST:PORT")]
     public: Vec<String>,
+}
+
+/// How files by URL are kept for the servers of the domain and for the domains below.
+#[derive(Debug, Args)]
+struct Urls {
+    /// Keep so many bytes of files by URL that jobs have read.
+    #[arg(long, default_value_t = 10_000_000_000, value_name = "BYTES")]
+    urls_max: u64,
+    /// For how many seconds after it was fresh a file is served while its origin cannot be asked, unless the file's own answer allows more.
+    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    urls_stale: u64,
+}
+
+impl Urls {
+    /// As a manager can do it, which has little memory: so many requests with a megabyte or two each.
+    fn options(&self, state: &StateFolder) -> atlas_fs::url::Options {
+        let mut options = atlas_fs::url::Options::new(state.urls_folder());
+        options.quota = Some(self.urls_max);
+        options.stale = Duration::from_secs(self.urls_stale);
+        options.requests_max = 8;
+        options.range_bytes_max = 4 << 20;
+        options.ranges_parallel_max = 2;
+        options.read_ahead_bytes_max = 32 << 20;
+        options
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,15 +190,16 @@ impl Cli {
                 run: at_once,
                 place,
                 http,
+                urls,
             } => {
                 stand_by(&state, &token, &place).await?;
                 if at_once {
-                    return run(&state, None, http).await;
+                    return run(&state, None, http, &urls).await;
                 }
                 println!("next: atlas-manager run");
                 Ok(())
             }
-            Command::Run { listen, http } => run(&state, listen, http).await,
+            Command::Run { listen, http, urls } => run(&state, listen, http, &urls).await,
             Command::Token {
                 command:
                     TokenCommand::Create {
@@ -249,7 +279,12 @@ async fn stand_by(state: &StateFolder, token: &Token, place: &Place) -> Result<(
     Ok(())
 }
 
-async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Result<()> {
+async fn run(
+    state: &StateFolder,
+    listen: Option<SocketAddr>,
+    http: Http,
+    urls: &Urls,
+) -> Result<()> {
     let (authority, identity) = if state.is_new_standby() {
         (None, state.standby_identity()?)
     } else {
@@ -271,6 +306,7 @@ async fn run(state: &StateFolder, listen: Option<SocketAddr>, http: Http) -> Res
         store: Store::open(state.path())?,
         blobs: atlas_fs::Store::open(state.blobs_folder())?,
         blobs_bytes_max: settings.blobs_bytes_max,
+        urls: Some(urls.options(state)),
         folder: state.path().to_owned(),
         http: match http {
             Http::At(address) => Some(address),

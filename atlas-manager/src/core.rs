@@ -30,6 +30,8 @@ pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
     pub(crate) standing: StandingHandle,
+    /// How files by URL are kept, if they are.
+    pub(crate) urls: Option<atlas_fs::url::Options>,
     /// What there is as long as this manager acts.
     pub(crate) acting: watch::Sender<Option<Arc<Shared>>>,
     /// What it needs to act; none as long as a standby has not heard it.
@@ -46,7 +48,7 @@ impl Core {
         state: Option<StateFolder>,
         (store, blobs): (Store, Blobs),
         standing: StandingHandle,
-        part: Option<DomainPart>,
+        (part, urls): (Option<DomainPart>, Option<atlas_fs::url::Options>),
     ) -> Self {
         Self {
             domain,
@@ -55,6 +57,7 @@ impl Core {
             store,
             blobs,
             standing,
+            urls,
             acting: watch::Sender::new(None),
             part: Mutex::new(part),
             children: Mutex::default(),

@@ -145,7 +145,11 @@ fn metrics(counts: &Counts) -> String {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         registry.register(name, help, ConstGauge::new(value));
     }
-    for (name, help, value) in counters(&counts.stats).into_iter().chain(blobs(counts)) {
+    for (name, help, value) in counters(&counts.stats)
+        .into_iter()
+        .chain(blobs(counts))
+        .chain(urls(counts))
+    {
         registry.register(name, help, ConstCounter::<u64>::new(value));
     }
     let mut text = String::new();
@@ -195,6 +199,18 @@ fn blobs(counts: &Counts) -> [Metric; 2] {
     [
         ("blobs_fetched", "Blobs fetched from others", counts.blobs_fetched),
         ("blob_bytes_fetched", "Bytes of their contents", counts.blob_bytes_fetched),
+    ]
+}
+
+#[rustfmt::skip]
+fn urls(counts: &Counts) -> [Metric; 5] {
+    let urls = &counts.urls;
+    [
+        ("url_hits", "Reads of files by URL, for those below, that found all of it here", urls.hits),
+        ("url_misses", "Those that had to wait for the origin, or for the parent", urls.misses),
+        ("url_bytes_from_origin", "Bytes of files by URL that came from their origins", urls.origin_bytes),
+        ("url_bytes_from_parent", "Those that came from the manager of the domain above", urls.above_bytes),
+        ("url_bytes_from_store", "Those that were here before somebody below asked for them", urls.stored_bytes),
     ]
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`ManagerNode`] is a whole manager within a process. It owns one machine ([`atlas_proto::Manager`]), which decides who gets
 //! whose work, and what that needs: connections, a store of jobs and tokens, blobs. It answers clients (`clients`), its own
-//! nodes (`nodes`), and whoever looks at its metrics (`http`).
+//! nodes (`nodes`), for whom it keeps files by URL, and whoever looks at its metrics (`http`).
 //!
 //! A manager may have a standby: another process like it, which follows (`replica`) and takes over. `standing` says which of
 //! the two acts; all that a manager has only then begins and ends with its `phase`.
@@ -29,6 +29,7 @@ mod shared_values;
 mod standing;
 pub mod state;
 mod store;
+mod url_pins;
 
 pub use local::ask_local;
 pub use node::{ManagerNode, ManagerOptions, StartError};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use atlas_fs::url::{Figures, FileService};
 use atlas_net::identity::{AuthorityError, DomainAuthority, Identity, Role, Tokens};
 use atlas_net::{Arrival, BindError, Connection, Endpoint, EndpointOptions};
 use atlas_proto::ids::NodeId;
@@ -49,6 +50,8 @@ pub struct ManagerOptions {
     pub blobs: atlas_fs::Store,
     /// How many bytes of blobs are kept, beyond those that jobs at hand need or have left.
     pub blobs_bytes_max: u64,
+    /// How files by URL are fetched for the servers and domains below, and kept; none leaves that to them.
+    pub urls: Option<atlas_fs::url::Options>,
     /// Where output of jobs is kept, and the socket for administrators.
     pub folder: PathBuf,
     /// Where metrics are served; nowhere, if none.
@@ -129,6 +132,8 @@ pub(crate) struct Shared {
     pub(crate) blobs: Blobs,
     pub(crate) core: Arc<Core>,
     pub(crate) asker: Asker,
+    /// Files by URL, for those below.
+    pub(crate) urls: Option<FileService>,
 }
 
 impl Shared {
@@ -136,6 +141,7 @@ impl Shared {
         core: &Arc<Core>,
         authority: DomainAuthority,
         asker: Asker,
+        urls: Option<FileService>,
     ) -> Result<Self, OpenStoreError> {
         Ok(Self {
             domain: core.domain.clone(),
@@ -145,7 +151,14 @@ impl Shared {
             blobs: core.blobs.clone(),
             core: core.clone(),
             asker,
+            urls,
         })
+    }
+
+    /// What has become of the files by URL that those below have asked for.
+    pub(crate) fn url_figures(&self) -> Figures {
+        let urls = self.urls.as_ref();
+        urls.map(FileService::figures).unwrap_or_default()
     }
 
     /// The authority as it is signed now.
@@ -289,7 +302,7 @@ fn core(
         options.state.clone(),
         kept,
         standing,
-        part,
+        (part, options.urls.clone()),
     );
     Ok(Arc::new(core))
 }

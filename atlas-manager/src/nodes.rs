@@ -6,17 +6,20 @@ use std::time::{Duration, SystemTime};
 
 use atlas_fs::BlobName;
 use atlas_fs::exchange;
+use atlas_fs::url::above;
 use atlas_net::enrol::{self, Admitted, Enrolment, Lifetimes};
 use atlas_net::identity::{Relation, Role};
 use atlas_net::relay::relay;
 use atlas_net::{Connection, Stream, StreamError, StreamKind};
 use atlas_proto::control::{
     FRAME_BYTES_MAX, Files, JobId, NODE_TOPIC, NodeAnswer, NodeRequest, Produced, REPLICA_TOPIC,
-    Refusal, STANDBY_TOPIC, WITNESS_TOPIC,
+    Refusal, STANDBY_TOPIC, URL_TOPIC, WITNESS_TOPIC,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
+use atlas_proto::limits::VERSION_BYTES_MAX;
 use atlas_proto::standby::Link;
-use tokio::time::sleep;
+use bytes::Bytes;
+use tokio::time::{sleep, timeout};
 
 use crate::ask::{Ask, Origin};
 use crate::core::Core;
@@ -60,6 +63,7 @@ pub(crate) async fn serve(connection: Connection, core: Arc<Core>) {
             StreamKind::Request { topic: NODE_TOPIC } => {
                 tokio::spawn(node.answer(stream));
             }
+            StreamKind::Request { topic: URL_TOPIC } => node.answer_url(stream),
             StreamKind::Blob { hash, job } => {
                 tokio::spawn(node.answer_blob(BlobName(hash), JobAlias(job), stream));
             }
@@ -118,6 +122,9 @@ impl Node {
             Ok(Some(NodeRequest::Progress)) => self.progress(&mut stream).await,
             Ok(Some(NodeRequest::Share { job, name })) => {
                 self.share(job, BlobName(name), stream).await
+            }
+            Ok(Some(NodeRequest::Pin { job, url, version })) => {
+                self.pin(job, url, version, &mut stream).await
             }
             Ok(None) => Ok(()),
             Err(error) => Err(error),
@@ -210,6 +217,62 @@ impl Node {
             .asker
             .ask(|reply| Ask::Origin(self.id(), job, reply));
         asked.await.flatten()
+    }
+
+    /// Which version of a file by URL a job has seen first: where the job is from, that is known.
+    async fn pin(
+        &self,
+        job: JobAlias,
+        url: [u8; 32],
+        version: Bytes,
+        stream: &mut Stream,
+    ) -> Result<(), StreamError> {
+        let answer = if version.len() > VERSION_BYTES_MAX {
+            refused("what its origin says of a file is longer than can be remembered")
+        } else {
+            self.first_version(job, url, version).await
+        };
+        stream.send_frame(&answer).await?;
+        stream.finish()
+    }
+
+    async fn first_version(&self, job: JobAlias, url: [u8; 32], version: Bytes) -> NodeAnswer {
+        match self.origin(job).await {
+            Some(Origin::Here(id, _)) => {
+                let pin = |reply| Ask::Pin(id, url, version, reply);
+                let first = self.shared.asker.ask(pin).await;
+                first.map_or(NodeAnswer::Away, NodeAnswer::Pinned)
+            }
+            Some(Origin::Peer(origin, alias)) => {
+                let asked = timeout(PIN_TIMEOUT, ask_first(&origin, alias, url, version)).await;
+                match asked {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) | Err(_) => NodeAnswer::Away,
+                }
+            }
+            Some(Origin::Away) => NodeAnswer::Away,
+            None => refused("the job is over"),
+        }
+    }
+
+    /// A file by URL, for those below. Nobody else asks: who is above has the better way.
+    fn answer_url(&self, stream: Stream) {
+        let is_below = match self.connection.peer().role {
+            Role::Server => true,
+            Role::Manager => self.connection.relation() == Relation::Child,
+            Role::Client | Role::Standby => false,
+        };
+        if !is_below {
+            return;
+        }
+        match &self.shared.urls {
+            Some(urls) => {
+                if let Err(error) = urls.answer(stream.into()) {
+                    tracing::warn!(%error, "a file by URL cannot be given");
+                }
+            }
+            None => drop(tokio::spawn(above::refuse(stream.into()))),
+        }
     }
 
     /// What the root of a job prints and leaves.
@@ -329,6 +392,21 @@ impl Node {
     }
 }
 
+async fn ask_first(
+    origin: &Connection,
+    job: JobAlias,
+    url: [u8; 32],
+    version: Bytes,
+) -> Result<NodeAnswer, StreamError> {
+    let kind = StreamKind::Request { topic: NODE_TOPIC };
+    let mut stream = origin.open_stream(kind).await?;
+    let request = NodeRequest::Pin { job, url, version };
+    stream.send_frame(&request).await?;
+    stream.finish()?;
+    let answer = stream.recv_frame(FRAME_BYTES_MAX).await?;
+    answer.ok_or(StreamError::BrokenOff)
+}
+
 fn refused(why: impl std::fmt::Display) -> NodeAnswer {
     NodeAnswer::Refused(Refusal::new(why))
 }
@@ -336,3 +414,5 @@ fn refused(why: impl std::fmt::Display) -> NodeAnswer {
 /// As long as a manager takes to be started anew.
 const ANNOUNCEMENTS_MAX: u32 = 60;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
+/// Who asks for a pin asks again.
+const PIN_TIMEOUT: Duration = Duration::from_secs(10);

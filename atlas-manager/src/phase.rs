@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use atlas_fs::daemon::{Clock, incarnation};
+use atlas_fs::url::FileService;
+use atlas_fs::url::above::Managers;
 use atlas_net::enrol::{Lifetimes, keep_authority_renewed, keep_own_renewed};
 use atlas_net::identity::{DomainAuthority, Expected};
 use atlas_net::managers::{self, ManagersOptions};
@@ -25,6 +27,7 @@ use crate::run::Loop;
 use crate::shared_values::SharedValues;
 use crate::state::StateFolder;
 use crate::store::Write;
+use crate::url_pins::UrlPins;
 
 /// Begins and ends what belongs to acting.
 #[derive(Debug)]
@@ -97,7 +100,15 @@ impl Phases {
         let authority = DomainAuthority::from_secret(&part.authority, &core.domain)?;
         let policy = Policy::new(part.inflow, part.outflow)?;
         let (tell, events) = mpsc::channel(EVENTS_MAX);
-        let shared = Arc::new(Shared::new(core, authority, Asker::new(tell.clone()))?);
+        let (above_is, above) = watch::channel(None);
+        let urls = core.urls.clone().map(|mut options| {
+            if part.parent.is_some() {
+                options.above = Some(Arc::new(Managers::new(above.clone())));
+            }
+            FileService::new(options)
+        });
+        let asker = Asker::new(tell.clone());
+        let shared = Arc::new(Shared::new(core, authority, asker, urls)?);
         let life = core.store.begin_life(incarnation())?;
         drop(core.store.write(Write::Life(life)));
         let mut this = Loop {
@@ -108,6 +119,7 @@ impl Phases {
             thrift: atlas_fs::daemon::Thrift::default(),
             relayed: Relayed::default(),
             values: SharedValues::default(),
+            pins: UrlPins::default(),
             last_job: 0,
             folder: core.folder.clone(),
             shared: shared.clone(),
@@ -116,7 +128,6 @@ impl Phases {
         };
         this.restore()?;
         let mut tasks = JoinSet::new();
-        let (above_is, above) = watch::channel(None);
         if let Some(parent) = part.parent {
             keep_parent(&self.endpoint, core, parent, above_is, &tell, &mut tasks);
         }

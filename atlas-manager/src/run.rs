@@ -29,6 +29,7 @@ use crate::peers::Peers;
 use crate::relayed::{self, Relayed};
 use crate::shared_values::SharedValues;
 use crate::standing::State;
+use crate::url_pins::{Pinned, UrlPins};
 
 /// Everything that the loop owns.
 pub(crate) struct Loop {
@@ -39,6 +40,7 @@ pub(crate) struct Loop {
     pub(crate) thrift: Thrift,
     pub(crate) relayed: Relayed,
     pub(crate) values: SharedValues,
+    pub(crate) pins: UrlPins,
     pub(crate) last_job: u64,
     pub(crate) folder: PathBuf,
     pub(crate) shared: Arc<Shared>,
@@ -82,6 +84,9 @@ impl Loop {
         for record in self.shared.store.jobs()? {
             let id = record.status.id;
             self.last_job = self.last_job.max(id.0);
+            for (url, version) in self.shared.store.pins(id)? {
+                self.pins.pin(id, url, &version.into());
+            }
             let output = self.sink(id)?;
             let alias = if record.status.state.has_ended() {
                 None
@@ -186,6 +191,7 @@ impl Loop {
             Ask::Share(node, alias, name, reply) => {
                 let _ = reply.send(self.keep_shared(node, alias, name));
             }
+            Ask::Pin(id, url, version, reply) => self.pin(id, url, version, reply),
             Ask::Files(id, files, blobs) => self.jobs.note_files(id, files, blobs),
             Ask::Saved(id) => self.jobs.tell(id),
             Ask::Connection(node, reply) => {
@@ -291,6 +297,8 @@ impl Loop {
             if !old.is_empty() {
                 self.shared.store.forget(old);
             }
+            let lives = |id| self.jobs.alias(id).is_some();
+            self.pins.retain(lives);
             self.trim_blobs();
             self.thrift.note();
         }
@@ -328,6 +336,28 @@ impl Loop {
         } else {
             Err("the job has too many shared values".into())
         }
+    }
+
+    /// Answers with the version of a URL that a job has seen first, when that is safe: what is computed with it may be printed or recorded
+    /// at once.
+    fn pin(&mut self, id: JobId, url: [u8; 32], version: Bytes, reply: Reply<Bytes>) {
+        let first = match self.pins.pin(id, url, &version) {
+            Pinned::First => {
+                let saved = self.shared.store.save_pin(id, (url, version.to_vec()));
+                tokio::spawn(async move {
+                    if matches!(saved.await, Ok(true)) {
+                        let _ = reply.send(version);
+                    }
+                });
+                return;
+            }
+            Pinned::Before(first) => first,
+            Pinned::Forgotten => {
+                tracing::warn!(job = %id, "too many files by URL are read to remember their versions: each server sees to its own");
+                version
+            }
+        };
+        let _ = reply.send(first);
     }
 
     fn trim_blobs(&mut self) {
@@ -435,6 +465,7 @@ impl Loop {
             closures_held: count(self.machine.ledger().len()),
             blobs_fetched,
             blob_bytes_fetched,
+            urls: self.shared.url_figures(),
             stats: *self.machine.stats(),
         }
     }

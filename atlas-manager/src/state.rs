@@ -185,6 +185,12 @@ impl StateFolder {
         self.0.join("blobs")
     }
 
+    /// Where files by URL are.
+    #[must_use]
+    pub fn urls_folder(&self) -> PathBuf {
+        self.0.join("urls")
+    }
+
     /// What the administrator has set.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What must survive: jobs, what was recorded of those that live, join tokens and the number of lives, in an embedded database
+//! What must survive: jobs, what was recorded and pinned of those that live, join tokens and the number of lives, in an embedded database
 //! (redb).
 //!
 //! Every page has a checksum, and all are looked at when the store is opened: what was torn or has changed on the disk is found
@@ -23,7 +23,10 @@ use tokio::sync::oneshot;
 
 use crate::jobs::JobRecord;
 
+mod pins;
 mod records;
+
+pub(crate) use pins::Pin;
 
 /// A manager's store. Clones share it.
 #[derive(Clone)]
@@ -102,6 +105,8 @@ pub(crate) enum Write {
     Life(u64),
     /// In place of all that was there.
     Everything(Box<Everything>),
+    /// Versions that a job has seen first, to be kept until it ends.
+    Pins(JobId, Vec<Pin>),
 }
 
 impl std::fmt::Debug for Store {
@@ -148,6 +153,7 @@ impl Store {
             write.open_table(TOKENS)?;
             write.open_table(LIVES)?;
             records::create(&write)?;
+            pins::create(&write)?;
             Ok(write.commit()?)
         };
         begin().map_err(|error| unusable(path, error))?;
@@ -234,11 +240,25 @@ impl Store {
         drop(self.write(Write::Records(job, entries)));
     }
 
-    /// What was recorded of all jobs that have not ended, as it would be written, in pieces of some size.
+    /// The versions that a job has seen first, if it has not ended.
+    pub(crate) fn pins(&self, job: JobId) -> Result<Vec<Pin>, OpenStoreError> {
+        let pins = pins::read(&self.database, job);
+        pins.map_err(|error| unusable(Path::new(FILE), error))
+    }
+
+    /// Keeps that a job has seen a version first. True once it is safe.
+    pub(crate) fn save_pin(&self, job: JobId, pin: Pin) -> oneshot::Receiver<bool> {
+        self.write(Write::Pins(job, vec![pin]))
+    }
+
+    /// What was recorded and pinned of all jobs that have not ended, as it would be written, in pieces of some size.
     pub(crate) fn all_records(&self) -> Result<Vec<Write>, OpenStoreError> {
         let mut all = Vec::new();
         let live = self.jobs()?.into_iter().map(|record| record.status);
         for job in live.filter(|status| !status.state.has_ended()) {
+            let pins = self.pins(job.id)?;
+            let pieces = pins.chunks(PINS_PIECE);
+            all.extend(pieces.map(|piece| Write::Pins(job.id, piece.to_vec())));
             let entries = self.records(job.id)?;
             let pieces = entries.chunks(RECORDS_PIECE);
             all.extend(pieces.map(|piece| Write::Records(job.id, piece.to_vec())));
@@ -372,6 +392,7 @@ fn commit(
                     if record.status.state.has_ended() {
                         records.remove(&record.status.id);
                         records::remove(&transaction, sizes, record.status.id)?;
+                        pins::remove(&transaction, record.status.id)?;
                     }
                 }
                 Write::Forget(old) => {
@@ -385,6 +406,7 @@ fn commit(
                 Write::Records(job, entries) => {
                     records.entry(*job).or_default().extend(entries);
                 }
+                Write::Pins(job, all) => pins::insert(&transaction, *job, all)?,
                 Write::Life(life) => {
                     lives.insert((), life)?;
                 }
@@ -392,6 +414,7 @@ fn commit(
                     jobs.retain(|_, _| false)?;
                     records.clear();
                     records::clear(&transaction, sizes)?;
+                    pins::clear(&transaction)?;
                     for record in &all.jobs {
                         jobs.insert(record.status.id.0, &encode(record)?[..])?;
                     }
@@ -436,6 +459,8 @@ const LIVES: TableDefinition<'_, (), u64> = TableDefinition::new("lives");
 const FILE: &str = "manager.redb";
 /// Results in one message to a standby.
 const RECORDS_PIECE: usize = 64;
+/// Versions in one message to a standby.
+const PINS_PIECE: usize = 256;
 /// So long results may wait for others before they are written together: an interval. They are lost if the manager dies then.
 const RECORDS_WAIT: Duration = Duration::from_secs(1);
 /// What the database says of a file that is not, or not all of, a store.

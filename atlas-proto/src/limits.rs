@@ -92,6 +92,9 @@ pub const ORPHANS_NAMED_MAX: usize = 1 << 12;
 /// Bytes under way to one peer beyond which it is told of no checkpoint: what else it is to hear must not wait for so much.
 pub const CHECKPOINT_UNACKED_MAX: usize = UNACKED_BYTES_MAX / 4;
 
+/// What an origin says of a file by URL that tells its versions apart: an ETag, a date. Servers of the web allow no longer headers.
+pub const VERSION_BYTES_MAX: usize = 16 << 10;
+
 /// No way is longer than this: what is measured beyond has gone wrong, and must not silence a neighbour for as
 /// long.
 pub const LATENCY_MAX: Duration = Duration::from_secs(60);

@@ -266,7 +266,10 @@ async fn locate(manager: &Connection, peer: NodeId) -> Result<Option<SocketAddr>
     stream.finish()?;
     match stream.recv_frame(FRAME_BYTES_MAX).await? {
         Some(NodeAnswer::Address(address)) => Ok(address),
-        Some(NodeAnswer::Stored | NodeAnswer::Refused(_)) | None => Err(StreamError::Garbage),
+        Some(
+            NodeAnswer::Stored | NodeAnswer::Refused(_) | NodeAnswer::Pinned(_) | NodeAnswer::Away,
+        )
+        | None => Err(StreamError::Garbage),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use atlas_fs::Turns;
 use atlas_fs::daemon::{Clock, begin_life, incarnation};
 use atlas_fs::url::FileService;
+use atlas_fs::url::above::Managers;
 use atlas_net::{Connection, Endpoint};
 use atlas_proto::ids::NodeId;
 use atlas_proto::time::Time;
@@ -97,13 +98,15 @@ pub(crate) async fn live(
 impl Loop {
     fn new(parts: &Parts, manager: NodeId) -> Self {
         let options = &parts.options;
+        let mut urls = options.urls.clone();
+        urls.above = Some(Arc::new(Managers::new(parts.manager.clone())));
         let surroundings = Surroundings {
             folder: options.folder.clone(),
             store: options.store.clone(),
             blobs_bytes_max: options.blobs_bytes_max,
             turns: Turns::default(),
             shared: SharedBlobs::default(),
-            files: Arc::new(FileService::new(options.urls.clone())),
+            files: Arc::new(FileService::new(urls)),
             workers_max: options.workers,
             nice: options.nice,
             inherit_environment: options.inherit_environment,

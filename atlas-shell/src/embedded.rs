@@ -118,6 +118,8 @@ async fn start_manager(
         store: atlas_manager::Store::in_memory()?,
         blobs: store,
         blobs_bytes_max: u64::MAX,
+        // The server's are there for the next cluster.
+        urls: None,
         folder: folder.path().to_owned(),
         http: None,
         local: false,

@@ -5,6 +5,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use atlas_testbed::{Cluster, code, program};
+use atlas_testbed::{Cluster, Manager, Server, code, program, wait_until};
 
 /// An origin on a port of its own.
 struct Origin {
@@ -198,14 +199,13 @@ fn tasks_read_files_by_url_wherever_they_run() {
     let error = String::from_utf8_lossy(&counted.stderr);
     assert_eq!(code(&counted), 0, "{error}");
     assert_eq!(String::from_utf8_lossy(&counted.stdout), COUNTED);
-    // Each server fetches what it reads once at most.
+    // The manager fetches all of it, once.
     let sent = origin.sent();
     for (path, body) in books() {
-        let sent = sent.get(path).copied().unwrap_or_default();
-        assert!(
-            (body.len()..=2 * body.len()).contains(&sent),
-            "{path} of {} bytes was sent in {sent}",
-            body.len()
+        assert_eq!(
+            sent.get(path).copied().unwrap_or_default(),
+            body.len(),
+            "{path}"
         );
     }
 
@@ -215,6 +215,184 @@ fn tasks_read_files_by_url_wherever_they_run() {
     let expected = format!("there is nothing at {} (status 404)", origin.url("/none/"));
     assert!(error.contains(&expected), "{error}");
 }
+
+/// `example.edu`, and `cs` and `bio` below it, with so many servers each.
+struct Tree {
+    root: Manager,
+    below: [Manager; 2],
+    _servers: Vec<Server>,
+    cluster: Cluster,
+}
+
+impl Tree {
+    fn new(servers_each: u64) -> Self {
+        let cluster = Cluster::new();
+        let root = cluster.root("example.edu");
+        let below = ["cs.example.edu", "bio.example.edu"].map(|name| cluster.below(&root, name));
+        let servers = below
+            .iter()
+            .flat_map(|manager| cluster.servers(manager, servers_each));
+        let servers = servers.collect();
+        root.wait_for_workers(2 * servers_each);
+        Self {
+            root,
+            below,
+            _servers: servers,
+            cluster,
+        }
+    }
+}
+
+/// So many bytes that do not repeat.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        state.rotate_left(32).to_le_bytes()
+    });
+    words.flatten().take(bytes).collect()
+}
+
+fn said(output: &std::process::Output) -> &str {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(code(output), 0, "{error}");
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+#[test]
+fn an_origin_sends_a_file_once_to_eight_servers_in_two_domains() {
+    let content = noise(FILE_BYTES);
+    let origin = Origin::new([("/large", content.clone())]);
+    let tree = Tree::new(4);
+    let shell = tree.cluster.login(&tree.below[0]);
+    let folder = shell.here().join("meeting");
+    fs::create_dir(&folder).unwrap();
+    let url = origin.url("/large");
+    let line = ["fetch-afar", "8", folder.to_str().unwrap(), &url];
+    let read = shell.submit(program("testbed-job"), line);
+    let said = said(&read);
+    // One line: all have seen the same.
+    let (seen, processes) = said.split_once('\n').unwrap();
+    assert_eq!(processes, "8 processes\n", "{said}");
+    assert!(seen.starts_with(&format!("{FILE_BYTES} bytes, ")), "{said}");
+    assert_eq!(origin.sent(), [("/large".to_owned(), FILE_BYTES)].into());
+
+    let bytes = |manager: &Manager| {
+        let metrics = manager.metrics();
+        ["origin", "parent"].map(|from| metrics.get(&format!("url_bytes_from_{from}_total")))
+    };
+    let length = u64::try_from(FILE_BYTES).unwrap();
+    assert_eq!(bytes(&tree.root), [length, 0]);
+    for manager in &tree.below {
+        assert_eq!(bytes(manager), [0, length], "{}", manager.domain());
+        let metrics = manager.metrics();
+        let reads = metrics.get("url_hits_total") + metrics.get("url_misses_total");
+        assert!(reads >= length / (64 << 10), "{reads}");
+        assert!(metrics.get("url_bytes_from_store_total") <= 4 * length);
+    }
+}
+
+#[test]
+fn a_job_reads_one_version_on_all_its_servers() {
+    let small = b"the first version of it".to_vec();
+    let origin = Origin::new([("/large", noise(FILE_BYTES)), ("/small", small.clone())]);
+    let tree = Tree::new(1);
+    let shell = tree.cluster.login(&tree.below[0]);
+    let [folder, second] = ["meeting", "second"].map(|name| shell.here().join(name));
+    for folder in [&folder, &second] {
+        fs::create_dir(folder).unwrap();
+    }
+    let urls = ["/large", "/small"].map(|path| origin.url(path));
+    let [folder, second_path] = [&folder, &second].map(|folder| folder.to_str().unwrap());
+    let line = ["pin-afar", "2", folder, second_path, &urls[0], &urls[1]];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    wait_until("the job has begun to read", || second.join("read").exists());
+    origin.replace("/large", &noise(FILE_BYTES - 1));
+    origin.replace("/small", b"another version");
+    fs::write(second.join("go"), "").unwrap();
+    let ended = job.wait();
+    let said = said(&ended);
+    // What was read is kept by managers; of the other file nobody has all.
+    assert!(said.contains(&format!("{} bytes, ", small.len())), "{said}");
+    let stale = format!(
+        "StaleNetworkFileHandle: {} has changed at its origin",
+        urls[0]
+    );
+    assert!(said.contains(&stale), "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert!(said.ends_with("\n2 processes\n"), "{said}");
+
+    // The next job has the present ones.
+    let meeting = shell.here().join("another");
+    fs::create_dir(&meeting).unwrap();
+    let line = [
+        "fetch-afar",
+        "2",
+        meeting.to_str().unwrap(),
+        &urls[0],
+        &urls[1],
+    ];
+    let next = shell.submit(program("testbed-job"), line);
+    let next = self::said(&next);
+    assert!(
+        next.contains("\n15 bytes, ") || next.starts_with("15 bytes, "),
+        "{next}"
+    );
+    assert!(
+        next.contains(&format!("{} bytes, ", FILE_BYTES - 1)),
+        "{next}"
+    );
+}
+
+#[test]
+fn a_job_that_begins_anew_with_its_manager_reads_what_it_has_read_before() {
+    let before = b"the first version of it".to_vec();
+    let origin = Origin::new([("/small", before.clone())]);
+    let cluster = Cluster::new();
+    let mut manager = cluster.root("example.edu");
+    let _servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let [folder, second] = ["meeting", "second"].map(|name| shell.here().join(name));
+    for folder in [&folder, &second] {
+        fs::create_dir(folder).unwrap();
+    }
+    let url = origin.url("/small");
+    let [folder, second_path] = [&folder, &second].map(|folder| folder.to_str().unwrap());
+    let line = ["pin-afar", "2", folder, second_path, &url];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    wait_until("the job has begun to read", || second.join("read").exists());
+    // A process that has read it, and the manager that has said which version it was, are gone.
+    fs::remove_file(second.join("read")).unwrap();
+    manager.kill();
+    origin.replace("/small", b"another version");
+    manager.restart();
+    wait_until("the job begins anew", || second.join("read").exists());
+    fs::write(second.join("go"), "").unwrap();
+    let ended = job.wait();
+    let said = said(&ended);
+    assert!(
+        said.starts_with(&format!("{} bytes, ", before.len())),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 2, "{said}");
+}
+
+#[test]
+fn servers_ask_the_origin_when_their_manager_keeps_no_files() {
+    let origin = Origin::new(books());
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    // What is no folder cannot hold files.
+    fs::write(manager.state().join("urls"), "").unwrap();
+    let _servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let counted = shell.submit(program("wordcount"), [&origin.url("/books/"), "--top", "5"]);
+    assert_eq!(said(&counted), COUNTED);
+    assert_eq!(manager.metrics().get("url_bytes_from_origin_total"), 0);
+}
+
+/// Long enough for ranges in parallel, and short enough for machines that are busy.
+const FILE_BYTES: usize = 16 << 20;
 
 #[test]
 fn a_program_that_runs_alone_has_its_files_fetched_by_the_shell() {

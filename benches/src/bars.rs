@@ -204,7 +204,7 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-const BUILD: [&str; 13] = [
+const BUILD: [&str; 15] = [
     "build",
     "--release",
     "--bins",
@@ -216,6 +216,8 @@ const BUILD: [&str; 13] = [
     "atlas-shell",
     "-p",
     "atlas-examples",
+    "-p",
+    "atlas-testbed",
     "-p",
     "atlas-benches",
 ];

@@ -9,6 +9,18 @@ pub(crate) struct Counts {
     misses: AtomicU64,
     requests: AtomicU64,
     origin_bytes: AtomicU64,
+    above_bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+/// Who gives bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Giver {
+    Origin,
+    /// The next cache above.
+    Above,
+    /// This store, which had them already.
+    Store,
 }
 
 /// Sums since the start of a [`Files`](super::Files).
@@ -17,12 +29,16 @@ pub(crate) struct Counts {
 pub struct Figures {
     /// Reads that found all on the disk.
     pub hits: u64,
-    /// Reads that waited for an origin.
+    /// Reads that waited for an origin, or the next cache above.
     pub misses: u64,
-    /// Whether a URL was still as it was, and what it was.
+    /// Requests to origins.
     pub questions: u64,
     /// Bytes of files from origins.
     pub origin_bytes: u64,
+    /// Bytes of files from the next cache above.
+    pub above_bytes: u64,
+    /// Bytes of files that those below were given, and that were there before they were asked for.
+    pub stored_bytes: u64,
 }
 
 // Sums for people: no other memory is read by them.
@@ -36,16 +52,39 @@ impl Counts {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn fetched(&self, bytes: usize) {
-        self.origin_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(crate) fn fetched(&self, giver: Giver, bytes: usize) {
+        let sum = match giver {
+            Giver::Origin => &self.origin_bytes,
+            Giver::Above => &self.above_bytes,
+            Giver::Store => &self.stored_bytes,
+        };
+        sum.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn figures(&self) -> Figures {
+        let [
+            hits,
+            misses,
+            questions,
+            origin_bytes,
+            above_bytes,
+            stored_bytes,
+        ] = [
+            &self.hits,
+            &self.misses,
+            &self.requests,
+            &self.origin_bytes,
+            &self.above_bytes,
+            &self.stored_bytes,
+        ]
+        .map(|sum| sum.load(Ordering::Relaxed));
         Figures {
-            hits: self.hits.load(Ordering::Relaxed),
-            misses: self.misses.load(Ordering::Relaxed),
-            questions: self.requests.load(Ordering::Relaxed),
-            origin_bytes: self.origin_bytes.load(Ordering::Relaxed),
+            hits,
+            misses,
+            questions,
+            origin_bytes,
+            above_bytes,
+            stored_bytes,
         }
     }
 }

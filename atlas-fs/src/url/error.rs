@@ -93,6 +93,14 @@ pub enum UrlError {
         /// What there is now.
         found: String,
     },
+    /// The machines of a job cannot agree on a version of it.
+    #[error("it cannot be told which version of {url} the job has seen first: {why}")]
+    Unpinned {
+        /// What was asked for.
+        url: Box<Url>,
+        /// Why.
+        why: String,
+    },
     /// What the origin sends contradicts itself, also when it is asked again.
     #[error("the origin of {url} sends what cannot be used: {what}")]
     Broken {
@@ -160,7 +168,7 @@ impl UrlError {
             Self::NameTooLong { .. } => Errno::NAMETOOLONG,
             Self::NotFound { .. } => Errno::NOENT,
             Self::Denied { .. } => Errno::ACCESS,
-            Self::Unreachable { .. } => Errno::HOSTUNREACH,
+            Self::Unreachable { .. } | Self::Unpinned { .. } => Errno::HOSTUNREACH,
             Self::Tls { .. } => Errno::PROTO,
             Self::TimedOut { .. } => Errno::TIMEDOUT,
             Self::Changed { .. } => Errno::STALE,
@@ -189,6 +197,7 @@ impl UrlError {
             | Self::Tls { url, .. }
             | Self::TimedOut { url, .. }
             | Self::Changed { url, .. }
+            | Self::Unpinned { url, .. }
             | Self::Broken { url, .. }
             | Self::Redirects { url, .. }
             | Self::NoRoom { url, .. }
@@ -225,6 +234,7 @@ impl UrlError {
             | Self::Denied { .. }
             | Self::Tls { .. }
             | Self::Changed { .. }
+            | Self::Unpinned { .. }
             | Self::Broken { .. }
             | Self::Redirects { .. }
             | Self::NoRoom { .. }

@@ -5,23 +5,27 @@
 //! the others find.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::Semaphore;
 use url::Url;
 
+use super::above::{self, Way};
 use super::counts::{Counts, Figures};
 use super::error::{Cause, UrlError};
 use super::file::{Origin, Shared, UrlFile};
 use super::fresh::{Verdict, serves_on_error, verdict};
 use super::head::{Asked, Head, Ranges};
-use super::http::{Answer, Ask, Client, ClientError, Request};
+use super::http::{Ask, ClientError, Request};
 use super::options::Options;
 use super::pins::Pins;
 use super::plan::Limits;
 use super::source::{Entry, Kind, Metadata, Source};
 use super::store::{BLOCK, UrlStore, Usage};
 use super::version::{Condition, Version};
+use super::ways::{Answer, Ways};
 use crate::blocking::blocking;
 use crate::file_error::FileError;
 
@@ -36,7 +40,7 @@ pub struct Files {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) client: Arc<Client>,
+    pub(super) client: Arc<Ways>,
     pub(super) store: Arc<UrlStore>,
     pub(super) counts: Arc<Counts>,
     pub(super) options: Options,
@@ -45,6 +49,8 @@ pub(super) struct Core {
     turns: Mutex<HashMap<Url, Weak<Turn>>>,
     /// What is asked for while what is known is served.
     refreshing: Mutex<HashSet<Url>>,
+    /// Answers to those below at a time.
+    pub(super) answers: Semaphore,
 }
 
 /// Whose turn it is to ask for a URL, and what the last one heard, and when that one began to ask.
@@ -79,7 +85,7 @@ impl Files {
     pub fn open_store(options: Options, read_listing: ReadListing) -> Result<Self, FilesError> {
         let store =
             UrlStore::open(options.folder.clone(), options.quota).map_err(FilesError::Store)?;
-        let client = Client::new(&options).map_err(FilesError::Client)?;
+        let client = Ways::new(&options).map_err(FilesError::Client)?;
         Ok(Self {
             core: Arc::new(Core {
                 client: Arc::new(client),
@@ -90,6 +96,7 @@ impl Files {
                 open: Mutex::default(),
                 turns: Mutex::default(),
                 refreshing: Mutex::default(),
+                answers: Semaphore::new(ANSWERS_MAX),
             }),
         })
     }
@@ -104,6 +111,15 @@ impl Files {
             super::listing::parse(url, content_type, bytes)
                 .map_err(|error| Arc::new(error) as Cause)
         })
+    }
+
+    /// Answers one question of a cache below.
+    ///
+    /// # Errors
+    ///
+    /// Whoever asks is gone, or makes no sense.
+    pub async fn answer(&self, way: Way) -> io::Result<()> {
+        above::answer(&self.core, way).await
     }
 
     /// Sums since the start.
@@ -162,9 +178,17 @@ impl Source for Files {
         }
         let (shared, stale) = match pins.pinned(url) {
             Some(version) => (self.core.shared(url, &version).await?, false),
-            None => self.core.clone().open_now(url).await?,
+            None => {
+                let (shared, known) = self.core.clone().open_now(url).await?;
+                let version = pins.agree(url, &shared.origin().version).await?;
+                if version == shared.origin().version {
+                    (shared, known.stale)
+                } else {
+                    // The job has begun with another one, which may be kept above still.
+                    (self.core.shared(url, &version).await?, false)
+                }
+            }
         };
-        pins.pin(url, &shared.origin().version)?;
         if shared.needs_verification() {
             // Not known to be right: read meanwhile block by block.
             let shared = shared.clone();
@@ -186,7 +210,10 @@ impl Source for Files {
 
 impl Core {
     /// The present version, asked for if need be.
-    async fn open_now(self: Arc<Self>, url: &Url) -> Result<(Arc<Shared>, bool), UrlError> {
+    pub(super) async fn open_now(
+        self: Arc<Self>,
+        url: &Url,
+    ) -> Result<(Arc<Shared>, Known), UrlError> {
         let begun = Instant::now();
         let turn = self.turn(url);
         let mut last = turn.lock().await;
@@ -199,9 +226,8 @@ impl Core {
                     url: Box::new(url.clone()),
                 });
             }
-            let version = known.head.version;
-            if version.length.is_some() {
-                return Ok((self.shared(url, &version).await?, known.stale));
+            if known.head.version.length.is_some() {
+                return Ok((self.shared(url, &known.head.version).await?, known));
             }
         }
         let asked = Instant::now();
@@ -217,8 +243,8 @@ impl Core {
         if known.head.version.length.is_none() {
             let (shared, head) = self.spool(url, known.head).await?;
             let known = Known { head, ..known };
-            *last = Some((asked, Ok(known)));
-            return Ok((shared, false));
+            *last = Some((asked, Ok(known.clone())));
+            return Ok((shared, known));
         }
         let shared = self.shared(url, &known.head.version).await?;
         if known.head.ranges == Ranges::Refused {
@@ -229,11 +255,11 @@ impl Core {
         {
             shared.adopt(answer, PROBE);
         }
-        Ok((shared, known.stale))
+        Ok((shared, known))
     }
 
     /// What is known without the bytes, asked for if need be.
-    async fn known(self: Arc<Self>, url: &Url) -> Result<Known, UrlError> {
+    pub(super) async fn known(self: Arc<Self>, url: &Url) -> Result<Known, UrlError> {
         let begun = Instant::now();
         let turn = self.turn(url);
         let mut last = turn.lock().await;
@@ -273,12 +299,12 @@ impl Core {
             }
         }
         match self.ask(url, before.as_ref(), want).await {
-            Ok((head, answer)) => {
+            Ok((head, stale, answer)) => {
                 let left = match verdict(url, &head, SystemTime::now()) {
                     Verdict::Fresh(left) => left,
                     Verdict::WhileAsking | Verdict::Ask => Duration::ZERO,
                 };
-                Ok((known(url, &head, false, left)?, answer))
+                Ok((known(url, &head, stale, left)?, answer))
             }
             Err(error) if error.is_origin_down() => match before {
                 Some(head) if serves_on_error(url, &head, now, self.options.stale) => {
@@ -291,13 +317,13 @@ impl Core {
         }
     }
 
-    /// What the origin says now, which is kept.
+    /// What the origin says now, which is kept, and whether that is what somebody above has known of it before.
     async fn ask(
         self: &Arc<Self>,
         url: &Url,
         before: Option<&Head>,
         want: Want,
-    ) -> Result<(Head, Option<Answer>), UrlError> {
+    ) -> Result<(Head, bool, Option<Answer>), UrlError> {
         self.counts.asked();
         let request = Request {
             url,
@@ -329,7 +355,10 @@ impl Core {
         }
         let answer = answer?;
         let now = SystemTime::now();
+        let told = answer.told().cloned();
+        let stale = told.as_ref().is_some_and(|told| told.stale);
         let head = match (answer.status(), before) {
+            _ if let Some(told) = told => told.head,
             (304, Some(before)) => before.renewed(answer.headers(), now),
             (304 | 412, _) => {
                 let what = format!(
@@ -357,7 +386,7 @@ impl Core {
             tracing::warn!(%url, %error, "what is known of a URL cannot be kept");
         }
         let carries = want == Want::Bytes && matches!(answer.status(), 200 | 206);
-        Ok((head, carries.then_some(answer)))
+        Ok((head, stale, carries.then_some(answer)))
     }
 
     /// The version, as it is shared by all who read it.
@@ -381,6 +410,10 @@ impl Core {
 
     fn open_entry(&self, key: (Url, Version)) -> Result<Arc<Shared>, UrlError> {
         let (url, version) = &key;
+        if version.length.is_some_and(|length| length > FILE_BYTES_MAX) {
+            let what = "a file of more than a terabyte";
+            return Err(UrlError::broken(url, what));
+        }
         let entry = self
             .store
             .find_or_make(url, version)
@@ -515,8 +548,12 @@ pub(super) fn check(url: &Url) -> Result<(), UrlError> {
     Ok(())
 }
 
+/// What is larger is a mistake, or a lie that would cost memory: a bit a block, several times.
+const FILE_BYTES_MAX: u64 = 1 << 40;
 /// What is asked for when a file is opened of which nothing is known. Small files come with it.
-const PROBE: u64 = 4 * BLOCK;
+pub(super) const PROBE: u64 = 4 * BLOCK;
+/// Answers whose bytes are under way at a time. What is said and has not arrived takes up to a megabyte each.
+const ANSWERS_MAX: usize = 12;
 /// What nobody uses any more is forgotten when this many are remembered.
 const SWEEP_AT: usize = 1024;
 /// RFC 9110, section 4.1, asks for at least 8000; most servers accept no more.

@@ -109,6 +109,12 @@ impl Head {
         headers
     }
 
+    /// The same, as if the answer had come then.
+    pub(crate) fn received_at(self, time: SystemTime) -> Self {
+        let received = nanos(time);
+        Self { received, ..self }
+    }
+
     pub(crate) fn received(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.received)
     }

@@ -2,11 +2,13 @@
 //!
 //! - [`Source`]: what can be asked, with what it answers ([`Metadata`], [`Entry`], [`UrlFile`], [`UrlError`]).
 //! - [`Files`]: the one that asks origins and stores what they send.
-//! - [`Pins`]: one version of each URL for a job.
+//! - [`Pins`]: one version of each URL for a job; [`Judge`]: for a job on several machines.
 //!
 //! | file | owns |
 //! | --- | --- |
 //! | `version.rs`, `fresh.rs`, `retry.rs`, `plan.rs` | what is the same, what may be served, when to ask again, what to fetch next: pure |
+//! | `ways/` | who is asked: the next cache above, or the origin |
+//! | `above/` | caches that ask one another, what they say, and when it is better to ask the origin |
 //! | `http/` | requests: credentials, how many at a time, which error is which |
 //! | `store/` | files of versions on disk, shared by the processes of this machine; the quota |
 //! | `file/` | one version that is read while it is fetched |
@@ -16,6 +18,7 @@
 //! | `service.rs` | what programs of this machine ask over a socket |
 //! | `files.rs`, `whole.rs` | from a URL to a version; what comes in one piece |
 
+pub mod above;
 mod care;
 mod counts;
 pub mod error;
@@ -35,6 +38,7 @@ mod service;
 mod source;
 mod store;
 mod version;
+mod ways;
 mod whole;
 
 pub use counts::Figures;
@@ -43,7 +47,7 @@ pub use file::UrlFile;
 pub use files::{Files, FilesError, ReadListing};
 pub use http::{ClientError, Credential, Credentials, NetrcError};
 pub use options::{Options, Timeouts};
-pub use pins::Pins;
+pub use pins::{Judge, Judging, Pins};
 pub use service::FileService;
 pub use source::{Entry, Kind, Metadata, Source};
 pub use store::{Stored, Usage};

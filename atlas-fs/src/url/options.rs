@@ -1,8 +1,10 @@
 //! [`Options`]: how files by URL are fetched and kept.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::above::Above;
 use super::http::Credentials;
 
 /// How files by URL are fetched and kept. [`Options::new`] has what suits most.
@@ -18,6 +20,8 @@ pub struct Options {
     pub stale: Duration,
     /// Requests at a time to one host and port.
     pub requests_per_host_max: usize,
+    /// Requests at a time to all of them. Each that brings bytes takes some megabytes of memory.
+    pub requests_max: usize,
     /// Bytes that are asked for at a time.
     pub range_bytes_max: u64,
     /// Ranges of one file at a time that are fetched in advance.
@@ -30,6 +34,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// Certificates in PEM of authorities that are trusted beside the system's.
     pub authorities_pem: Vec<u8>,
+    /// The next cache on the way to the origins, which is asked instead of them.
+    pub above: Option<Arc<dyn Above>>,
 }
 
 /// How long is waited for what.
@@ -60,12 +66,14 @@ impl Options {
             quota: None,
             stale: Duration::ZERO,
             requests_per_host_max: 8,
+            requests_max: usize::MAX,
             range_bytes_max: 8 << 20,
             ranges_parallel_max: 4,
             read_ahead_bytes_max: 64 << 20,
             timeouts: Timeouts::default(),
             credentials: Credentials::default(),
             authorities_pem: Vec::new(),
+            above: None,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! [`FileService`]: answers the programs of this machine, which ask over Unix sockets in the words of
-//! [`atlas_engine::files`].
+//! [`atlas_engine::files`], and the caches below.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +19,8 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::above::{self, Way};
+use super::counts::Figures;
 use super::error::UrlError;
 use super::file::UrlFile;
 use super::files::Files;
@@ -28,16 +30,23 @@ use super::source::{Entry, Kind, Metadata, Source};
 use crate::daemon::chain;
 use crate::frames;
 
-/// Answers programs, on a thread of its own: what reads disks must not keep a daemon's thread from what others wait for. Neither
+/// Answers programs and caches below, on a thread of its own: what reads disks must not keep a daemon's thread from what others wait for. Neither
 /// the thread nor the store is there before somebody has asked.
 #[derive(Debug)]
 pub struct FileService {
     options: Options,
     callers: Mutex<Option<mpsc::UnboundedSender<Caller>>>,
+    files: Arc<OnceLock<Files>>,
 }
 
-/// A program's connection, and the versions that are pinned for it.
-type Caller = (StdStream, Pins);
+/// Who asks.
+#[derive(Debug)]
+enum Caller {
+    /// A program, on its connection, with the versions that are pinned for it.
+    Program(StdStream, Pins),
+    /// A cache below.
+    Below(Way),
+}
 
 impl FileService {
     /// Files that are fetched and kept as the options say.
@@ -46,6 +55,7 @@ impl FileService {
         Self {
             options,
             callers: Mutex::default(),
+            files: Arc::default(),
         }
     }
 
@@ -55,23 +65,42 @@ impl FileService {
     ///
     /// There can be no more threads.
     pub fn serve(&self, stream: StdStream, pins: Pins) -> io::Result<()> {
+        self.call(Caller::Program(stream, pins))
+    }
+
+    /// Answers one question of a cache below.
+    ///
+    /// # Errors
+    ///
+    /// There can be no more threads.
+    pub fn answer(&self, way: Way) -> io::Result<()> {
+        self.call(Caller::Below(way))
+    }
+
+    /// Sums since somebody asked first.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.files.get().map(Files::figures).unwrap_or_default()
+    }
+
+    fn call(&self, caller: Caller) -> io::Result<()> {
         // Each change is one assignment.
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let caller = match &*callers {
-            Some(sender) => match sender.send((stream, pins)) {
+            Some(sender) => match sender.send(caller) {
                 Ok(()) => return Ok(()),
                 Err(mpsc::error::SendError(caller)) => caller,
             },
-            None => (stream, pins),
+            None => caller,
         };
         let (sender, receiver) = mpsc::unbounded_channel();
-        let options = self.options.clone();
+        let (options, opened) = (self.options.clone(), self.files.clone());
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         thread::Builder::new()
             .name("atlas-files".to_owned())
-            .spawn(move || runtime.block_on(answer_all(options, receiver)))?;
+            .spawn(move || runtime.block_on(answer_all(options, &opened, receiver)))?;
         // The thread has only just begun to receive.
         let _ = sender.send(caller);
         *callers = Some(sender);
@@ -80,19 +109,32 @@ impl FileService {
 }
 
 /// Until nobody can call any more.
-async fn answer_all(options: Options, mut callers: mpsc::UnboundedReceiver<Caller>) {
+async fn answer_all(
+    options: Options,
+    opened: &OnceLock<Files>,
+    mut callers: mpsc::UnboundedReceiver<Caller>,
+) {
     let files = Files::open(options).map_err(|error| {
         let message = chain(&error);
         tracing::warn!(error = %message, "no program can read files by URL");
         FileFailure::new(Errno::IO.raw_os_error(), None, message)
     });
+    if let Ok(files) = &files {
+        // There is one such thread, but for one that has come to grief.
+        let _ = opened.set(files.clone());
+    }
     let files = Arc::new(files);
-    while let Some((stream, pins)) = callers.recv().await {
+    while let Some(caller) = callers.recv().await {
         let files = files.clone();
         tokio::spawn(async move {
+            let answered = match (caller, &*files) {
+                (Caller::Program(stream, pins), files) => answer_one(files, &pins, stream).await,
+                (Caller::Below(way), Ok(files)) => files.answer(way).await,
+                (Caller::Below(way), Err(_)) => above::refuse(way).await,
+            };
             // A caller that is gone, or makes no sense, is not answered; it sees its connection end.
-            if let Err(error) = answer_one(&files, &pins, stream).await {
-                tracing::debug!(%error, "a program that asked for files is gone");
+            if let Err(error) = answered {
+                tracing::debug!(%error, "whoever asked for files is gone");
             }
         });
     }

@@ -40,6 +40,21 @@ pub(crate) enum Condition<'a> {
 }
 
 impl Version {
+    /// As it is told to others.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("text and numbers have an encoding")
+    }
+
+    /// What [`Version::to_bytes`] wrote; none of anything else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((version, [])) => Some(version),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     /// How ranges of it are asked for.
     pub(crate) fn condition(&self) -> Condition<'_> {
         match (self.strong_etag(), &self.modified) {

@@ -59,7 +59,7 @@ impl Core {
         Ok(entries.into())
     }
 
-    async fn page(self: &Arc<Self>, url: &Url, ask: Ask) -> Result<Page, UrlError> {
+    pub(super) async fn page(self: &Arc<Self>, url: &Url, ask: Ask) -> Result<Page, UrlError> {
         let (core, place) = (self.clone(), url.clone());
         let before = blocking(move || core.store.page(&place)).await;
         let before = before.map_err(|error| UrlError::disk(url, error))?;
@@ -131,13 +131,16 @@ impl Core {
         let now = SystemTime::now();
         match (answer.status(), before) {
             (304, Some(before)) => Ok(Page {
-                head: before.head.renewed(answer.headers(), now),
+                head: match answer.told() {
+                    Some(told) => told.head.clone(),
+                    None => before.head.renewed(answer.headers(), now),
+                },
                 ..before.clone()
             }),
             (status @ (200 | 207 | 404 | 410), _) => {
                 // Several answers in one, to PROPFIND.
                 let status = if status == 207 { 200 } else { status };
-                let head = Head::of(status, answer.headers(), Asked::Whole, now);
+                let head = answer.head(status, Asked::Whole, now);
                 let at = answer.at().as_str().to_owned();
                 let content_type = super::head::text(answer.headers(), "content-type");
                 let body = if status == 200 {
@@ -166,13 +169,13 @@ impl Core {
         head: Head,
     ) -> Result<(Arc<Shared>, Head), UrlError> {
         let mut retry = self.client.retry();
-        let (spooled, length) = loop {
+        let (spooled, length, told) = loop {
             match self.spool_once(url, &head).await {
                 Ok(spooled) => break spooled,
                 Err(failure) => self.client.wait_after(failure, &mut retry).await?,
             }
         };
-        let mut head = head;
+        let mut head = told.unwrap_or(head);
         head.version.length = Some(length);
         let shared = self.shared(url, &head.version).await?;
         let (core, place, kept, filled) = (self.clone(), url.clone(), head.clone(), shared.clone());
@@ -186,7 +189,12 @@ impl Core {
         Ok((shared, head))
     }
 
-    async fn spool_once(&self, url: &Url, head: &Head) -> Result<(std::fs::File, u64), Failure> {
+    /// The file, its length, and what somebody above knows of it.
+    async fn spool_once(
+        &self,
+        url: &Url,
+        head: &Head,
+    ) -> Result<(std::fs::File, u64, Option<Head>), Failure> {
         let refused = |error| {
             Failure::for_good(UrlError::disk(
                 url,
@@ -202,18 +210,13 @@ impl Core {
             known: None,
         };
         let mut answer = self.client.try_once(request).await?;
-        let found = Head::of(
-            answer.status(),
-            answer.headers(),
-            Asked::Whole,
-            SystemTime::now(),
-        );
+        let found = answer.head(answer.status(), Asked::Whole, SystemTime::now());
         if answer.status() != 200 || !head.version.admits(&found.version) {
             return Err(Failure::for_good(head.version.changed(url, &found.version)));
         }
         let mut length = 0;
         while let Some(chunk) = answer.chunk().await? {
-            self.counts.fetched(chunk.len());
+            self.counts.fetched(answer.giver(), chunk.len());
             length += chunk.len() as u64;
             if self.options.quota.is_some_and(|quota| length > quota) {
                 return Err(refused(std::io::ErrorKind::QuotaExceeded.into()));
@@ -226,7 +229,7 @@ impl Core {
             spooled = written.0;
             written.1.map_err(refused)?;
         }
-        Ok((spooled, length))
+        Ok((spooled, length, answer.told().map(|told| told.head.clone())))
     }
 }
 
@@ -247,7 +250,7 @@ fn succeeded(url: &Url, page: Page) -> Result<Page, UrlError> {
 }
 
 /// Pages and files of one URL are asked for in turns of their own.
-fn page_turn(url: &Url) -> Url {
+pub(super) fn page_turn(url: &Url) -> Url {
     let mut turn = url.clone();
     turn.set_fragment(Some("page"));
     turn

@@ -9,6 +9,7 @@
     reason = "each step of an answer looks for the moods that concern it"
 )]
 
+mod above;
 mod changes;
 mod errors;
 mod model;

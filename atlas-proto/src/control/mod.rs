@@ -29,6 +29,8 @@ pub const WITNESS_TOPIC: u32 = 3;
 pub const STANDBY_TOPIC: u32 = 4;
 /// The topic of streams on which a manager that follows takes what the one that acts has.
 pub const REPLICA_TOPIC: u32 = 5;
+/// The topic of streams on which a node asks its manager for files by URL, in words of their cache's own.
+pub const URL_TOPIC: u32 = 6;
 /// So many addresses of managers are kept: those of two, some for each, and some that are out of date.
 pub const MANAGER_ADDRESSES_MAX: usize = 16;
 /// A frame of these streams is refused beyond this size.

@@ -4,6 +4,7 @@
 use core::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::client::{OutputFrame, Refusal};
@@ -34,6 +35,16 @@ pub enum NodeRequest {
         /// The value's blob.
         name: [u8; 32],
     },
+    /// The job has seen a version of a file by URL: [`NodeAnswer::Pinned`], with the one that it has seen first. Asked on, until
+    /// it comes to where the job is from.
+    Pin {
+        /// The job, as the link of the two knows it.
+        job: JobAlias,
+        /// The BLAKE3 hash of the URL.
+        url: [u8; 32],
+        /// What the origin says of it, of at most [`VERSION_BYTES_MAX`](crate::limits::VERSION_BYTES_MAX) bytes.
+        version: Bytes,
+    },
 }
 
 /// An answer to a node.
@@ -45,6 +56,10 @@ pub enum NodeAnswer {
     Stored,
     /// It is not, and will not be.
     Refused(Refusal),
+    /// The version that the job has seen first.
+    Pinned(Bytes),
+    /// Where the job is from is not reached now: to be asked again.
+    Away,
 }
 
 /// What a root closure produces.

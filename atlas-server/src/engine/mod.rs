@@ -13,6 +13,7 @@ mod fetch;
 mod files;
 mod native;
 mod output;
+mod pins;
 mod process;
 mod root;
 mod sharing;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cpu;
+use pins::JobJudge;
 pub(crate) use sharing::SharedBlobs;
 
 /// What all engines of a server share.
@@ -91,7 +93,7 @@ pub(crate) struct Engines {
     running: HashMap<JobAlias, Handle>,
     /// What engines did that are no more, by job, while the job has another.
     past: HashMap<JobAlias, (u64, Duration)>,
-    /// The versions of files that jobs have read, for the engines that come after.
+    /// The versions of files by URL that jobs have read, for the engines that come after.
     pins: HashMap<JobAlias, Pins>,
     last_life: u64,
     trimmed: Option<Instant>,
@@ -227,6 +229,15 @@ impl Engines {
         });
     }
 
+    /// The versions that the job has read, on all machines.
+    fn pins_of(&mut self, job: JobAlias) -> Pins {
+        let judge = || {
+            let manager = self.surroundings.manager.clone();
+            Pins::judged(Arc::new(JobJudge::new(manager, job)))
+        };
+        self.pins.entry(job).or_insert_with(judge).clone()
+    }
+
     fn start(&mut self, job: JobAlias, spec: Arc<atlas_proto::job::JobSpec>) {
         self.last_life += 1;
         let life = Life(self.last_life);
@@ -242,7 +253,7 @@ impl Engines {
             surroundings: self.surroundings.clone(),
             teller,
             gauge: gauge.clone(),
-            pins: self.pins.entry(job).or_default().clone(),
+            pins: self.pins_of(job),
             orders,
         };
         self.tasks.spawn(engine.run(spec, stopped));

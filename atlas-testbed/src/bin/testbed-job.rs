@@ -3,11 +3,12 @@
 //! Unlike programs, its tasks look at the machine: a test has to know where they are, and to hold them there.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, process, thread};
 
@@ -66,6 +67,10 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         ["share-from-afar", count, bytes, folder, second] => {
             share_from_afar(count.parse()?, bytes.parse()?, folder, second);
+        }
+        ["fetch-afar", count, folder, ref urls @ ..] => fetch_afar(count.parse()?, folder, urls),
+        ["pin-afar", count, folder, second, ref urls @ ..] => {
+            pin_afar(count.parse()?, folder, second, urls)?;
         }
         ["steps", count, ms] => steps(count.parse()?, ms.parse()?),
         ["digest", bytes] => println!("{}", digest(&data(bytes.parse()?))),
@@ -235,7 +240,11 @@ fn data(bytes: usize) -> String {
 
 /// Differs where anything of some length does. Tasks of tests are to be quick without optimisations, too.
 fn digest(data: &str) -> u64 {
-    let samples = data.as_bytes().chunks(1000).zip(1_u64..);
+    digest_bytes(data.as_bytes())
+}
+
+fn digest_bytes(data: &[u8]) -> u64 {
+    let samples = data.chunks(1000).zip(1_u64..);
     samples.fold(0, |sum: u64, (chunk, at)| {
         sum.wrapping_add(at.wrapping_mul(u64::from(chunk[0])))
     })
@@ -254,6 +263,62 @@ fn share_from_afar(party: u32, bytes: usize, folder: &str, second: &str) {
         .collect();
     let processes = tasks.into_iter().map(|task| task.sync().processes).max();
     println!("{} processes", processes.unwrap_or(0));
+}
+
+/// Runs tasks that wait until so many run, each in a process of its own, which then read files by URL at the same time. Prints what
+/// they have seen, all of it once, and in how many processes.
+fn fetch_afar(party: u32, folder: &str, urls: &[&str]) {
+    show_work();
+    let tasks: Vec<_> = (1..=TASKS_FOR_EACH * party)
+        .map(|index| {
+            let urls = urls.iter().map(ToString::to_string).collect();
+            spawn!(fetch(index, party, folder.to_owned(), urls))
+        })
+        .collect();
+    let (mut seen, mut processes) = (BTreeSet::new(), BTreeSet::new());
+    for (process, all) in tasks.into_iter().map(Handle::sync) {
+        processes.insert(process);
+        seen.extend(all);
+    }
+    for line in seen {
+        println!("{line}");
+    }
+    println!("{} processes", processes.len());
+}
+
+/// Reads the beginning of each file, notes that in the second folder, and waits there for `go`; then does what [`fetch_afar`] does.
+fn pin_afar(party: u32, folder: &str, second: &str, urls: &[&str]) -> io::Result<()> {
+    for url in urls {
+        let mut file = atlas::fs::open(url)?;
+        file.read_exact(&mut [0; 10])?;
+    }
+    let second = Path::new(second);
+    fs::write(second.join("read"), "")?;
+    let end = Instant::now() + PATIENCE;
+    while !second.join("go").exists() {
+        assert!(Instant::now() < end, "the job was left waiting");
+        thread::sleep(Duration::from_millis(5));
+    }
+    fetch_afar(party, folder, urls);
+    Ok(())
+}
+
+#[atlas::spawn]
+fn fetch(index: u32, party: u32, folder: String, urls: Vec<String>) -> (u32, Vec<String>) {
+    let folder = PathBuf::from(folder);
+    arrive(index, party, &folder);
+    (process::id(), urls.iter().map(|url| fetched(url)).collect())
+}
+
+/// What this process has seen of a file when it first read it.
+fn fetched(url: &str) -> String {
+    static SEEN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let mut seen = SEEN.lock().expect("nobody panics with it");
+    let read = || match atlas::fs::read(url) {
+        Ok(bytes) => format!("{} bytes, {}", bytes.len(), digest_bytes(&bytes)),
+        Err(error) => format!("{:?}: {error}", error.kind()),
+    };
+    seen.entry(url.to_owned()).or_insert_with(read).clone()
 }
 
 /// Work leaves its domain if much of it is expected there, and nothing is seen of what sleeps before it ends: so this works, until
@@ -294,13 +359,7 @@ fn hold(index: u32, party: u32, folder: String, data: Shared<String>, then: Then
         return held;
     }
     let process = held.process;
-    let folder = PathBuf::from(folder);
-    fs::write(folder.join(format!("{index}-{process}")), "").expect("the test has made the folder");
-    let end = Instant::now() + PATIENCE;
-    while !folder.join("go").exists() && (party == 0 || present(&folder) < party) {
-        assert!(Instant::now() < end, "task {index} was left waiting");
-        thread::sleep(Duration::from_millis(5));
-    }
+    arrive(index, party, Path::new(&folder));
     if let Some((home, bytes, second)) = then
         && home != process
         && fs::File::create_new(format!("{second}.begun")).is_ok()
@@ -309,6 +368,17 @@ fn hold(index: u32, party: u32, folder: String, data: Shared<String>, then: Then
         (_, held.processes) = run_all(TASKS_FOR_EACH * party, 0, &second, &data);
     }
     held
+}
+
+/// Notes in the folder that a task runs, and waits until so many do, or until there is a file `go`.
+fn arrive(index: u32, party: u32, folder: &Path) {
+    let mark = folder.join(format!("{index}-{}", process::id()));
+    fs::write(mark, "").expect("the test has made the folder");
+    let end = Instant::now() + PATIENCE;
+    while !folder.join("go").exists() && (party == 0 || present(folder) < party) {
+        assert!(Instant::now() < end, "task {index} was left waiting");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Keeps a processor busy.

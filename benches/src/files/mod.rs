@@ -1,15 +1,17 @@
 //! Files by URL, mounted, against the same files on this machine's disk, by turns; and against `rclone mount` and `httpdirfs`
-//! where they are installed. The origin is an nginx on a loopback address; without one, there is nothing to measure.
+//! where they are installed. And files by URL in a tree of domains, whose managers keep them. The origin is an nginx on a loopback
+//! address; without one, there is nothing to measure.
 //!
 //! - [`figures`]: what is measured, and the bars;
 //! - [`origin`]: nginx, and the files that it has; [`mount`]: ours and the others';
-//! - [`reading`], [`names`]: the measurements.
+//! - [`reading`], [`names`], [`tree`]: the measurements.
 
 pub mod figures;
 pub mod mount;
 pub mod names;
 pub mod origin;
 pub mod reading;
+pub mod tree;
 
 use anyhow::Result;
 use clap::Parser;
@@ -18,7 +20,8 @@ use crate::bars::Chosen;
 use crate::options::Size;
 use figures::{Bench, Found};
 
-/// Measures files by URL, mounted, against the native file system and other mounts.
+/// Measures files by URL: mounted, against the native file system and other mounts; and what an origin sends of a file that eight
+/// servers in two domains read.
 #[derive(Debug, Parser)]
 #[command(name = "files")]
 pub struct Options {
@@ -37,7 +40,11 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(bench: Bench, reps: u32, size: Size) -> Result<Found> {
-    if let Some(missing) = mount::missing() {
+    let missing = match bench {
+        Bench::Read | Bench::Cold | Bench::Names => mount::missing(),
+        Bench::Tree => origin::missing(),
+    };
+    if let Some(missing) = missing {
         return Ok(Found {
             figures: Vec::new(),
             notes: vec![format!("skipped: {missing}")],
@@ -47,5 +54,6 @@ fn measure(bench: Bench, reps: u32, size: Size) -> Result<Found> {
         Bench::Read => reading::warm(reps, size),
         Bench::Cold => reading::cold(reps, size),
         Bench::Names => names::names(reps, size),
+        Bench::Tree => tree::tree(reps, size),
     }
 }

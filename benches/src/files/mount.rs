@@ -132,13 +132,8 @@ impl Drop for Mount {
 /// What there must be, and is not.
 #[must_use]
 pub fn missing() -> Option<&'static str> {
-    if !origin::is_installed() {
-        Some("there is no nginx: it is in Debian's package of this name")
-    } else if !Path::new("/dev/fuse").exists() {
-        Some("there is no /dev/fuse")
-    } else {
-        None
-    }
+    let fuse = Path::new("/dev/fuse").exists();
+    origin::missing().or((!fuse).then_some("there is no /dev/fuse"))
 }
 
 fn is_mounted(at: &Path) -> Result<bool> {

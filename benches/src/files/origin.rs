@@ -88,6 +88,24 @@ impl Origin {
         Ok(log.lines().filter(|line| line.contains(text)).count())
     }
 
+    /// How many bytes of bodies were sent so far in answer to requests of which the line in its log has this text.
+    ///
+    /// # Errors
+    /// If the log cannot be read, or its lines are not those of nginx's format `combined`.
+    pub fn bytes_sent(&self, text: &str) -> Result<u64> {
+        let log = fs::read_to_string(self.folder.path().join("access"))?;
+        let lines = log.lines().filter(|line| line.contains(text));
+        lines
+            .map(|line| {
+                // ADDRESS - USER [TIME] "REQUEST" STATUS BYTES ..
+                let after = line.split('"').nth(2);
+                let bytes = after.and_then(|after| after.split_whitespace().nth(1));
+                let bytes = bytes.with_context(|| format!("nginx has logged `{line}`"))?;
+                Ok(bytes.parse::<u64>()?)
+            })
+            .sum()
+    }
+
     /// Makes a file of so many bytes that do not compress.
     ///
     /// # Errors
@@ -132,10 +150,11 @@ impl Drop for Origin {
     }
 }
 
-/// Whether nginx is installed.
+/// What there must be, and is not.
 #[must_use]
-pub fn is_installed() -> bool {
-    Path::new(NGINX).exists()
+pub fn missing() -> Option<&'static str> {
+    let nginx = Path::new(NGINX).exists();
+    (!nginx).then_some("there is no nginx: it is in Debian's package of this name")
 }
 
 const NGINX: &str = "/usr/sbin/nginx";

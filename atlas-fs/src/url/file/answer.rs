@@ -6,7 +6,8 @@ use http::HeaderMap;
 
 use super::super::error::UrlError;
 use super::super::head::{Asked, Head, content_range, text};
-use super::super::http::{Answer, Failure};
+use super::super::http::Failure;
+use super::super::ways::Answer;
 use super::Origin;
 
 /// At which byte of the file an answer's bytes begin, if they are of this version. `asked` is the range that was

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::super::error::UrlError;
-use super::super::http::{Answer, Ask, Failure, Request};
+use super::super::http::{Ask, Failure, Request};
 use super::super::plan::Blocks;
 use super::super::store::{BLOCK, Reserved, block_span, hashes_of};
+use super::super::ways::Answer;
 use super::answer::examine;
 use super::shared::Shared;
 use crate::blocking::blocking;
@@ -133,7 +134,7 @@ impl Fetch {
                     url: &origin.url,
                     method: Ask::Bytes,
                     range,
-                    version: (!whole).then_some(&origin.version),
+                    version: Some(&origin.version),
                     known: None,
                 };
                 origin.client.try_once(request).await?
@@ -166,7 +167,7 @@ impl Fetch {
         let ended = loop {
             match answer.chunk().await {
                 Ok(Some(chunk)) => {
-                    origin.counts.fetched(chunk.len());
+                    origin.counts.fetched(answer.giver(), chunk.len());
                     at += chunk.len() as u64;
                     if at > end {
                         break Err(Failure::broken(

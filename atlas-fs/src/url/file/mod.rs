@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `shared.rs` | what all who read it share: which blocks are there, who waits, what has failed |
 //! | `fetch.rs` | one request's way onto the disk |
+//! | `wanted.rs` | ranges for those who read them once |
 //! | `answer.rs` | whether an answer is of this version: pure |
 //!
 //! **Bytes are given to nobody before they have been compared** with their hash, as it was when they were stored. A block that is
@@ -13,6 +14,7 @@
 mod answer;
 mod fetch;
 mod shared;
+mod wanted;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use super::version::{Condition, Version};
 use crate::blocking::blocking;
 
 pub(crate) use shared::{Origin, Shared};
+pub(crate) use wanted::Wanted;
 
 /// One version of a file: the same bytes whenever and however often they are read.
 #[derive(Debug)]
@@ -75,6 +78,15 @@ impl UrlFile {
     ///
     /// What is missing cannot be had, or not of this version any more.
     pub async fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, UrlError> {
+        self.read(offset, buffer, None).await
+    }
+
+    async fn read(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        wanted: Option<Wanted>,
+    ) -> Result<usize, UrlError> {
         let left = self.len().saturating_sub(offset);
         let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let buffer = &mut buffer[..length];
@@ -82,9 +94,10 @@ impl UrlFile {
             return Ok(0);
         }
         let blocks = shared::blocks_around(offset, length as u64);
-        match self.shared.have(blocks).await {
+        let begun = wanted.map(|wanted| wanted.failed_before);
+        match self.shared.have(blocks, begun).await {
             Ok(()) => self.shared.copy(offset, buffer)?,
-            Err(UrlError::NoRoom { .. }) if !self.shared.asks_for_whole() => {
+            Err(UrlError::NoRoom { .. }) if wanted.is_none() && !self.shared.asks_for_whole() => {
                 self.pass(offset, buffer).await?;
             }
             Err(error) => return Err(error),
@@ -155,7 +168,7 @@ impl UrlFile {
                 let what = format!("{filled} of {} bytes", buffer.len());
                 return Err(super::http::Failure::broken(&origin.url, what));
             };
-            origin.counts.fetched(chunk.len());
+            origin.counts.fetched(answer.giver(), chunk.len());
             let chunk = &chunk[skip.min(chunk.len())..];
             skip = skip.saturating_sub(chunk.len());
             let taken = chunk.len().min(buffer.len() - filled);

@@ -10,10 +10,10 @@ use url::Url;
 
 use super::super::counts::Counts;
 use super::super::error::UrlError;
-use super::super::http::{Answer, Client};
 use super::super::plan::{Bits, Blocks, Limits, Plan};
 use super::super::store::{BLOCK, Check, Entry, UrlStore, blocks_of};
 use super::super::version::{Condition, Version};
+use super::super::ways::{Answer, Ways};
 use super::fetch;
 use crate::blocking::blocking;
 use crate::file_error::FileError;
@@ -23,7 +23,7 @@ use crate::file_error::FileError;
 pub(crate) struct Origin {
     pub(crate) url: Url,
     pub(crate) version: Version,
-    pub(crate) client: Arc<Client>,
+    pub(crate) client: Arc<Ways>,
     pub(crate) store: Arc<UrlStore>,
     pub(crate) counts: Arc<Counts>,
 }
@@ -112,11 +112,37 @@ impl Shared {
         }
     }
 
-    /// Returns when these are there and have been compared with their hashes.
-    pub(super) async fn have(self: &Arc<Self>, blocks: Blocks) -> Result<(), UrlError> {
+    /// All of it is here.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.lock().plan.is_complete()
+    }
+
+    pub(super) fn has(&self, blocks: &Blocks) -> bool {
+        self.lock().plan.has(blocks)
+    }
+
+    /// Somebody wants these. Gives how much had failed before.
+    pub(super) fn want(self: &Arc<Self>, blocks: Blocks) -> u64 {
+        let (failed, fetches) = {
+            let mut state = self.lock();
+            state.plan.handle_read(blocks);
+            (state.failed, state.poll_fetches())
+        };
+        for fetched in fetches {
+            fetch::spawn(self.clone(), fetched, None);
+        }
+        failed
+    }
+
+    /// Returns when these are there and have been compared with their hashes. `begun` is how much had failed before they were
+    /// wanted, if they were.
+    pub(super) async fn have(
+        self: &Arc<Self>,
+        blocks: Blocks,
+        mut begun: Option<u64>,
+    ) -> Result<(), UrlError> {
         let misses = self.lock().plan.first_missing(&blocks).is_some();
         self.origin.counts.read(misses);
-        let mut begun = None;
         loop {
             self.wait_for(&blocks, &mut begun).await?;
             let unchecked = {

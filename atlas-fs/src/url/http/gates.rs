@@ -1,4 +1,4 @@
-//! [`Gates`]: so many requests at a time to one host.
+//! [`Gates`]: so many requests at a time to one host, and to all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,23 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-/// A gate for each host and port.
+/// A gate for each host and port, and one before them all.
 #[derive(Debug)]
 pub(super) struct Gates {
     permits: usize,
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    all: Arc<Semaphore>,
 }
 
 impl Gates {
-    pub(super) fn new(permits: usize) -> Self {
+    pub(super) fn new(permits: usize, all: usize) -> Self {
         Self {
             permits: permits.max(1),
             gates: Mutex::default(),
+            all: Arc::new(Semaphore::new(all.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
 
     /// Waits in turn.
-    pub(super) async fn enter(&self, url: &Url) -> OwnedSemaphorePermit {
+    pub(super) async fn enter(&self, url: &Url) -> [OwnedSemaphorePermit; 2] {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         let gate = {
@@ -36,7 +38,10 @@ impl Gates {
                 .or_insert_with(|| Arc::new(Semaphore::new(self.permits)))
                 .clone()
         };
-        gate.acquire_owned().await.expect("a gate is never closed")
+        // Whoever waits for a busy host keeps nobody from another.
+        let own = gate.acquire_owned().await.expect("a gate is never closed");
+        let all = self.all.clone().acquire_owned().await;
+        [own, all.expect("a gate is never closed")]
     }
 }
 

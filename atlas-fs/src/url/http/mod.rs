@@ -1,34 +1,32 @@
-//! [`Client`]: requests over HTTP/1.1, each with who asks, so many at a time to a host, and made again when that may help.
+//! [`Client`]: requests over HTTP/1.1, each with who asks, and so many at a time to a host.
 //!
 //! It decides nothing of files: [`retry`](super::retry) says when to ask again, `failure.rs` which error is which.
 
-mod answer;
+mod body;
 mod credentials;
 mod failure;
 mod gates;
 mod pace;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
 };
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use reqwest::redirect::Policy;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::sync::Arc;
 use url::Url;
 
-pub(crate) use answer::Answer;
+pub(crate) use body::Body;
 pub use credentials::{Credential, Credentials, NetrcError};
 pub(crate) use failure::Failure;
 use gates::Gates;
 
-use super::error::UrlError;
+use serde::{Deserialize, Serialize};
+
 use super::options::{Options, Timeouts};
-use super::retry::{Patience, Retry};
 use super::version::{Condition, Version};
 
 /// Asks origins.
@@ -41,7 +39,6 @@ pub(crate) struct Client {
     gates: Gates,
     credentials: Credentials,
     timeouts: Timeouts,
-    begun: Instant,
 }
 
 /// What is asked.
@@ -51,14 +48,23 @@ pub(crate) struct Request<'a> {
     pub(crate) method: Ask,
     /// The first byte and the one behind the last.
     pub(crate) range: Option<(u64, u64)>,
-    /// Of which version the range has to be.
+    /// Of which version the bytes have to be. An origin is told so of a range.
     pub(crate) version: Option<&'a Version>,
     /// What is known: the answer may be that it is still so.
     pub(crate) known: Option<&'a Version>,
 }
 
+/// An answer without its bytes.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// Where redirects led.
+    pub(crate) at: Url,
+}
+
 /// What for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ask {
     /// All but the bytes.
     Head,
@@ -100,62 +106,21 @@ impl Client {
         Ok(Self {
             files: builder().no_gzip().build().map_err(ClientError::Setup)?,
             pages: builder().build().map_err(ClientError::Setup)?,
-            gates: Gates::new(options.requests_per_host_max),
+            gates: Gates::new(options.requests_per_host_max, options.requests_max),
             credentials: options.credentials.clone(),
             timeouts: options.timeouts,
-            begun: Instant::now(),
         })
     }
 
-    /// Attempts at something that begins now.
-    pub(crate) fn retry(&self) -> Retry {
-        let patience = Patience {
-            attempts_max: self.timeouts.attempts_max,
-            give_up_after: self.timeouts.give_up_after,
-            first_pause: self.timeouts.first_pause,
-        };
-        Retry::new(patience, self.now())
-    }
-
-    /// On the clock of [`Client::retry`].
-    pub(crate) fn now(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    /// Asks until there is an answer that says something: success, that nothing has changed (304), that there is nothing
-    /// (404, 410), that something has changed (412), that there is no such range (416).
-    pub(crate) async fn ask(&self, request: Request<'_>) -> Result<Answer, UrlError> {
-        let mut retry = self.retry();
-        loop {
-            match self.try_once(request).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => self.wait_after(failure, &mut retry).await?,
-            }
-        }
-    }
-
-    /// Waits until the next attempt, if there is to be one.
-    pub(crate) async fn wait_after(
-        &self,
-        failure: Failure,
-        retry: &mut Retry,
-    ) -> Result<(), UrlError> {
-        let pause = failure
-            .may_pass
-            .then(|| retry.handle_failure(self.now(), failure.retry_after, fastrand::f64()))
-            .flatten();
-        let Some(pause) = pause else {
-            return Err(failure.error);
-        };
-        tracing::debug!(error = %failure.error, ?pause, "asking again");
-        tokio::time::sleep(pause).await;
-        Ok(())
+    /// Whether there is a secret of this user's own for the host.
+    pub(crate) fn has_secret(&self, url: &Url) -> bool {
+        self.credentials.header(url).is_some()
     }
 
     /// One attempt.
-    pub(crate) async fn try_once(&self, request: Request<'_>) -> Result<Answer, Failure> {
+    pub(crate) async fn try_once(&self, request: Request<'_>) -> Result<(Response, Body), Failure> {
         let url = request.url;
-        let permit = self.gates.enter(url).await;
+        let permits = self.gates.enter(url).await;
         let (client, method) = match request.method {
             Ask::Head => (&self.files, Method::HEAD),
             Ask::Bytes => (&self.files, Method::GET),
@@ -175,7 +140,8 @@ impl Client {
         if let Some((start, end)) = request.range {
             builder = builder.header(RANGE, format!("bytes={start}-{}", end.saturating_sub(1)));
         }
-        match request.version.map(Version::condition) {
+        let version = request.version.filter(|_| request.range.is_some());
+        match version.map(Version::condition) {
             Some(Condition::Etag(etag)) => {
                 builder = builder.header(IF_MATCH, etag).header(IF_RANGE, etag);
             }
@@ -204,7 +170,12 @@ impl Client {
         };
         match response.status().as_u16() {
             200 | 206 | 207 | 304 | 404 | 410 | 412 | 416 => {
-                Ok(Answer::new(url, response, permit, self.timeouts))
+                let head = Response {
+                    status: response.status().as_u16(),
+                    headers: response.headers().clone(),
+                    at: response.url().clone(),
+                };
+                Ok((head, Body::new(url, response, permits, self.timeouts)))
             }
             _ => Err(Failure::of_status(url, &response)),
         }

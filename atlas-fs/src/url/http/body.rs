@@ -1,9 +1,8 @@
-//! [`Answer`]: an answer whose bytes are still to come.
+//! [`Body`]: the bytes of an answer over HTTP, which are still to come.
 
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
@@ -11,21 +10,21 @@ use super::super::options::Timeouts;
 use super::failure::Failure;
 use super::pace::Pace;
 
-/// An answer. As long as it lives, it is one of those that its host may be asked for at a time.
+/// What follows an answer's headers. As long as it lives, it is one of those that its host may be asked for at a time.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Body {
     url: Url,
     response: reqwest::Response,
     timeouts: Timeouts,
     pace: Pace,
-    _permit: OwnedSemaphorePermit,
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
-impl Answer {
+impl Body {
     pub(super) fn new(
         url: &Url,
         response: reqwest::Response,
-        permit: OwnedSemaphorePermit,
+        permits: [OwnedSemaphorePermit; 2],
         timeouts: Timeouts,
     ) -> Self {
         Self {
@@ -33,21 +32,8 @@ impl Answer {
             response,
             timeouts,
             pace: Pace::new(timeouts.idle, timeouts.bytes_per_second_min),
-            _permit: permit,
+            _permits: permits,
         }
-    }
-
-    pub(crate) fn status(&self) -> u16 {
-        self.response.status().as_u16()
-    }
-
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
-    }
-
-    /// Where redirects led.
-    pub(crate) fn at(&self) -> &Url {
-        self.response.url()
     }
 
     /// The next bytes, or that there are no more.
@@ -68,20 +54,5 @@ impl Answer {
             ));
         }
         Ok(chunk)
-    }
-
-    /// All of it, up to so many bytes.
-    pub(crate) async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-        let mut whole = Vec::new();
-        while let Some(chunk) = self.chunk().await? {
-            if whole.len() + chunk.len() > bytes_max {
-                return Err(Failure::broken(
-                    &self.url,
-                    format!("a page of more than {bytes_max} bytes"),
-                ));
-            }
-            whole.extend_from_slice(&chunk);
-        }
-        Ok(whole)
     }
 }

@@ -1,0 +1,114 @@
+//! [`Ways`]: the ways to a file by URL. The store asks here, and does not know who answers: the next cache above, or the origin
+//! itself. Who is asked is for [`Choice`](super::above::choice::Choice) to say.
+
+mod answer;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use answer::{Answer, Told};
+
+use super::above::{self, Asker, Unanswered};
+use super::error::UrlError;
+use super::http::{Client, ClientError, Failure, Request};
+use super::options::{Options, Timeouts};
+use super::retry::{Patience, Retry};
+
+/// Asks those who may have a file, and again when that may help.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    http: Client,
+    above: Option<Asker>,
+    timeouts: Timeouts,
+    begun: Instant,
+}
+
+impl Ways {
+    pub(crate) fn new(options: &Options) -> Result<Self, ClientError> {
+        let above = options.above.clone();
+        Ok(Self {
+            http: Client::new(options)?,
+            above: above
+                .map(|above| Asker::new(above, options.timeouts.idle, options.requests_max)),
+            timeouts: options.timeouts,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Attempts at something that begins now.
+    pub(crate) fn retry(&self) -> Retry {
+        let patience = Patience {
+            attempts_max: self.timeouts.attempts_max,
+            give_up_after: self.timeouts.give_up_after,
+            first_pause: self.timeouts.first_pause,
+        };
+        Retry::new(patience, self.now())
+    }
+
+    /// On the clock of [`Ways::retry`].
+    pub(crate) fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Asks until there is an answer that says something: success, that nothing has changed (304), that there is nothing
+    /// (404, 410), that something has changed (412), that there is no such range (416).
+    pub(crate) async fn ask(&self, request: Request<'_>) -> Result<Answer, UrlError> {
+        let mut retry = self.retry();
+        loop {
+            match self.try_once(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => self.wait_after(failure, &mut retry).await?,
+            }
+        }
+    }
+
+    /// Waits until the next attempt, if there is to be one.
+    pub(crate) async fn wait_after(
+        &self,
+        failure: Failure,
+        retry: &mut Retry,
+    ) -> Result<(), UrlError> {
+        let pause = failure
+            .may_pass
+            .then(|| retry.handle_failure(self.now(), failure.retry_after, fastrand::f64()))
+            .flatten();
+        let Some(pause) = pause else {
+            return Err(failure.error);
+        };
+        tracing::debug!(error = %failure.error, ?pause, "asking again");
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// One attempt: above, where that may have an answer, and otherwise at the origin. Whoever answers is asked for one version, if
+    /// one is known, so that it does not matter who has answered before.
+    pub(crate) async fn try_once(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        if let Some(above) = &self.above {
+            let own_secret = self.http.has_secret(request.url);
+            match above.ask(request, own_secret).await {
+                Ok(answer) => return Ok(of_above(request, answer)),
+                Err(Unanswered::Failed(failure)) => return Err(failure),
+                Err(Unanswered::AskOrigin) => {}
+            }
+        }
+        let (response, body) = self.http.try_once(request).await?;
+        Ok(Answer {
+            url: request.url.clone(),
+            status: response.status,
+            headers: response.headers,
+            at: response.at,
+            told: None,
+            body: answer::Body::Http(Box::new(body)),
+        })
+    }
+}
+
+fn of_above(request: Request<'_>, answer: above::Answered) -> Answer {
+    Answer {
+        url: request.url.clone(),
+        status: answer.status,
+        headers: answer.headers,
+        at: answer.at.unwrap_or_else(|| request.url.clone()),
+        told: answer.told,
+        body: answer::Body::Above(answer.body),
+    }
+}
