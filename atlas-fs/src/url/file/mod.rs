@@ -75,21 +75,52 @@ impl UrlFile {
     ///
     /// What is missing cannot be had, or not of this version any more.
     pub async fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, UrlError> {
-        let left = self.len().saturating_sub(offset);
-        let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let length = self.readable(offset, buffer.len());
         let buffer = &mut buffer[..length];
-        if buffer.is_empty() {
-            return Ok(0);
+        if self.ready(offset, length).await? {
+            self.copy(offset, buffer)?;
+        } else {
+            self.pass(offset, buffer).await?;
+        }
+        Ok(length)
+    }
+
+    /// How many of so many bytes there are from there on.
+    pub(crate) fn readable(&self, offset: u64, length: usize) -> usize {
+        let left = self.len().saturating_sub(offset);
+        usize::try_from(left).map_or(length, |left| left.min(length))
+    }
+
+    /// Whether these bytes, which are [`readable`](Self::readable), can be copied at once. What is likely to be read next is fetched all the
+    /// same.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    pub(crate) fn is_ready(&self, offset: u64, length: usize) -> bool {
+        length == 0
+            || self
+                .shared
+                .has_now(&shared::blocks_around(offset, length as u64))
+    }
+
+    /// Waits until these bytes, which are [`readable`](Self::readable), can be copied; or says that they can only be passed on, since there is no room to keep
+    /// them.
+    pub(crate) async fn ready(&self, offset: u64, length: usize) -> Result<bool, UrlError> {
+        if length == 0 {
+            return Ok(true);
         }
         let blocks = shared::blocks_around(offset, length as u64);
         match self.shared.have(blocks).await {
-            Ok(()) => self.shared.copy(offset, buffer)?,
-            Err(UrlError::NoRoom { .. }) if !self.shared.asks_for_whole() => {
-                self.pass(offset, buffer).await?;
-            }
-            Err(error) => return Err(error),
+            Ok(()) => Ok(true),
+            Err(UrlError::NoRoom { .. }) if !self.shared.asks_for_whole() => Ok(false),
+            Err(error) => Err(error),
         }
-        Ok(length)
+    }
+
+    /// Copies bytes that are ready.
+    pub(crate) fn copy(&self, offset: u64, buffer: &mut [u8]) -> Result<(), UrlError> {
+        self.shared.copy(offset, buffer)
     }
 
     /// Fetches all that is missing.
@@ -120,7 +151,7 @@ impl UrlFile {
     }
 
     /// Reads bytes that there is no room to keep.
-    async fn pass(&self, offset: u64, buffer: &mut [u8]) -> Result<(), UrlError> {
+    pub(crate) async fn pass(&self, offset: u64, buffer: &mut [u8]) -> Result<(), UrlError> {
         let origin = &self.shared.origin;
         if origin.version.condition() == Condition::Nothing {
             let what =

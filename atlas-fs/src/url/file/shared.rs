@@ -134,6 +134,24 @@ impl Shared {
         }
     }
 
+    /// Whether these are there and have been compared, so that nobody need wait for them. If so, they count as read.
+    pub(super) fn has_now(self: &Arc<Self>, blocks: &Blocks) -> bool {
+        let fetches = {
+            let mut state = self.lock();
+            let is_there = |block| state.plan.has(&(block..block + 1)) && state.checked.get(block);
+            if !blocks.clone().all(is_there) {
+                return false;
+            }
+            state.plan.handle_read(blocks.clone());
+            state.poll_fetches()
+        };
+        self.origin.counts.read(false);
+        for fetched in fetches {
+            fetch::spawn(self.clone(), fetched, None);
+        }
+        true
+    }
+
     pub(super) async fn have_all(self: &Arc<Self>) -> Result<(), UrlError> {
         let blocks = blocks_of(self.entry.length());
         self.lock().plan.want_all();
