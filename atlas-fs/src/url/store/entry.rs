@@ -124,6 +124,10 @@ impl Entry {
         &self.data
     }
 
+    pub(super) fn map(&self) -> &File {
+        &self.map
+    }
+
     /// Which blocks are there.
     pub(crate) fn present(&self, blocks: &Blocks) -> Result<Bits, FileError> {
         let mut bits = Bits::new(blocks_of(self.length));
