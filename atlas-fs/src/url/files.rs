@@ -13,7 +13,7 @@ use url::Url;
 use super::counts::{Counts, Figures};
 use super::error::{Cause, UrlError};
 use super::file::{Origin, Shared, UrlFile};
-use super::fresh::{Verdict, serves_on_error, verdict};
+use super::fresh::{Verdict, may_be_kept, serves_on_error, verdict};
 use super::head::{Asked, Head, Ranges};
 use super::http::{Answer, Ask, Client, ClientError, Request};
 use super::options::Options;
@@ -199,9 +199,8 @@ impl Core {
                     url: Box::new(url.clone()),
                 });
             }
-            let version = known.head.version;
-            if version.length.is_some() {
-                return Ok((self.shared(url, &version).await?, known.stale));
+            if known.head.version.length.is_some() {
+                return Ok((self.shared_of(url, &known.head).await?, known.stale));
             }
         }
         let asked = Instant::now();
@@ -220,7 +219,7 @@ impl Core {
             *last = Some((asked, Ok(known)));
             return Ok((shared, false));
         }
-        let shared = self.shared(url, &known.head.version).await?;
+        let shared = self.shared_of(url, &known.head).await?;
         if known.head.ranges == Ranges::Refused {
             shared.ask_for_whole();
         }
@@ -351,13 +350,33 @@ impl Core {
             ));
         }
         let (core, place, kept) = (self.clone(), url.clone(), head.clone());
-        let keeping = blocking(move || core.store.keep_head(&place, &kept)).await;
+        let keeping = blocking(move || {
+            if may_be_kept(&kept.headers()) {
+                core.store.keep_head(&place, &kept)
+            } else {
+                core.store.forget_head(&place)
+            }
+        })
+        .await;
         if let Err(error) = keeping {
             // It is asked again next time.
             tracing::warn!(%url, %error, "what is known of a URL cannot be kept");
         }
         let carries = want == Want::Bytes && matches!(answer.status(), 200 | 206);
         Ok((head, carries.then_some(answer)))
+    }
+
+    /// The version of which an answer was, kept as that allows.
+    pub(super) async fn shared_of(
+        self: &Arc<Self>,
+        url: &Url,
+        head: &Head,
+    ) -> Result<Arc<Shared>, UrlError> {
+        let shared = self.shared(url, &head.version).await?;
+        if !may_be_kept(&head.headers()) {
+            shared.make_transient().await?;
+        }
+        Ok(shared)
     }
 
     /// The version, as it is shared by all who read it.

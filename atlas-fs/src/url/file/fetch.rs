@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::super::error::UrlError;
+use super::super::fresh::may_be_kept;
 use super::super::http::{Answer, Ask, Failure, Request};
 use super::super::plan::Blocks;
 use super::super::store::{BLOCK, Reserved, block_span, blocks_of, hashes_of};
@@ -207,9 +208,14 @@ impl Fetch {
             range
         };
         let begins = examine(origin, &answer, range)?;
+        if !may_be_kept(answer.headers()) {
+            let forgotten = self.shared.make_transient().await;
+            forgotten.map_err(Failure::for_good)?;
+        }
         if answer.status() == 200 && !whole {
             self.shared.ask_for_whole();
-            if self.blocks != (0..super::super::store::blocks_of(length)) {
+            // There is room for no more than that.
+            if self.blocks.start > 0 || blocks.end < blocks_of(length) {
                 return Ok(Brought::NoRange);
             }
         }

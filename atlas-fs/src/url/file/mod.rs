@@ -66,6 +66,12 @@ impl UrlFile {
         self.stale
     }
 
+    /// Whether its origin forbids that it is kept (`no-store`): it is gone when nobody has it open any more.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.shared.is_transient()
+    }
+
     /// Reads bytes from there on, until the buffer is full or the file ends; fetches what is missing, and what is likely
     /// to be read next.
     ///

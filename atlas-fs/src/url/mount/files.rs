@@ -84,6 +84,7 @@ impl<S: Source> Shared<S> {
         let pass = |file: &UrlFile| self.pass(file, &reply);
         let id = node.opened.open(Arc::clone(&file), pass);
         drop(nodes);
+        let is_kept = !file.is_transient();
         let handle = self.handles.add_file(OpenFile {
             url,
             file,
@@ -94,7 +95,8 @@ impl<S: Source> Shared<S> {
             // The kernel refuses any word of its cache beside this.
             Some(id) => reply.opened_passthrough(handle, flags, &id),
             // An inode is one version: what the kernel has of it stays right.
-            None => reply.opened(handle, flags | FopenFlags::FOPEN_KEEP_CACHE),
+            None if is_kept => reply.opened(handle, flags | FopenFlags::FOPEN_KEEP_CACHE),
+            None => reply.opened(handle, flags),
         }
     }
 

@@ -23,6 +23,7 @@ use url::Url;
 
 use super::super::plan::{Bits, Blocks};
 use super::super::version::Version;
+use super::manage::pin_of;
 use crate::file_error::FileError;
 
 /// One version of one file. As long as it is open, nobody removes it.
@@ -214,6 +215,13 @@ impl Entry {
         metadata.is_ok_and(|data| {
             data.len() == self.length && data.modified().ok() == Some(sealed_at())
         })
+    }
+
+    /// Takes its names away: who has it open goes on, nobody else finds it, and with the last who has it open it is gone, however that one ends.
+    pub(crate) fn unname(&self) -> Result<(), FileError> {
+        remove(&self.map_path)?;
+        remove(&self.data_path)?;
+        remove(&pin_of(&self.data_path))
     }
 
     fn hashes(&self, blocks: &Blocks) -> Result<Vec<[u8; 32]>, FileError> {
