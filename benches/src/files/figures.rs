@@ -16,6 +16,8 @@ pub enum Bench {
     Cold,
     /// Folders and names.
     Names,
+    /// Ten times the quota, read by four mounts that share a cache.
+    Quota,
 }
 
 /// What is measured.
@@ -42,6 +44,12 @@ pub enum Metric {
     StatVsNative,
     /// The same of a name that is missing.
     NegativeVsNative,
+    /// The most that the cache held, above its quota, in files: each mount has one open.
+    FilesAboveQuota,
+    /// Reads that failed, or gave other bytes.
+    ScanErrors,
+    /// Descriptors that a mount has more at the end than in the middle.
+    DescriptorsLeaked,
 }
 
 /// What a benchmark of files has found.
@@ -49,10 +57,20 @@ pub type Found = bars::Found<Metric>;
 
 impl bars::Metric for Metric {
     fn unit(self) -> &'static str {
-        if self == Self::FindRequestsPerFolder {
-            "requests"
-        } else {
-            "ratio"
+        match self {
+            Self::FindRequestsPerFolder => "requests",
+            Self::FilesAboveQuota => "files",
+            Self::ScanErrors => "errors",
+            Self::DescriptorsLeaked => "descriptors",
+            Self::SeqVsNative
+            | Self::SeqCopiedVsNative
+            | Self::Rand4kP50VsNative
+            | Self::ColdVsCurl
+            | Self::ColdVsRclone
+            | Self::FindColdVsNative
+            | Self::FindWarmVsNative
+            | Self::StatVsNative
+            | Self::NegativeVsNative => "ratio",
         }
     }
 
@@ -64,7 +82,10 @@ impl bars::Metric for Metric {
             Self::ColdVsCurl => Bar::AtLeast(1.0),
             Self::ColdVsRclone => Bar::AtLeast(4.0),
             Self::FindColdVsNative => Bar::AtMost(4.0),
-            Self::FindRequestsPerFolder => Bar::AtMost(1.0),
+            Self::FindRequestsPerFolder | Self::FilesAboveQuota => Bar::AtMost(1.0),
+            Self::ScanErrors => Bar::AtMost(0.0),
+            // Connections that are kept for the next request come and go.
+            Self::DescriptorsLeaked => Bar::AtMost(8.0),
             Self::FindWarmVsNative | Self::StatVsNative | Self::NegativeVsNative => {
                 Bar::AtMost(2.0)
             }

@@ -3,12 +3,13 @@
 //!
 //! - [`figures`]: what is measured, and the bars;
 //! - [`origin`]: nginx, and the files that it has; [`mount`]: ours and the others';
-//! - [`reading`], [`names`]: the measurements.
+//! - [`reading`], [`names`], [`quota`]: the measurements.
 
 pub mod figures;
 pub mod mount;
 pub mod names;
 pub mod origin;
+pub mod quota;
 pub mod reading;
 
 use anyhow::Result;
@@ -47,5 +48,6 @@ fn measure(bench: Bench, reps: u32, size: Size) -> Result<Found> {
         Bench::Read => reading::warm(reps, size),
         Bench::Cold => reading::cold(reps, size),
         Bench::Names => names::names(reps, size),
+        Bench::Quota => quota::scan(size),
     }
 }
