@@ -39,6 +39,10 @@ impl Files {
     /// The file cannot be had, or cannot be kept.
     pub async fn pin(&self, url: &Url, progress: impl Fn(u64, u64)) -> Result<Stored, UrlError> {
         let file = self.open(url, &Pins::new()).await?;
+        if file.is_transient() {
+            let what = "a file that its origin forbids to keep (no-store)";
+            return Err(UrlError::broken(url, what));
+        }
         let mut piece = vec![0; PIECE_BYTES];
         let mut at = 0;
         while at < file.len() {

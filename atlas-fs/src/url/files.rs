@@ -16,7 +16,7 @@ use super::above::{self, Way};
 use super::counts::{Counts, Figures};
 use super::error::{Cause, UrlError};
 use super::file::{Origin, Shared, UrlFile};
-use super::fresh::{Verdict, serves_on_error, verdict};
+use super::fresh::{Verdict, may_be_kept, serves_on_error, verdict};
 use super::head::{Asked, Head, Ranges};
 use super::http::{Ask, ClientError, Request};
 use super::options::Options;
@@ -227,7 +227,7 @@ impl Core {
                 });
             }
             if known.head.version.length.is_some() {
-                return Ok((self.shared(url, &known.head.version).await?, known));
+                return Ok((self.shared_of(url, &known.head).await?, known));
             }
         }
         let asked = Instant::now();
@@ -246,7 +246,7 @@ impl Core {
             *last = Some((asked, Ok(known.clone())));
             return Ok((shared, known));
         }
-        let shared = self.shared(url, &known.head.version).await?;
+        let shared = self.shared_of(url, &known.head).await?;
         if known.head.ranges == Ranges::Refused {
             shared.ask_for_whole();
         }
@@ -379,14 +379,39 @@ impl Core {
                 "status 416 to a question for the first bytes",
             ));
         }
+        self.keep(url, &head).await;
+        let carries = want == Want::Bytes && matches!(answer.status(), 200 | 206);
+        Ok((head, stale, carries.then_some(answer)))
+    }
+
+    /// Keeps what an answer has said, as far as it allows that.
+    async fn keep(self: &Arc<Self>, url: &Url, head: &Head) {
         let (core, place, kept) = (self.clone(), url.clone(), head.clone());
-        let keeping = blocking(move || core.store.keep_head(&place, &kept)).await;
+        let keeping = blocking(move || {
+            if may_be_kept(&kept.headers()) {
+                core.store.keep_head(&place, &kept)
+            } else {
+                core.store.forget_head(&place)
+            }
+        })
+        .await;
         if let Err(error) = keeping {
             // It is asked again next time.
             tracing::warn!(%url, %error, "what is known of a URL cannot be kept");
         }
-        let carries = want == Want::Bytes && matches!(answer.status(), 200 | 206);
-        Ok((head, stale, carries.then_some(answer)))
+    }
+
+    /// The version of which an answer was, kept as that allows.
+    pub(super) async fn shared_of(
+        self: &Arc<Self>,
+        url: &Url,
+        head: &Head,
+    ) -> Result<Arc<Shared>, UrlError> {
+        let shared = self.shared(url, &head.version).await?;
+        if !may_be_kept(&head.headers()) {
+            shared.make_transient().await?;
+        }
+        Ok(shared)
     }
 
     /// The version, as it is shared by all who read it.

@@ -47,6 +47,11 @@ pub(crate) fn serves_on_error(url: &Url, head: &Head, now: SystemTime, reader: D
     !forbids_stale(&headers) && over <= allowed.max(reader)
 }
 
+/// Whether an answer's bytes may stay when nobody reads them any more: RFC 9111, section 5.2.2.5.
+pub(crate) fn may_be_kept(headers: &HeaderMap) -> bool {
+    !has(headers, &["no-store"])
+}
+
 /// How long it stays fresh, and for how long it has not been.
 fn lifetime(url: &Url, head: &Head, now: SystemTime) -> (Duration, Duration) {
     let headers = head.headers();

@@ -96,6 +96,13 @@ impl Plan {
         blocks.clone().find(|&block| !self.present.get(block))
     }
 
+    /// Where the missing blocks in a row end that these begin with.
+    pub(crate) fn missing_to(&self, blocks: Blocks) -> u64 {
+        let mut rest = blocks.clone();
+        rest.find(|&block| self.present.get(block))
+            .unwrap_or(blocks.end)
+    }
+
     /// Somebody reads these.
     pub(crate) fn handle_read(&mut self, read: Blocks) {
         let read = read.start..read.end.min(self.blocks);

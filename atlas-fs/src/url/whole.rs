@@ -9,7 +9,7 @@ use url::Url;
 use super::error::UrlError;
 use super::file::Shared;
 use super::files::Core;
-use super::fresh::{Verdict, serves_on_error, verdict};
+use super::fresh::{Verdict, may_be_kept, serves_on_error, verdict};
 use super::head::{Asked, Head};
 use super::http::{Ask, Failure, Request};
 use super::source::Entry;
@@ -104,7 +104,14 @@ impl Core {
             }
         };
         let (core, place, kept) = (self.clone(), url.clone(), page.clone());
-        let keeping = blocking(move || core.store.keep_page(&place, &kept)).await;
+        let keeping = blocking(move || {
+            if may_be_kept(&kept.head.headers()) {
+                core.store.keep_page(&place, &kept)
+            } else {
+                core.store.forget_page(&place)
+            }
+        })
+        .await;
         if let Err(error) = keeping {
             tracing::warn!(%url, %error, "a folder's page cannot be kept");
         }
@@ -177,10 +184,13 @@ impl Core {
         };
         let mut head = told.unwrap_or(head);
         head.version.length = Some(length);
-        let shared = self.shared(url, &head.version).await?;
+        let shared = self.shared_of(url, &head).await?;
         let (core, place, kept, filled) = (self.clone(), url.clone(), head.clone(), shared.clone());
         blocking(move || {
             filled.fill_from(&spooled)?;
+            if filled.is_transient() {
+                return Ok(());
+            }
             core.store
                 .keep_head(&place, &kept)
                 .map_err(|error| UrlError::disk(&place, error))

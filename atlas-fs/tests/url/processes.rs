@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use atlas_fs::url::{Files, Pins, Source};
 use url::Url;
@@ -42,6 +43,8 @@ async fn reads_in_a_child() {
     let origin = Url::parse(&origin).unwrap();
     let mut options = options(&PathBuf::from(env::var(FOLDER).unwrap()));
     options.quota = Some(env::var(QUOTA).unwrap().parse().unwrap());
+    // As long as another process may keep this one waiting.
+    options.timeouts.idle = Duration::from_secs(20);
     let files = Files::open_store(options, |_, _, _| Ok(Vec::new())).unwrap();
     let names: u64 = env::var(NAMES).unwrap().parse().unwrap();
     let mut descriptors = None;
@@ -96,7 +99,7 @@ async fn four_processes_scan_ten_times_the_quota_and_stay_below_it() {
         if let Ok(usage) = scratch.files.usage() {
             most = most.max(usage.bytes);
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     waiting.await.unwrap();
     assert!(most <= QUOTA_BYTES + FILE as u64, "{most} bytes");
@@ -131,6 +134,39 @@ async fn what_one_process_has_stored_another_finds() {
     let (bytes, requests) = (origin.bytes(), origin.requests());
     finished(child(&origin, &scratch, 1 << 30, 1));
     assert_eq!((origin.bytes(), origin.requests()), (bytes, requests));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_processes_miss_at_once_is_fetched_once() {
+    const FILE: usize = 24 << 20;
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    // Each connection takes seconds for its range, so that both processes read all the while.
+    origin.put_as("/0", random(FILE, 0), &[Mood::Pace(4_000)]);
+    let children = [0, 1].map(|_| child(&origin, &scratch, 1 << 30, 1));
+    tokio::task::spawn_blocking(move || children.into_iter().for_each(finished))
+        .await
+        .unwrap();
+    // Both ask which version there is, and the first bytes come along.
+    let (bytes, twice) = (origin.bytes(), 256 << 10);
+    assert!((FILE..=FILE + twice).contains(&bytes), "{bytes} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_process_that_is_killed_fetches_the_rest() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let content = random(8 << 20, 0);
+    origin.put_as("/0", content.clone(), &[Mood::Pace(2_000)]);
+    let mut child = child(&origin, &scratch, 1 << 30, 1);
+    eventually("some of it is sent", || origin.bytes() > 1 << 20).await;
+    let (files, url) = (scratch.files.clone(), origin.url("/0"));
+    let reading = tokio::spawn(async move { read(&files, &url, &Pins::new()).await });
+    // The other has the blocks that are waited for.
+    eventually("they are waited for", || scratch.files.figures().misses > 0).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    origin.change("/0", |resource| resource.moods.clear());
+    assert!(reading.await.unwrap().unwrap() == content);
+    assert!(origin.bytes() < 2 * content.len(), "{}", origin.bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,15 @@
 //! Where there is little room, or none.
 
 use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use atlas_fs::url::{Pins, Source, UrlError};
 use rustix::io::Errno;
 
-use crate::origin::Origin;
-use crate::support::{Scratch, random, read};
+use crate::origin::{Mood, Origin};
+use crate::support::{Scratch, eventually, random, read, read_file};
 
 /// Set in the process whose files must not be large.
 const IN_CHILD: &str = "ATLAS_TEST_LITTLE_ROOM";
@@ -26,6 +28,83 @@ async fn a_file_that_is_larger_than_the_quota_is_read_and_not_kept() {
     );
     let usage = scratch.files.usage().unwrap();
     assert!(usage.bytes <= 2 << 20, "{usage:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_not_be_stored_is_read_while_it_is_open_and_leaves_nothing() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let content = random(3 << 20, 1);
+    for (path, moods) in [
+        ("/x", &[][..]),
+        ("/whole", &[Mood::NoRanges]),
+        ("/unknown-length", &[Mood::Chunked]),
+    ] {
+        origin.put_as(path, content.clone(), moods);
+        origin.change(path, |resource| {
+            let forbidden = ("cache-control", "no-store".to_owned());
+            resource.headers.push(forbidden);
+        });
+        let (url, pins) = (origin.url(path), Pins::new());
+        for pins in [&Pins::new(), &pins, &pins] {
+            let before = origin.bytes();
+            let file = scratch.files.open(&url, pins).await.unwrap();
+            assert!(read_file(&file).await.unwrap() == content, "{path}");
+            let fetched = origin.bytes() - before;
+            assert!(fetched >= content.len(), "{path}: {fetched} bytes");
+            // As long as it is open, it is there.
+            assert!(read_file(&file).await.unwrap() == content, "{path}");
+            assert_eq!(origin.bytes() - before, fetched, "{path}");
+            assert!(file.is_transient(), "{path}");
+            let names = names_below(scratch.folder.path());
+            assert_eq!(names, ["ledger"], "{path}");
+            drop(file);
+            // Whoever has fetched it ends a moment later.
+            let is_gone = || open_below(scratch.folder.path()) == 0;
+            eventually("it is gone with who read it", is_gone).await;
+        }
+        assert!(scratch.files.pin(&url, |_, _| {}).await.is_err(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_goes_when_its_origin_forbids_that() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let url = origin.url("/x");
+    origin.put("/x", random(1 << 20, 1));
+    origin.change("/x", |resource| {
+        let asked_again = ("cache-control", "no-cache".to_owned());
+        resource.headers.push(asked_again);
+    });
+    read(&scratch.files, &url, &Pins::new()).await.unwrap();
+    assert!(names_below(scratch.folder.path()).len() > 1);
+    origin.change("/x", |resource| {
+        resource.headers.clear();
+        let forbidden = ("cache-control", "no-store".to_owned());
+        resource.headers.push(forbidden);
+    });
+    read(&scratch.files, &url, &Pins::new()).await.unwrap();
+    assert_eq!(names_below(scratch.folder.path()), ["ledger"]);
+}
+
+/// How many files of this folder this process has open.
+fn open_below(folder: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let paths = open.filter_map(|open| fs::read_link(open.path()).ok());
+    paths.filter(|path| path.starts_with(folder)).count()
+}
+
+/// The names of all files.
+fn names_below(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            names.extend(names_below(&entry.path()));
+        } else {
+            names.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    names
 }
 
 #[tokio::test(flavor = "multi_thread")]

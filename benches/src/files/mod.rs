@@ -4,12 +4,13 @@
 //!
 //! - [`figures`]: what is measured, and the bars;
 //! - [`origin`]: nginx, and the files that it has; [`mount`]: ours and the others';
-//! - [`reading`], [`names`], [`tree`]: the measurements.
+//! - [`reading`], [`names`], [`tree`], [`quota`]: the measurements.
 
 pub mod figures;
 pub mod mount;
 pub mod names;
 pub mod origin;
+pub mod quota;
 pub mod reading;
 pub mod tree;
 
@@ -41,7 +42,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 fn measure(bench: Bench, reps: u32, size: Size) -> Result<Found> {
     let missing = match bench {
-        Bench::Read | Bench::Cold | Bench::Names => mount::missing(),
+        Bench::Read | Bench::Cold | Bench::Names | Bench::Quota => mount::missing(),
         Bench::Tree => origin::missing(),
     };
     if let Some(missing) = missing {
@@ -55,5 +56,6 @@ fn measure(bench: Bench, reps: u32, size: Size) -> Result<Found> {
         Bench::Cold => reading::cold(reps, size),
         Bench::Names => names::names(reps, size),
         Bench::Tree => tree::tree(reps, size),
+        Bench::Quota => quota::scan(size),
     }
 }

@@ -50,13 +50,35 @@ impl Mount {
     /// If nothing is mounted after ten seconds.
     pub fn start(who: Who, origin: &Origin) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let (at, cache) = (folder.path().join("mount"), folder.path().join("cache"));
-        fs::create_dir(&at)?;
+        let cache = folder.path().join("cache");
         fs::create_dir(&cache)?;
+        Self::start_in(who, origin, folder, &cache, None)
+    }
+
+    /// Mounts with a cache that others share, of so many bytes.
+    ///
+    /// # Errors
+    /// If nothing is mounted after ten seconds.
+    pub fn start_sharing(origin: &Origin, cache: &Path, quota: u64) -> Result<Self> {
+        Self::start_in(Who::Atlas, origin, tempfile::tempdir()?, cache, Some(quota))
+    }
+
+    fn start_in(
+        who: Who,
+        origin: &Origin,
+        folder: TempDir,
+        cache: &Path,
+        quota: Option<u64>,
+    ) -> Result<Self> {
+        let at = folder.path().join("mount");
+        fs::create_dir(&at)?;
         let mut command = match who {
             Who::Atlas | Who::AtlasCopies => {
                 let mut command = Command::new(atlas_testbed::program("atlas-shell"));
-                command.args(["mount", "--quiet", "--cache"]).arg(&cache);
+                command.args(["mount", "--quiet", "--cache"]).arg(cache);
+                if let Some(quota) = quota {
+                    command.args(["--quota", &quota.to_string()]);
+                }
                 if who == Who::AtlasCopies {
                     command.arg("--no-passthrough");
                 }
@@ -67,13 +89,13 @@ impl Mount {
                 let mut command = Command::new("rclone");
                 command.args(["mount", ":http:"]).arg(&at);
                 command.args(["--http-url", &origin.url(""), "--vfs-cache-mode", "full"]);
-                command.arg("--cache-dir").arg(&cache);
+                command.arg("--cache-dir").arg(cache);
                 command
             }
             Who::Httpdirfs => {
                 let mut command = Command::new("httpdirfs");
                 command.args(["-f", "--cache", "--cache-location"]);
-                command.arg(&cache).arg(origin.url("")).arg(&at);
+                command.arg(cache).arg(origin.url("")).arg(&at);
                 command
             }
         };
@@ -99,6 +121,15 @@ impl Mount {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(mount)
+    }
+
+    /// How many descriptors its process has.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn descriptors(&self) -> Result<usize> {
+        let folder = format!("/proc/{}/fd", self.process.id());
+        Ok(fs::read_dir(folder)?.count())
     }
 
     /// A path of the origin's.

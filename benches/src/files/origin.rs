@@ -127,6 +127,17 @@ impl Origin {
         Ok(path)
     }
 
+    /// Gives a file so many more names, which are numbers.
+    ///
+    /// # Errors
+    /// If the disk does not take them.
+    pub fn names(&self, file: &Path, count: usize) -> Result<()> {
+        for n in 0..count {
+            fs::hard_link(file, self.files().join(n.to_string()))?;
+        }
+        Ok(())
+    }
+
     /// Makes so many small files in a folder.
     ///
     /// # Errors

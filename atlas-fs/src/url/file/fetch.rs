@@ -4,14 +4,16 @@
 use std::collections::VecDeque;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::super::error::UrlError;
+use super::super::fresh::may_be_kept;
 use super::super::http::{Ask, Failure, Request};
 use super::super::plan::Blocks;
-use super::super::store::{BLOCK, Reserved, block_span, hashes_of};
+use super::super::store::{BLOCK, Reserved, block_span, blocks_of, hashes_of};
 use super::super::ways::Answer;
 use super::answer::examine;
 use super::shared::Shared;
@@ -51,16 +53,30 @@ impl Drop for Fetch {
 
 impl Fetch {
     async fn run(&self, mut answer: Option<Answer>) -> Result<(), UrlError> {
-        let shared = &self.shared;
-        self.look_at_disk().await?;
-        let Some(first) = self.first_missing() else {
-            return Ok(());
-        };
-        self.reserve(first).await?;
-        let client = &shared.origin.client;
+        let client = &self.shared.origin.client;
         let mut retry = client.retry();
+        let mut reserved_to = self.blocks.start;
         while let Some(from) = self.first_missing() {
-            let attempt = self.attempt(from, answer.take()).await;
+            // What has come is stored, whoever else is fetching it.
+            let claim = if answer.is_some() {
+                self.claim(&self.blocks).unwrap_or_else(|| self.unclaimed())
+            } else {
+                match self.turn(from).await? {
+                    Some(claim) => claim,
+                    None => continue,
+                }
+            };
+            let to = if answer.is_some() || self.shared.asks_for_whole() {
+                self.blocks.end
+            } else {
+                self.shared.lock().plan.missing_to(from..claim.blocks.end)
+            };
+            if to > reserved_to {
+                self.reserve(from.max(reserved_to)..to).await?;
+                reserved_to = to;
+            }
+            let attempt = self.attempt(from..to, answer.take()).await;
+            drop(claim);
             if self.first_missing() != Some(from) {
                 retry.handle_progress(client.now());
             }
@@ -78,31 +94,77 @@ impl Fetch {
         self.shared.lock().plan.first_missing(&self.blocks)
     }
 
+    /// Waits until no other process is fetching this block, and claims it with those behind it that nobody fetches. Nothing if the other one has brought it
+    /// meanwhile. One that has brought nothing for as long as an origin may be silent is waited for no longer.
+    async fn turn(&self, from: u64) -> Result<Option<Claim>, UrlError> {
+        let wanted = from..self.blocks.end;
+        let begun = Instant::now();
+        loop {
+            let claim = self.claim(&wanted);
+            // An answer with the whole needs all of it.
+            let claim =
+                claim.filter(|claim| claim.blocks == wanted || !self.shared.asks_for_whole());
+            // Who had it before may have stored it just now.
+            self.look_at_disk(&wanted).await?;
+            if self.first_missing() != Some(from) {
+                return Ok(None);
+            }
+            if claim.is_some() {
+                return Ok(claim);
+            }
+            if begun.elapsed() > self.shared.origin.client.silence_max() {
+                return Ok(Some(self.unclaimed()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn claim(&self, wanted: &Blocks) -> Option<Claim> {
+        let blocks = self.shared.entry.claim(wanted)?;
+        Some(Claim {
+            shared: self.shared.clone(),
+            blocks,
+            is_held: true,
+        })
+    }
+
+    /// As a claim of all, without the right.
+    fn unclaimed(&self) -> Claim {
+        Claim {
+            shared: self.shared.clone(),
+            blocks: self.blocks.clone(),
+            is_held: false,
+        }
+    }
+
     /// Another process may have fetched them.
-    async fn look_at_disk(&self) -> Result<(), UrlError> {
-        let (shared, blocks) = (self.shared.clone(), self.blocks.clone());
-        let wanted = blocks.clone();
+    async fn look_at_disk(&self, blocks: &Blocks) -> Result<(), UrlError> {
+        let (shared, wanted) = (self.shared.clone(), blocks.clone());
         let present = blocking(move || shared.entry.present(&wanted)).await;
         let present = present.map_err(|error| self.refused(error))?;
+        let mut news = false;
         let mut state = self.shared.lock();
-        for block in blocks.filter(|&block| present.get(block)) {
+        for block in blocks.clone().filter(|&block| present.get(block)) {
+            news |= !state.plan.has(&(block..block + 1));
             state.plan.handle_stored(block);
         }
         drop(state);
-        self.shared.wake();
+        if news {
+            self.shared.wake();
+        }
         Ok(())
     }
 
-    async fn reserve(&self, first: u64) -> Result<(), UrlError> {
+    async fn reserve(&self, blocks: Blocks) -> Result<(), UrlError> {
         if let Some((until, error)) = &self.shared.lock().no_room
-            && *until > std::time::Instant::now()
+            && *until > Instant::now()
         {
             return Err(error.clone());
         }
-        let (shared, end) = (self.shared.clone(), self.blocks.end);
+        let shared = self.shared.clone();
         let reserved = blocking(move || {
-            let (start, _) = block_span(first, shared.entry.length());
-            let (_, end) = block_span(end - 1, shared.entry.length());
+            let (start, _) = block_span(blocks.start, shared.entry.length());
+            let (_, end) = block_span(blocks.end - 1, shared.entry.length());
             let ledger = shared.origin.store.ledger();
             ledger.reserve(shared.entry.data(), start, end - start)
         });
@@ -119,14 +181,14 @@ impl Fetch {
         UrlError::disk(&self.shared.origin.url, error)
     }
 
-    /// One answer, from a block on.
-    async fn attempt(&self, from: u64, answer: Option<Answer>) -> Result<Brought, Failure> {
+    /// One answer, with these blocks.
+    async fn attempt(&self, blocks: Blocks, answer: Option<Answer>) -> Result<Brought, Failure> {
         let origin = &self.shared.origin;
         let whole = self.shared.asks_for_whole();
         let length = self.shared.entry.length();
-        let (_, end) = block_span(self.blocks.end - 1, length);
+        let (_, end) = block_span(blocks.end - 1, length);
         let adopted = answer.is_some();
-        let range = (!whole).then_some((from * BLOCK, end));
+        let range = (!whole).then_some((blocks.start * BLOCK, end));
         let answer = match answer {
             Some(answer) => answer,
             None => {
@@ -147,9 +209,14 @@ impl Fetch {
             range
         };
         let begins = examine(origin, &answer, range)?;
+        if !may_be_kept(answer.headers()) {
+            let forgotten = self.shared.make_transient().await;
+            forgotten.map_err(Failure::for_good)?;
+        }
         if answer.status() == 200 && !whole {
             self.shared.ask_for_whole();
-            if self.blocks != (0..super::super::store::blocks_of(length)) {
+            // There is room for no more than that.
+            if self.blocks.start > 0 || blocks.end < blocks_of(length) {
                 return Ok(Brought::NoRange);
             }
         }
@@ -305,6 +372,22 @@ impl Shared {
     }
 }
 
+/// The right to fetch blocks, which no other process has until this is dropped, or this process is gone.
+#[derive(Debug)]
+struct Claim {
+    shared: Arc<Shared>,
+    blocks: Blocks,
+    is_held: bool,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.is_held {
+            self.shared.entry.release(&self.blocks);
+        }
+    }
+}
+
 /// What an attempt has brought.
 enum Brought {
     Bytes,
@@ -368,5 +451,7 @@ impl Pieces {
     }
 }
 
+/// How often is looked for what another process is fetching.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What is hashed and written at a time, at most.
 const PIECE: u64 = 1 << 20;

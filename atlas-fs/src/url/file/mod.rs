@@ -69,6 +69,12 @@ impl UrlFile {
         self.stale
     }
 
+    /// Whether its origin forbids that it is kept (`no-store`): it is gone when nobody has it open any more.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.shared.is_transient()
+    }
+
     /// Reads bytes from there on, until the buffer is full or the file ends; fetches what is missing, and what is likely
     /// to be read next.
     ///
@@ -87,22 +93,64 @@ impl UrlFile {
         buffer: &mut [u8],
         wanted: Option<Wanted>,
     ) -> Result<usize, UrlError> {
-        let left = self.len().saturating_sub(offset);
-        let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let length = self.readable(offset, buffer.len());
         let buffer = &mut buffer[..length];
-        if buffer.is_empty() {
-            return Ok(0);
+        if self.ready_for(offset, length, wanted).await? {
+            self.copy(offset, buffer)?;
+        } else {
+            self.pass(offset, buffer).await?;
+        }
+        Ok(length)
+    }
+
+    /// How many of so many bytes there are from there on.
+    pub(crate) fn readable(&self, offset: u64, length: usize) -> usize {
+        let left = self.len().saturating_sub(offset);
+        usize::try_from(left).map_or(length, |left| left.min(length))
+    }
+
+    /// Whether these bytes, which are [`readable`](Self::readable), can be copied at once. What is likely to be read next is fetched all the
+    /// same.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    pub(crate) fn is_ready(&self, offset: u64, length: usize) -> bool {
+        length == 0
+            || self
+                .shared
+                .has_now(&shared::blocks_around(offset, length as u64))
+    }
+
+    /// Waits until these bytes, which are [`readable`](Self::readable), can be copied; or says that they can only be passed on, since there is no room to keep
+    /// them.
+    pub(crate) async fn ready(&self, offset: u64, length: usize) -> Result<bool, UrlError> {
+        self.ready_for(offset, length, None).await
+    }
+
+    async fn ready_for(
+        &self,
+        offset: u64,
+        length: usize,
+        wanted: Option<Wanted>,
+    ) -> Result<bool, UrlError> {
+        if length == 0 {
+            return Ok(true);
         }
         let blocks = shared::blocks_around(offset, length as u64);
         let begun = wanted.map(|wanted| wanted.failed_before);
         match self.shared.have(blocks, begun).await {
-            Ok(()) => self.shared.copy(offset, buffer)?,
+            Ok(()) => Ok(true),
             Err(UrlError::NoRoom { .. }) if wanted.is_none() && !self.shared.asks_for_whole() => {
-                self.pass(offset, buffer).await?;
+                Ok(false)
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-        Ok(length)
+    }
+
+    /// Copies bytes that are ready.
+    pub(crate) fn copy(&self, offset: u64, buffer: &mut [u8]) -> Result<(), UrlError> {
+        self.shared.copy(offset, buffer)
     }
 
     /// Fetches all that is missing.
@@ -133,7 +181,7 @@ impl UrlFile {
     }
 
     /// Reads bytes that there is no room to keep.
-    async fn pass(&self, offset: u64, buffer: &mut [u8]) -> Result<(), UrlError> {
+    pub(crate) async fn pass(&self, offset: u64, buffer: &mut [u8]) -> Result<(), UrlError> {
         let origin = &self.shared.origin;
         if origin.version.condition() == Condition::Nothing {
             let what =

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(super) entry: Entry,
     state: Mutex<State>,
     wake: Notify,
+    /// It lies on the disk as long as somebody reads it.
+    is_transient: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl Shared {
                 no_room: None,
             }),
             wake: Notify::new(),
+            is_transient: AtomicBool::new(false),
         }))
     }
 
@@ -95,6 +99,22 @@ impl Shared {
     /// From now on no ranges are asked for.
     pub(crate) fn ask_for_whole(&self) {
         self.lock().plan.ask_for_whole();
+    }
+
+    /// Whether it goes with the last who reads it.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.is_transient.load(Ordering::Relaxed)
+    }
+
+    /// Its origin forbids that it is kept (`no-store`): from now on it has no name on the disk. Bytes that come later never had one.
+    pub(crate) async fn make_transient(self: &Arc<Self>) -> Result<(), UrlError> {
+        if self.is_transient.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let shared = self.clone();
+        blocking(move || shared.entry.unname())
+            .await
+            .map_err(|error| UrlError::disk(&self.origin.url, error))
     }
 
     /// Takes an answer that has come already, unless others are on their way. It begins with the file.
@@ -158,6 +178,24 @@ impl Shared {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether these are there and have been compared, so that nobody need wait for them. If so, they count as read.
+    pub(super) fn has_now(self: &Arc<Self>, blocks: &Blocks) -> bool {
+        let fetches = {
+            let mut state = self.lock();
+            let is_there = |block| state.plan.has(&(block..block + 1)) && state.checked.get(block);
+            if !blocks.clone().all(is_there) {
+                return false;
+            }
+            state.plan.handle_read(blocks.clone());
+            state.poll_fetches()
+        };
+        self.origin.counts.read(false);
+        for fetched in fetches {
+            fetch::spawn(self.clone(), fetched, None);
+        }
+        true
     }
 
     pub(super) async fn have_all(self: &Arc<Self>) -> Result<(), UrlError> {

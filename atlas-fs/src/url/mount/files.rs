@@ -84,6 +84,7 @@ impl<S: Source> Shared<S> {
         let pass = |file: &UrlFile| self.pass(file, &reply);
         let id = node.opened.open(Arc::clone(&file), pass);
         drop(nodes);
+        let is_kept = !file.is_transient();
         let handle = self.handles.add_file(OpenFile {
             url,
             file,
@@ -94,7 +95,8 @@ impl<S: Source> Shared<S> {
             // The kernel refuses any word of its cache beside this.
             Some(id) => reply.opened_passthrough(handle, flags, &id),
             // An inode is one version: what the kernel has of it stays right.
-            None => reply.opened(handle, flags | FopenFlags::FOPEN_KEEP_CACHE),
+            None if is_kept => reply.opened(handle, flags | FopenFlags::FOPEN_KEEP_CACHE),
+            None => reply.opened(handle, flags),
         }
     }
 
@@ -133,24 +135,28 @@ impl<S: Source> Shared<S> {
             let to = offset.saturating_add(size as u64).min(open.file.len());
             (progress.0)(&open.url, to, open.file.len());
         }
-        let doing = format!("reading {}", open.url);
-        let work = async move {
-            let mut bytes = vec![0; size];
-            let mut filled = 0;
-            // The kernel takes less than it asks for as the end of the file.
-            while filled < size {
-                let at = offset + filled as u64;
-                let came = open.file.read_at(at, &mut bytes[filled..]).await?;
-                if came == 0 {
-                    break;
-                }
-                filled += came;
-            }
-            bytes.truncate(filled);
-            Ok(bytes)
+        // The kernel takes less than it asks for as the end of the file.
+        let size = open.file.readable(offset, size);
+        let is_ready = {
+            let _runtime = self.runtime.enter();
+            open.file.is_ready(offset, size)
         };
-        self.answer(doing, work, move |read| match read {
-            Ok(bytes) => reply.data(&bytes),
+        if is_ready {
+            return copy(&open.file, offset, size, reply);
+        }
+        let doing = format!("reading {}", open.url);
+        let file = Arc::clone(&open.file);
+        let work = async move {
+            if file.ready(offset, size).await? {
+                return Ok(None);
+            }
+            let mut bytes = vec![0; size];
+            file.pass(offset, &mut bytes).await?;
+            Ok(Some(bytes))
+        };
+        self.answer(doing, work, move |came| match came {
+            Ok(None) => copy(&open.file, offset, size, reply),
+            Ok(Some(passed)) => reply.data(&passed),
             Err(failure) => reply.error(failure.errno()),
         });
     }
@@ -173,13 +179,10 @@ impl OpenFile {
 
 /// Reads on this thread: the pages are in memory most of the time.
 fn read_whole(file: &File, offset: u64, size: usize, reply: ReplyData) {
-    BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < size {
-            buffer.resize(size, 0);
-        }
+    with_buffer(size, |buffer| {
         let mut filled = 0;
         while filled < size {
-            match file.read_at(&mut buffer[filled..size], offset + filled as u64) {
+            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(came) => filled += came,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -187,6 +190,28 @@ fn read_whole(file: &File, offset: u64, size: usize, reply: ReplyData) {
             }
         }
         reply.data(&buffer[..filled]);
+    });
+}
+
+/// Bytes that are ready, on this thread, too: they have just come.
+fn copy(file: &UrlFile, offset: u64, size: usize, reply: ReplyData) {
+    with_buffer(size, |buffer| match file.copy(offset, buffer) {
+        Ok(()) => reply.data(buffer),
+        Err(error) => {
+            let failure = Failure::from(error);
+            failure.tell();
+            reply.error(failure.errno());
+        }
+    });
+}
+
+/// A buffer that is there already, and in the processor's cache: a new one for each read would cost a pass over it that fills it with zeros.
+fn with_buffer(size: usize, fill: impl FnOnce(&mut [u8])) {
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        fill(&mut buffer[..size]);
     });
 }
 

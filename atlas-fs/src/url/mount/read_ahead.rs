@@ -12,5 +12,5 @@ pub(super) fn widen(folder: &Path) -> io::Result<()> {
     fs::write(file, READ_AHEAD_KIB.to_string())
 }
 
-/// The most that one request may ask for.
-const READ_AHEAD_KIB: u32 = 1024;
+/// Of one request. Twice as much may be asked for, but then what is copied for an answer no longer fits into a core's cache.
+const READ_AHEAD_KIB: u32 = 512;

@@ -11,17 +11,19 @@
 //! A complete file whose blocks have all been checked is *sealed* by its modification time: who writes to it by hand breaks the seal.
 
 use std::fs::{self, File, FileTimes, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::super::plan::{Bits, Blocks};
 use super::super::version::Version;
+use super::manage::pin_of;
 use crate::file_error::FileError;
 
 /// One version of one file. As long as it is open, nobody removes it.
@@ -123,6 +125,10 @@ impl Entry {
         &self.data
     }
 
+    pub(super) fn map(&self) -> &File {
+        &self.map
+    }
+
     /// Which blocks are there.
     pub(crate) fn present(&self, blocks: &Blocks) -> Result<Bits, FileError> {
         let mut bits = Bits::new(blocks_of(self.length));
@@ -145,13 +151,8 @@ impl Entry {
         chunks: &[Bytes],
         hashes: &[blake3::Hash],
     ) -> Result<(), FileError> {
-        let mut at = first * BLOCK;
-        for chunk in chunks {
-            self.data
-                .write_all_at(chunk, at)
-                .map_err(|error| FileError::making(&self.data_path, error))?;
-            at += chunk.len() as u64;
-        }
+        write_chunks(&self.data, chunks, first * BLOCK)
+            .map_err(|error| FileError::making(&self.data_path, error))?;
         let table: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
         self.map
             .write_all_at(&table, self.table_at + first * HASH)
@@ -216,6 +217,13 @@ impl Entry {
         })
     }
 
+    /// Takes its names away: who has it open goes on, nobody else finds it, and with the last who has it open it is gone, however that one ends.
+    pub(crate) fn unname(&self) -> Result<(), FileError> {
+        remove(&self.map_path)?;
+        remove(&self.data_path)?;
+        remove(&pin_of(&self.data_path))
+    }
+
     fn hashes(&self, blocks: &Blocks) -> Result<Vec<[u8; 32]>, FileError> {
         let bytes = usize::try_from((blocks.end - blocks.start) * HASH).unwrap_or_default();
         let mut table = vec![0; bytes];
@@ -233,6 +241,26 @@ impl Entry {
         let (hashes, _) = table.as_chunks::<32>();
         Ok(hashes.to_vec())
     }
+}
+
+/// Writes chunks one after the other, by as few calls as possible: the kernel makes one large folio of what comes in one call, and many small ones of
+/// pieces that end anywhere.
+fn write_chunks(data: &File, chunks: &[Bytes], mut at: u64) -> io::Result<()> {
+    let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+    let mut rest = slices.as_mut_slice();
+    while !rest.is_empty() {
+        let now = rest.len().min(SLICES_MAX);
+        match rustix::io::pwritev(data, &rest[..now], at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The hashes of blocks in a row, of which the last may be shorter.
@@ -394,6 +422,8 @@ const DESCRIPTION_MAX: u64 = 1 << 20;
 const TABLE_STEP: u64 = 1 << 15;
 /// Others may remove an entry between its making and its opening; they do so when there is no room, and not the newest.
 const MAKE_ATTEMPTS: u32 = 10;
+/// Pieces that Linux writes at once.
+const SLICES_MAX: usize = 1024;
 pub(super) const DATA: &str = "data";
 pub(super) const MAP: &str = "map";
 /// What is not a record yet.

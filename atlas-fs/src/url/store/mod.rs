@@ -14,6 +14,7 @@
 //!
 //! A file that is open somewhere is locked, shared; only who gets it locked alone removes it.
 
+mod claim;
 mod entry;
 mod manage;
 mod quota;

@@ -33,6 +33,16 @@ impl UrlStore {
         self.keep(&self.record_path(url, "head"), head)
     }
 
+    /// As if nothing had been said of the URL.
+    pub(crate) fn forget_head(&self, url: &Url) -> Result<(), FileError> {
+        forget(&self.record_path(url, "head"))
+    }
+
+    /// As if nothing had been said of the folder.
+    pub(crate) fn forget_page(&self, url: &Url) -> Result<(), FileError> {
+        forget(&self.record_path(url, "page"))
+    }
+
     pub(crate) fn page(&self, url: &Url) -> Result<Option<Page>, FileError> {
         read(&self.record_path(url, "page"))
     }
@@ -55,6 +65,14 @@ impl UrlStore {
         file.write_all(&body).map_err(writing)?;
         file.persist(path).map_err(|error| writing(error.error))?;
         Ok(())
+    }
+}
+
+fn forget(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FileError::refused("remove", path, error)),
     }
 }
 

@@ -49,6 +49,11 @@ impl Ways {
         self.begun.elapsed()
     }
 
+    /// For how long an answer may bring nothing.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.timeouts.idle
+    }
+
     /// Asks until there is an answer that says something: success, that nothing has changed (304), that there is nothing
     /// (404, 410), that something has changed (412), that there is no such range (416).
     pub(crate) async fn ask(&self, request: Request<'_>) -> Result<Answer, UrlError> {
