@@ -420,7 +420,7 @@ const CREDIT_MAX: i64 = 50_000_000;
 const DEBT_MAX: i64 = 5_000_000;
 /// A child that takes less is left alone. Its key is a microsecond or two; what each costs beside that, in the caches of a
 /// recursion and on the way to the manager's disk, is some 30 more.
-pub(crate) const SHORT_NANOSECONDS: u64 = 4_000_000;
+pub(crate) const SHORT_NANOSECONDS: u64 = 8_000_000;
 /// So many short ones in a row, as a child may be short beside one that is not.
 const SHORT_MAX: u32 = 4;
 /// As long as there is something to be found, it is looked for behind more short ones.
