@@ -293,9 +293,18 @@ fn regression_an_orphan_has_a_lender_again_when_what_it_descends_from_is_run_aga
     stage.run_until("the result", |s| s.results(other) == [7]);
 }
 
-/// What crosses managers goes on in the other domain: the manager of the first one has a lender for it again.
-#[test]
-fn an_orphan_in_another_domain_goes_on_there() {
+/// A job that runs in one domain, of which a server of another has a child.
+struct StolenAcross {
+    stage: Stage,
+    /// The manager of the first domain.
+    cs: NodeId,
+    /// Runs the root, there.
+    first: NodeId,
+    /// Has the child.
+    elsewhere: NodeId,
+}
+
+fn stolen_across() -> StolenAcross {
     let mut stage = Stage::new();
     let top = stage.manager("example.edu", None);
     let cs = stage.manager("cs.example.edu", Some(top));
@@ -307,6 +316,23 @@ fn an_orphan_in_another_domain_goes_on_there() {
     stage.spawn(first, 1, 1, LONG);
     let elsewhere = stage.server(bio, 1);
     stage.run_until("a steal across domains", |s| s.given(elsewhere) == 1);
+    StolenAcross {
+        stage,
+        cs,
+        first,
+        elsewhere,
+    }
+}
+
+/// What crosses managers goes on in the other domain: the manager of the first one has a lender for it again.
+#[test]
+fn an_orphan_in_another_domain_goes_on_there() {
+    let StolenAcross {
+        mut stage,
+        cs,
+        first,
+        elsewhere,
+    } = stolen_across();
     let second = stage.server(cs, 1);
     stage.run_for(SOON);
     stage.kill(first);
@@ -390,17 +416,12 @@ fn a_manager_below_is_told_by_its_parent() {
 /// What was lent out of a domain was recorded in another: who asks in the first is told of it when the common parent was asked.
 #[test]
 fn regression_what_was_recorded_in_another_domain_is_found_in_ones_own() {
-    let mut stage = Stage::new();
-    let top = stage.manager("example.edu", None);
-    let cs = stage.manager("cs.example.edu", Some(top));
-    let bio = stage.manager("bio.example.edu", Some(top));
-    stage.run_for(SOON);
-    stage.submit(top);
-    let first = stage.server(cs, 1);
-    stage.run_until("the root running", |s| s.given(first) == 1);
-    stage.spawn(first, 1, 1, LONG);
-    let elsewhere = stage.server(bio, 1);
-    stage.run_until("a steal across domains", |s| s.given(elsewhere) == 1);
+    let StolenAcross {
+        mut stage,
+        cs,
+        first,
+        elsewhere,
+    } = stolen_across();
     stage.record(elsewhere, vec![entry(1)]);
     stage.run_for(SOON * 3);
     let second = stage.server(cs, 1);
