@@ -62,29 +62,14 @@ impl Counts {
     }
 
     pub(crate) fn figures(&self) -> Figures {
-        let [
-            hits,
-            misses,
-            questions,
-            origin_bytes,
-            above_bytes,
-            stored_bytes,
-        ] = [
-            &self.hits,
-            &self.misses,
-            &self.requests,
-            &self.origin_bytes,
-            &self.above_bytes,
-            &self.stored_bytes,
-        ]
-        .map(|sum| sum.load(Ordering::Relaxed));
+        let load = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
         Figures {
-            hits,
-            misses,
-            questions,
-            origin_bytes,
-            above_bytes,
-            stored_bytes,
+            hits: load(&self.hits),
+            misses: load(&self.misses),
+            questions: load(&self.requests),
+            origin_bytes: load(&self.origin_bytes),
+            above_bytes: load(&self.above_bytes),
+            stored_bytes: load(&self.stored_bytes),
         }
     }
 }

@@ -274,15 +274,20 @@ impl Core {
         known
     }
 
+    /// What the store has of what the origin said last.
+    pub(super) async fn kept_head(&self, url: &Url) -> Result<Option<Head>, UrlError> {
+        let (store, place) = (self.store.clone(), url.clone());
+        let head = blocking(move || store.head(&place)).await;
+        head.map_err(|error| UrlError::disk(url, error))
+    }
+
     /// What is known, if it may be used, or what the origin says; with the bytes that came along.
     async fn look(
         self: &Arc<Self>,
         url: &Url,
         want: Want,
     ) -> Result<(Known, Option<Answer>), UrlError> {
-        let (core, place) = (self.clone(), url.clone());
-        let before = blocking(move || core.store.head(&place)).await;
-        let before = before.map_err(|error| UrlError::disk(url, error))?;
+        let before = self.kept_head(url).await?;
         let now = SystemTime::now();
         if let Some(head) = &before {
             match verdict(url, head, now) {

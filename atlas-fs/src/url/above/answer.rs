@@ -145,7 +145,7 @@ async fn find_bytes(
     let shared = core.shared(url, version).await?;
     // Nothing shows that what there is now is what there was, if that has no name.
     if version.condition() == Condition::Nothing && !shared.is_complete() {
-        let present = kept_head(core, url).await?.map(|head| head.version);
+        let present = core.kept_head(url).await?.map(|head| head.version);
         if present.as_ref() != Some(version) {
             let found = present.unwrap_or(Version {
                 etag: None,
@@ -232,19 +232,13 @@ async fn found_none(core: &Arc<Core>, url: &Url, error: UrlError) -> Result<Foun
     } else {
         error.status()
     };
-    match kept_head(core, url).await? {
+    match core.kept_head(url).await? {
         Some(head) if Some(head.status) == status => Ok(Found {
             said: known(head, false, None, None),
             body: None,
         }),
         Some(_) | None => Err(error),
     }
-}
-
-async fn kept_head(core: &Arc<Core>, url: &Url) -> Result<Option<Head>, UrlError> {
-    let (store, place) = (core.store.clone(), url.clone());
-    let head = blocking(move || store.head(&place)).await;
-    head.map_err(|error| UrlError::disk(url, error))
 }
 
 fn known(head: Head, stale: bool, at: Option<String>, bytes: Option<Range<u64>>) -> Said {
