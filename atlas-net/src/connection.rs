@@ -192,6 +192,12 @@ impl Connection {
         }
     }
 
+    /// How many bytes may be on their way at a time.
+    #[cfg(test)]
+    pub(crate) fn window(&self) -> u64 {
+        self.0.closing.quinn.stats().path.cwnd
+    }
+
     /// Waits until the connection is over.
     pub async fn closed(&self) -> ConnectionLost {
         self.0.closing.quinn.closed().await;

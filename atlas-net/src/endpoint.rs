@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
-    VarInt,
+    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
+    ServerConfig, TransportConfig, VarInt,
 };
 use quinn_proto::RandomConnectionIdGenerator;
+use socket2::SockRef;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::alpn::{self, Protocol};
 use crate::close::{CloseCode, Closing, ConnectionLost};
+use crate::congestion::NearConfig;
 use crate::connection::Connection;
 use crate::credentials::{self, Credentials};
 use crate::crypto;
@@ -408,7 +410,7 @@ fn endpoint_config(identity: &Identity) -> EndpointConfig {
 
 fn socket(
     address: SocketAddr,
-    endpoint: EndpointConfig,
+    mut endpoint: EndpointConfig,
     server: Option<ServerConfig>,
 ) -> Result<quinn::Endpoint, BindError> {
     let failed = |source: io::Error| {
@@ -418,9 +420,26 @@ fn socket(
             BindError::Socket { address, source }
         }
     };
+    endpoint
+        .max_udp_payload_size(DATAGRAM_BYTES_MAX)
+        .expect("a datagram may be as large");
     let socket = UdpSocket::bind(address).map_err(failed)?;
+    widen(&socket);
     let runtime = Arc::new(quinn::TokioRuntime);
     quinn::Endpoint::new(endpoint, server, socket, runtime).map_err(failed)
+}
+
+/// Lets the system hold what comes while this node's thread waits for its turn: by itself Linux holds some hundred packets, and
+/// what is lost is sent again only after a while.
+fn widen(socket: &UdpSocket) {
+    let socket = SockRef::from(socket);
+    // The system gives what it allows (on Linux `net.core.rmem_max`); with less, large results arrive later.
+    let widened = socket
+        .set_recv_buffer_size(SOCKET_BYTES)
+        .and_then(|()| socket.set_send_buffer_size(SOCKET_BYTES));
+    if let Err(error) = widened {
+        tracing::debug!(%error, "the buffers of a socket stay as they are");
+    }
 }
 
 fn handshake_error(address: SocketAddr, error: quinn::ConnectionError) -> ConnectError {
@@ -498,6 +517,10 @@ fn transport() -> TransportConfig {
     transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
     transport.receive_window(STRANGER_BYTES_MAX);
     transport.datagram_receive_buffer_size(None);
+    transport.congestion_controller_factory(Arc::new(NearConfig));
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(DATAGRAM_BYTES_MAX);
+    transport.mtu_discovery_config(Some(mtu));
     transport
 }
 
@@ -522,6 +545,12 @@ const UNACKNOWLEDGED_MAX: VarInt = VarInt::from_u32(10);
 const CONTROL_STREAMS: VarInt = VarInt::from_u32(1);
 /// So much is kept of what somebody sends who is not accepted yet: some control frames, or an enrolment.
 const STRANGER_BYTES_MAX: VarInt = VarInt::from_u32(256 << 10);
+/// The largest that is tried, where the way carries it: jumbo frames, and the loopback. Each datagram costs both sides some
+/// microseconds, so that a result of a megabyte costs a quarter of what it costs by Ethernet's 1,500 bytes. Ten of them, which
+/// go to the system at a time, are to be less than 64 KiB.
+const DATAGRAM_BYTES_MAX: u16 = 6_000;
+/// A result of a megabyte, as the kernel counts it.
+const SOCKET_BYTES: usize = 4 << 20;
 /// A handshake takes two round trips; a lost packet costs a second or so.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes at a time: some for each of many nodes that come back at once, and come again if refused.

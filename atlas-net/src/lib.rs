@@ -18,6 +18,7 @@
 mod alpn;
 mod clock;
 mod close;
+mod congestion;
 mod connection;
 mod credentials;
 mod crypto;

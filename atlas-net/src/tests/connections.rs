@@ -43,6 +43,27 @@ async fn packets_go_both_ways_in_order() {
     .await;
 }
 
+/// With the ten packets that RFC 9002 begins with, the first result of a megabyte took seven round trips, each of as many turns of
+/// busy threads.
+#[tokio::test]
+async fn regression_on_a_short_way_the_first_large_result_goes_at_once() {
+    within(async {
+        let (_ends, up, down) = joined().await;
+        let begun = up.window();
+        let mut round_trips = 0;
+        while up.window() < 10 * begun && round_trips < 2000 {
+            up.send_packet(&packet(round_trips)).await.unwrap();
+            down.recv_packet().await.unwrap();
+            down.send_packet(&packet(round_trips)).await.unwrap();
+            up.recv_packet().await.unwrap();
+            round_trips += 1;
+        }
+        // What is small leaves it as it is.
+        assert!(up.window() >= 10 * begun, "{} bytes", up.window());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn managers_of_a_tree_connect_up_and_down() {
     within(async {
