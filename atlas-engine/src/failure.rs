@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::frame;
 use crate::limits::CLOSURE_BYTES_MAX;
 
 /// What [`Outcome::Panic`](crate::Outcome::Panic) carries.
@@ -36,7 +37,7 @@ impl Failure {
                 reason: cut(reason),
             },
         };
-        let bytes = postcard::to_extend(&bounded, vec![MARK]);
+        let bytes = frame::append(&bounded, vec![MARK]);
         bytes.expect("text can be encoded").into()
     }
 

@@ -9,6 +9,7 @@
 
 use std::io::{self, Read, Write};
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -96,7 +97,7 @@ pub enum WriteError {
 pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, EncodeError> {
     let mut frame = vec![0; LENGTH_BYTES];
     frame.push(WIRE_VERSION);
-    let mut frame = postcard::to_extend(message, frame).map_err(EncodeError::OverLimit)?;
+    let mut frame = append(message, frame).map_err(EncodeError::OverLimit)?;
     let bytes = frame.len() - LENGTH_BYTES;
     let length = u32::try_from(bytes)
         .ok()
@@ -106,6 +107,36 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, EncodeError> {
     };
     frame[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     Ok(frame)
+}
+
+/// The bytes, with the message in postcard behind them.
+///
+/// [`postcard::to_extend`] copies byte by byte, for any collection: of a result of a megabyte that is a millisecond.
+///
+/// # Errors
+/// A list or byte string of the message is over its limit.
+pub fn append<M: Serialize + ?Sized>(message: &M, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+    postcard::serialize_with_flavor(message, Appending(bytes))
+}
+
+struct Appending(Vec<u8>);
+
+impl Flavor for Appending {
+    type Output = Vec<u8>;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// The message of a frame without its length.
@@ -152,7 +183,7 @@ pub fn read<M: DeserializeOwned>(stream: &mut impl Read) -> Result<Option<M>, Re
     if bytes > FRAME_BYTES_MAX {
         return Err(DecodeError::TooLarge { bytes }.into());
     }
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(bytes.min(AT_ONCE_BYTES));
     read_up_to(stream, bytes, &mut body)?;
     if body.len() < bytes {
         return Err(cut_off().into());
@@ -171,3 +202,5 @@ fn cut_off() -> io::Error {
 }
 
 const LENGTH_BYTES: usize = 4;
+/// So much room is made on the strength of a promise.
+const AT_ONCE_BYTES: usize = 1 << 20;

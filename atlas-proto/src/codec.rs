@@ -12,6 +12,7 @@
 
 pub(crate) mod bounded;
 
+use atlas_engine::frame;
 use bytes::Bytes;
 use postcard::ser_flavors::Size;
 
@@ -33,7 +34,7 @@ pub fn encode(packet: &Packet) -> Result<Bytes, EncodeError> {
     }
     let mut encoded = Vec::with_capacity(bytes);
     encoded.push(PROTOCOL_VERSION);
-    let encoded = postcard::to_extend(packet, encoded).map_err(EncodeError::OverLimit)?;
+    let encoded = frame::append(packet, encoded).map_err(EncodeError::OverLimit)?;
     Ok(encoded.into())
 }
 

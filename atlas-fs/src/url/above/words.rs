@@ -160,7 +160,7 @@ pub(super) async fn say(
     writer: &mut (impl AsyncWrite + Unpin),
     words: &impl Serialize,
 ) -> io::Result<()> {
-    let frame = postcard::to_extend(words, vec![0; 4]).map_err(io::Error::other)?;
+    let frame = atlas_engine::frame::append(words, vec![0; 4]).map_err(io::Error::other)?;
     let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
     let mut frame = frame;
     frame[..4].copy_from_slice(&length.to_le_bytes());
