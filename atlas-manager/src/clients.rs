@@ -343,5 +343,5 @@ const ENDING: &str = "the manager is being stopped: ask again when it is back";
 const OF_NO_JOB: JobAlias = JobAlias(0);
 /// A standby that does not answer is struck from the list before.
 const SAFE_TIMEOUT: Duration = Duration::from_secs(5);
-/// More often than people can read.
-const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// More often than people can read, and seldom enough for a machine whose processors all compute.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);

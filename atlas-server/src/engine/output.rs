@@ -58,11 +58,17 @@ impl Output {
 
     /// Sends what is new, again and again.
     pub(super) async fn follow(&mut self) -> Infallible {
+        let mut wait = LOOK_INTERVAL;
         loop {
-            if self.send_new().await.is_err() {
-                self.open = None;
-            }
-            sleep(LOOK_INTERVAL).await;
+            wait = match self.send_new().await {
+                Ok(false) => (2 * wait).min(SILENT_INTERVAL),
+                Ok(true) => LOOK_INTERVAL,
+                Err(_) => {
+                    self.open = None;
+                    LOOK_INTERVAL
+                }
+            };
+            sleep(wait).await;
         }
     }
 
@@ -103,15 +109,19 @@ impl Output {
         answer.ok_or(StreamError::BrokenOff)
     }
 
-    async fn send_new(&mut self) -> Result<(), StreamError> {
+    /// True if there was something.
+    async fn send_new(&mut self) -> Result<bool, StreamError> {
+        let mut any = false;
         for which in OutputStream::BOTH {
             let sent = self.open.as_ref().map_or([0; 2], |(_, sent)| *sent);
             let path = &self.files[which.index()];
             let mut at = self.from[which.index()] + sent[which.index()];
-            let length = tokio::fs::metadata(path).await.map_or(0, |file| file.len());
+            // Not by another thread: the folder is this server's own, and to wake one costs more than to look.
+            let length = std::fs::metadata(path).map_or(0, |file| file.len());
             if length <= at {
                 continue;
             }
+            any = true;
             let Ok(mut file) = File::open(path).await else {
                 continue;
             };
@@ -128,7 +138,7 @@ impl Output {
                 at += u64::try_from(read).unwrap_or(0);
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     async fn send(
@@ -186,3 +196,5 @@ pub(super) async fn connected(manager: &mut watch::Receiver<Option<Connection>>)
 
 /// Often enough for people who watch.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// While nothing is printed: each look takes its time from what computes.
+const SILENT_INTERVAL: Duration = Duration::from_millis(200);
