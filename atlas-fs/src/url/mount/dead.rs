@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+
+use super::take_off;
 
 /// What is mounted at a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(super) fn clean(folder: &Path) -> io::Result<(bool, There)> {
         if there != There::Dead {
             return Ok((cleaned, there));
         }
-        rustix::mount::unmount(folder, UnmountFlags::DETACH)?;
+        take_off::lazily(folder)?;
         cleaned = true;
     }
     Ok((cleaned, there(folder)?))

@@ -26,6 +26,7 @@ mod options;
 mod read_ahead;
 mod serve;
 mod shared;
+mod take_off;
 mod xattr;
 
 use std::io;
@@ -34,7 +35,6 @@ use std::sync::Arc;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 use tokio::sync::watch;
 
 pub use options::{MountOptions, Progress, TellProgress};
@@ -187,14 +187,10 @@ impl Mounted {
         if self.is_off || *self.ended.borrow() || dead::there(&self.folder)? == There::Nothing {
             return Ok(true);
         }
-        let at_once = match rustix::mount::unmount(&self.folder, UnmountFlags::empty()) {
-            Ok(()) => true,
-            Err(Errno::BUSY) => {
-                rustix::mount::unmount(&self.folder, UnmountFlags::DETACH)?;
-                false
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let at_once = take_off::at_once(&self.folder)?;
+        if !at_once {
+            take_off::lazily(&self.folder)?;
+        }
         self.is_off = true;
         Ok(at_once)
     }
