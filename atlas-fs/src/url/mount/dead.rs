@@ -39,9 +39,14 @@ pub(super) fn clean(folder: &Path) -> io::Result<(bool, There)> {
     Ok((cleaned, there(folder)?))
 }
 
+/// Whether a mount of ours is there, dead or alive. Nothing is asked of it.
+pub(super) fn is_mounted(folder: &Path) -> bool {
+    fs::read(MOUNTS).is_ok_and(|mounts| is_ours(&mounts, folder))
+}
+
 /// What is mounted there. Only a mount of ours is asked anything.
 pub(super) fn there(folder: &Path) -> io::Result<There> {
-    let mounts = fs::read("/proc/self/mountinfo")?;
+    let mounts = fs::read(MOUNTS)?;
     if !is_ours(&mounts, folder) {
         return Ok(There::Nothing);
     }
@@ -99,6 +104,8 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Of this thread, which may have others than the process.
+const MOUNTS: &str = "/proc/thread-self/mountinfo";
 /// The name under which our mounts stand in the system's table.
 pub(super) const SOURCE: &str = "atlas";
 const DEAD_MAX: usize = 16;
