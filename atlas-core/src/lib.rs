@@ -64,7 +64,7 @@ pub use host::{AcceptError, Host, Lease, Lent, LentClosure, ReadyClosure, Return
 pub use inventory;
 pub use join::join;
 pub use measure::Measured;
-pub use memory::give_back_memory;
+pub use memory::{give_back_memory, map_large_memory};
 pub use next::{Children, Next, Returned, spawn_next};
 pub use panic::{TaskPanic, catch};
 pub use portable::{

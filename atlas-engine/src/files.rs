@@ -4,6 +4,9 @@
 //! listens there, who has the store that all programs of the machine share. One connection carries one question at a time, each
 //! with one answer, in the [frames](crate::frame) of this crate; a program opens as many connections as it has questions
 //! at a time. A file that was opened belongs to its connection, which holds one at a time, and is closed with it.
+//!
+//! Programs that only know paths find the same files in a folder, which [`MOUNT_VARIABLE`] names where it is mounted when the
+//! program begins. Where it is not, it is mounted when somebody asks for it ([`FileQuestion::Mount`]).
 
 use std::time::Duration;
 
@@ -12,11 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::{ByteString, List, Text};
 use crate::limits::{
-    FILE_BYTES_MAX, FILE_ENTRIES_MAX, FILE_MESSAGE_BYTES_MAX, FILE_NAME_BYTES_MAX, URL_BYTES_MAX,
+    FILE_BYTES_MAX, FILE_ENTRIES_MAX, FILE_MESSAGE_BYTES_MAX, FILE_NAME_BYTES_MAX, PATH_BYTES_MAX,
+    URL_BYTES_MAX,
 };
 
 /// The environment variable with the absolute path of the socket at which files by URL can be asked for.
 pub const FILES_VARIABLE: &str = "ATLAS_FILES_SOCKET";
+
+/// The environment variable with the absolute path of the folder where files by URL are mounted, if they are.
+pub const MOUNT_VARIABLE: &str = "ATLAS_FILES_MOUNT";
 
 /// What a program asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +57,8 @@ pub enum FileQuestion {
         /// Leave out so many: the answers before this one had them.
         skip: u64,
     },
+    /// To have all files by URL in a folder, for whoever only knows paths.
+    Mount,
 }
 
 /// What a program is answered.
@@ -73,6 +82,8 @@ pub enum FileAnswer {
     Closed,
     /// It cannot be had.
     Failed(FileFailure),
+    /// They are mounted at this path, as long as the job has this engine.
+    Mounted(#[serde(with = "ByteString::<PATH_BYTES_MAX>")] Bytes),
 }
 
 /// What is known of a URL.

@@ -46,7 +46,8 @@ pub mod message;
 
 pub use failure::Failure;
 pub use files::{
-    FILES_VARIABLE, FileAnswer, FileEntry, FileFailure, FileMetadata, FileQuestion, OpenedFile,
+    FILES_VARIABLE, FileAnswer, FileEntry, FileFailure, FileMetadata, FileQuestion, MOUNT_VARIABLE,
+    OpenedFile,
 };
 pub use frame::{DecodeError, EncodeError, ReadError, WIRE_VERSION, WriteError};
 pub use ids::{Key, Lease, ROOT_TASK, RequestId, SharedName, TaskId, Ticket};

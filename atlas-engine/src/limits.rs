@@ -42,3 +42,5 @@ pub const FILE_ENTRIES_MAX: usize = 8192;
 pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// What people are told of a file: some URLs and their story.
 pub const FILE_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// A path of this machine's: as long as its kernel takes.
+pub const PATH_BYTES_MAX: usize = 4096;

@@ -62,6 +62,9 @@ struct RunArgs {
     /// For how many seconds after it was fresh a file is served while its origin cannot be asked, unless the file's own answer allows more.
     #[arg(long, value_name = "SECS", default_value_t = 0)]
     urls_stale: u64,
+    /// Where jobs find files by URL as paths, if this process may mount (root). Made if it is not there; no other program sees the mount.
+    #[arg(long, value_name = "DIR", default_value = "/atlas")]
+    mount_at: PathBuf,
     /// Run jobs at this priority, as of `nice`: 19 gives way to everything else.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: i32,
@@ -129,6 +132,7 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
             identity.peer().domain
         );
     }
+    let mount_at = std::path::absolute(&options.mount_at).context("--mount-at names no folder")?;
     let domain = identity.peer().domain.clone();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = options
@@ -146,6 +150,7 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
         store: atlas_fs::Store::open(state.blobs_folder())?,
         blobs_bytes_max: options.blobs_max,
         urls,
+        mount_at,
         nice: Some(options.nice),
         inherit_environment: false,
         identity_folder: Some(state.identity_folder()),

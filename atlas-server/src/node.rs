@@ -15,6 +15,7 @@ use atlas_proto::path::Path;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::engine::{Leftover, find_leftovers};
 use crate::run::{News, Parts, live};
 
 /// What a server needs.
@@ -36,6 +37,9 @@ pub struct ServerOptions {
     pub blobs_bytes_max: u64,
     /// How files by URL are fetched for programs, and kept.
     pub urls: atlas_fs::url::Options,
+    /// Where programs that only know paths find them, where this process may mount for its engines alone. The folder is made if it
+    /// is not there.
+    pub mount_at: PathBuf,
     /// The priority of engines, as of `nice`; none leaves it as this process's.
     pub nice: Option<i32>,
     /// Engines see this process's environment, rather than only what any program needs.
@@ -112,7 +116,11 @@ impl ServerNode {
     pub async fn start(options: ServerOptions) -> Result<Self, StartError> {
         let folder = options.folder.clone();
         let made = std::fs::create_dir_all(&folder);
-        made.map_err(|source| StartError::Folder { folder, source })?;
+        let left = made.and_then(|()| find_leftovers(&folder));
+        let left = left.map_err(|source| StartError::Folder { folder, source })?;
+        if !left.is_empty() {
+            tokio::task::spawn_blocking(move || remove(left));
+        }
         let endpoint = Endpoint::bind(
             options.listen,
             options.identity.clone(),
@@ -156,6 +164,16 @@ impl ServerNode {
 impl Drop for ServerNode {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Removes what a server that was killed has left.
+fn remove(left: Vec<Leftover>) {
+    for leftover in left {
+        let folder = leftover.folder().to_owned();
+        if let Err(error) = leftover.remove() {
+            tracing::warn!(folder = %folder.display(), %error, "what a killed server has left cannot be removed");
+        }
     }
 }
 

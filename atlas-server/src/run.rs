@@ -107,6 +107,7 @@ impl Loop {
             turns: Turns::default(),
             shared: SharedBlobs::default(),
             files: Arc::new(FileService::new(urls)),
+            mount_at: options.mount_at.clone(),
             workers_max: options.workers,
             nice: options.nice,
             inherit_environment: options.inherit_environment,

@@ -4,6 +4,7 @@
 //! cut: client, manager and server have one store, so that a program is copied once and never packed.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -63,6 +64,7 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
         store: store.clone(),
         blobs_bytes_max: u64::MAX,
         urls: Options::new(urls),
+        mount_at: mount_folder(folder.path()),
         nice: None,
         inherit_environment: true,
         identity_folder: None,
@@ -99,6 +101,16 @@ impl Embedded {
         // All that is connected is here: who says goodbye says it to nobody.
         self.server.stop_alone().await;
         drop((self.client, self.manager));
+    }
+}
+
+/// Where jobs find files by URL. Nobody has asked for a folder in the system's root, but if it is there it is meant for that.
+fn mount_folder(own: &Path) -> PathBuf {
+    let usual = Path::new("/atlas");
+    if usual.is_dir() {
+        usual.to_owned()
+    } else {
+        own.join("atlas")
     }
 }
 

@@ -69,7 +69,12 @@ impl Bed {
 
     /// Mounts, and gives what is said of it; none where nothing can be mounted.
     fn mount(&mut self) -> Option<Value> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_atlas-shell"))
+        self.mount_by(Command::new(env!("CARGO_BIN_EXE_atlas-shell")))
+    }
+
+    /// As [`Bed::mount`], by a command that becomes the shell.
+    fn mount_by(&mut self, mut shell: Command) -> Option<Value> {
+        let mut child = shell
             .args(["mount", "--json", "--cache"])
             .arg(self.cache.path())
             .arg(self.dir.path())
@@ -156,6 +161,40 @@ fn a_signal_unmounts() {
         assert_eq!(event["at_once"], true);
         assert!(!is_mounted(bed.dir.path()));
     }
+}
+
+/// Becomes a program as a user who is not root, who may use `/dev/fuse` and nobody else's mounts.
+const AS_NOBODY: &str = "mount -t tmpfs none /mnt && mknod -m 666 /mnt/fuse c 10 229 && mount --bind /mnt/fuse /dev/fuse \
+    && exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"";
+
+#[test]
+fn regression_who_is_not_root_unmounts_what_a_helper_has_mounted() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: the other tests show this already");
+        return;
+    }
+    let mut bed = Bed::new();
+    for folder in [bed.dir.path(), bed.cache.path()] {
+        std::os::unix::fs::chown(folder, Some(65534), Some(65534)).unwrap();
+    }
+    let as_nobody = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", AS_NOBODY, program]);
+        command
+    };
+    let shell = env!("CARGO_BIN_EXE_atlas-shell");
+    let tried = as_nobody(shell).arg("--version").output();
+    let helped = Command::new("fusermount3").arg("-V").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) || helped.is_err() {
+        eprintln!("skipped: there is no other user, or no fusermount3, for this test");
+        return;
+    }
+    if bed.mount_by(as_nobody(shell)).is_none() {
+        return;
+    }
+    let event = bed.end(Signal::INT).unwrap();
+    assert_eq!(event["event"], "unmounted");
+    assert_eq!(event["at_once"], true);
 }
 
 #[test]

@@ -100,13 +100,14 @@ fn own_address() -> Ipv4Addr {
 }
 
 /// What daemons, programs and shells look at.
-const OTHERS_VARIABLES: [&str; 6] = [
+const OTHERS_VARIABLES: [&str; 7] = [
     "ATLAS_MANAGER_STATE",
     "ATLAS_SERVER_STATE",
     "ATLAS_STATE",
     "ATLAS_WORKERS",
     "ATLAS_STACK",
     "ATLAS_ENGINE_SOCKET",
+    "ATLAS_FILES_MOUNT",
 ];
 /// As POSIX has it.
 const ULIMIT_BLOCK_BYTES: u64 = 512;

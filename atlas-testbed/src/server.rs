@@ -101,6 +101,7 @@ impl Server {
             &listen,
         ]);
         command.arg("--state").arg(&self.state);
+        command.arg("--mount-at").arg(self.mount_at());
         if !self.options.checkpoints {
             command.env("ATLAS_CHECKPOINTS", "off");
         }
@@ -108,6 +109,12 @@ impl Server {
             command.env("RUST_LOG", log);
         }
         self.daemon.start(command, [" workers to "]);
+    }
+
+    /// Where its jobs find files by URL, if it may mount.
+    #[must_use]
+    pub fn mount_at(&self) -> PathBuf {
+        self.state.join("atlas")
     }
 
     /// Its state folder.

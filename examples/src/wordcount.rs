@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::PathBuf;
 
 use atlas::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ pub struct Counts {
 pub enum By {
     /// By `atlas::fs`: places are URLs.
     Url,
-    /// By the paths that programs have always known.
+    /// By the paths that programs have always known. Those that begin with `/atlas/` are below wherever files by URL are mounted.
     Path,
 }
 
@@ -148,7 +149,8 @@ impl By {
             Self::Path => {
                 let read = || -> io::Result<Vec<Piece>> {
                     let mut pieces = Vec::new();
-                    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+                    let mut entries =
+                        fs::read_dir(here(folder)?)?.collect::<io::Result<Vec<_>>>()?;
                     entries.sort_by_key(fs::DirEntry::file_name);
                     for entry in entries {
                         let place = format!("{folder}{}", entry.file_name().to_string_lossy());
@@ -171,7 +173,9 @@ impl By {
             Self::Url => atlas::fs::open(place)
                 .map_err(io::Error::from)
                 .and_then(|file| count_words(file, begin, end)),
-            Self::Path => File::open(place).and_then(|file| count_words(file, begin, end)),
+            Self::Path => here(place)
+                .and_then(File::open)
+                .and_then(|file| count_words(file, begin, end)),
         };
         let words = counted.map_err(|error| format!("cannot read {place}: {error}"))?;
         Ok(Counts {
@@ -179,6 +183,19 @@ impl By {
             bytes: end - begin,
             words,
         })
+    }
+}
+
+/// Where a path leads on this machine: servers that may not mount at `/atlas` mount in another folder, each in its own.
+fn here(place: &str) -> io::Result<PathBuf> {
+    let Some(below) = place.strip_prefix("/atlas/") else {
+        return Ok(place.into());
+    };
+    match atlas::fs::mounted() {
+        Ok(folder) => Ok(folder.join(below)),
+        // Somebody has mounted there for all who run alone.
+        Err(_) if fs::exists(place).unwrap_or(false) => Ok(place.into()),
+        Err(error) => Err(error.into()),
     }
 }
 

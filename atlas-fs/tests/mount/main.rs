@@ -6,6 +6,7 @@
     reason = "also outside of test functions, a failure here is the test's"
 )]
 
+mod apart;
 mod bed;
 mod origin;
 mod programs;

@@ -11,6 +11,8 @@
 
 mod fetch;
 mod files;
+mod leftovers;
+mod mounts;
 mod native;
 mod output;
 mod pins;
@@ -35,6 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cpu;
+pub(crate) use leftovers::{Leftover, find as find_leftovers};
 use pins::JobJudge;
 pub(crate) use sharing::SharedBlobs;
 
@@ -53,6 +56,8 @@ pub(crate) struct Surroundings {
     pub(crate) shared: SharedBlobs,
     /// Files by URL, for all programs that run here.
     pub(crate) files: Arc<FileService>,
+    /// Where programs that only know paths look for them.
+    pub(crate) mount_at: PathBuf,
     /// The most workers that an engine can be given.
     pub(crate) workers_max: u32,
     /// The scheduling priority of engines, as of `nice`; none leaves it as this process's.

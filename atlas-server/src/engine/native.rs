@@ -118,7 +118,7 @@ impl Engine {
             reader,
             writer,
             folder,
-            _files: _,
+            files: _,
         } = process;
         let mut root: Option<Root> = None;
         let mut sharing = Sharing::new(&self.surroundings, &self.teller, folder.shared());
@@ -309,9 +309,13 @@ async fn stop(mut process: Process) {
     if timeout(STOP_TIMEOUT, process.child.wait()).await.is_err() {
         let _ = process.child.kill().await;
     }
-    let folder = process.folder;
-    // Many files take their time.
-    let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
+    let (files, folder) = (process.files, process.folder);
+    // Many files take their time. What is mounted among them goes first.
+    let removed = tokio::task::spawn_blocking(move || {
+        drop(files);
+        drop(folder);
+    });
+    let _ = removed.await;
 }
 
 /// After its socket has closed, a process ends.

@@ -23,8 +23,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::Surroundings;
 use super::files::FilesDoor;
+use super::mounts::{self, Mount};
+use super::{Surroundings, leftovers};
 
 /// A process that has said hello.
 #[derive(Debug)]
@@ -32,15 +33,17 @@ pub(super) struct Process {
     pub(super) child: Child,
     pub(super) reader: FrameReader,
     pub(super) writer: OwnedWriteHalf,
-    pub(super) folder: Folder,
     /// Where it asks for files by URL.
-    pub(super) _files: FilesDoor,
+    pub(super) files: FilesDoor,
+    pub(super) folder: Folder,
 }
 
 /// Where a process runs. Removed with all in it when dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     root: tempfile::TempDir,
+    /// As long as this is locked, the folder is not a leftover.
+    _lock: Option<File>,
     /// What the process finds in its working directory.
     pub(super) inputs: FileTree,
 }
@@ -99,10 +102,14 @@ impl Folder {
             source,
         };
         let root = tempfile::Builder::new()
-            .prefix("engine-")
+            .prefix(leftovers::PREFIX)
             .tempdir_in(&surroundings.folder)
             .map_err(failed)?;
-        let folder = Self { root, inputs };
+        let folder = Self {
+            _lock: leftovers::lock(root.path()).map_err(failed)?,
+            root,
+            inputs,
+        };
         std::fs::create_dir(folder.work()).map_err(failed)?;
         std::fs::create_dir(folder.shared()).map_err(failed)?;
         let placed = folder.inputs.place(&surroundings.store, &folder.work());
@@ -121,6 +128,11 @@ impl Folder {
     /// Where shared values lie, which the process makes or needs.
     pub(super) fn shared(&self) -> PathBuf {
         self.root.path().join("shared")
+    }
+
+    /// Where files by URL are mounted, if not where programs look for them.
+    pub(super) fn mount(&self) -> PathBuf {
+        self.root.path().join(leftovers::MOUNT)
     }
 
     /// Where the process prints to.
@@ -168,8 +180,25 @@ pub(super) async fn begin(
         .map_err(failed)?;
     let path = door.path().join("s");
     let listener = UnixListener::bind(&path).map_err(failed)?;
-    let files = FilesDoor::open(&surroundings.files, pins).map_err(failed)?;
-    let mut child = spawn(surroundings, program, options, &folder, &path, &files)?;
+    let files = FilesDoor::open(&surroundings.files, pins.clone(), folder.mount());
+    let mut files = files.map_err(failed)?;
+    let sockets = Sockets {
+        engine: &path,
+        files: &files.path(),
+    };
+    let command = command(surroundings, program, options, &folder, sockets)?;
+    let mount = Mount {
+        wanted: surroundings.mount_at.clone(),
+        otherwise: folder.mount(),
+        options: surroundings.files.mount_options(pins),
+    };
+    let started = mounts::start(command, mount).await;
+    let mut started = started.map_err(|source| not_started(name(), source))?;
+    if let Some(mounted) = started.mounted.take() {
+        files.attend(&surroundings.files, mounted);
+    }
+    let mut child = started.child;
+    give_way(surroundings, &child);
     let shaken = timeout(HANDSHAKE_TIMEOUT, async {
         tokio::select! {
             biased;
@@ -205,27 +234,26 @@ pub(super) async fn begin(
         child,
         reader,
         writer,
+        files,
         folder,
-        _files: files,
     })
 }
 
-fn spawn(
+/// Where a process reaches this one.
+#[derive(Clone, Copy, Debug)]
+struct Sockets<'a> {
+    engine: &'a Path,
+    files: &'a Path,
+}
+
+fn command(
     surroundings: &Surroundings,
     program: &Path,
     options: &NativeOptions,
     folder: &Folder,
-    socket: &Path,
-    files: &FilesDoor,
-) -> Result<Child, BeginError> {
-    let failed = |source: io::Error| {
-        let name = options.name.clone();
-        if source.raw_os_error() == Some(EXEC_FORMAT) {
-            BeginError::OtherMachine { name }
-        } else {
-            BeginError::Spawn { name, source }
-        }
-    };
+    sockets: Sockets<'_>,
+) -> Result<Command, BeginError> {
+    let failed = |source| not_started(options.name.clone(), source);
     let mut command = Command::new(program);
     let args = options.command_line.iter().cloned();
     command
@@ -243,10 +271,22 @@ fn spawn(
         command.envs(kept.filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("HOME", folder.work());
     }
-    command.env(atlas_engine::SOCKET_VARIABLE, socket);
+    command.env(atlas_engine::SOCKET_VARIABLE, sockets.engine);
     command.env(atlas_engine::SHARED_VARIABLE, folder.shared());
-    command.env(atlas_engine::FILES_VARIABLE, files.path());
-    let child = command.spawn().map_err(failed)?;
+    command.env(atlas_engine::FILES_VARIABLE, sockets.files);
+    Ok(command)
+}
+
+fn not_started(name: String, source: io::Error) -> BeginError {
+    if source.raw_os_error() == Some(EXEC_FORMAT) {
+        BeginError::OtherMachine { name }
+    } else {
+        BeginError::Spawn { name, source }
+    }
+}
+
+/// Lowers a process's priority, as the server's owner wants it.
+fn give_way(surroundings: &Surroundings, child: &Child) {
     if let (Some(nice), Some(id)) = (surroundings.nice, child.id()) {
         let id = i32::try_from(id)
             .ok()
@@ -254,7 +294,6 @@ fn spawn(
         // Without it the engine only runs at the daemon's own priority.
         let _ = rustix::process::setpriority_process(id, nice);
     }
-    Ok(child)
 }
 
 type Shaken = Result<(FrameReader, OwnedWriteHalf), Option<ReadError>>;

@@ -286,6 +286,7 @@ mod tests {
                 turns: Turns::default(),
                 shared: SharedBlobs::default(),
                 files: Arc::new(FileService::new(Options::new(folder.path()))),
+                mount_at: folder.path().join("atlas"),
                 workers_max: 1,
                 nice: None,
                 inherit_environment: false,

@@ -101,7 +101,7 @@ async fn serve(options: Options) -> anyhow::Result<u8> {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted.context("cannot let programs in")?;
-                service.serve(stream.into_std()?, Pins::new()).context("cannot answer programs")?;
+                service.serve(stream.into_std()?, Pins::new(), None).context("cannot answer programs")?;
             }
             read = input.read(&mut ignored) => if !matches!(read, Ok(1..)) {
                 return Ok(exit::DONE);

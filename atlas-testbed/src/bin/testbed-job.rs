@@ -72,6 +72,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["pin-afar", count, folder, second, ref urls @ ..] => {
             pin_afar(count.parse()?, folder, second, urls)?;
         }
+        ["paths", folder, ref urls @ ..] => by_paths(folder, urls)?,
         ["steps", count, ms] => steps(count.parse()?, ms.parse()?),
         ["digest", bytes] => println!("{}", digest(&data(bytes.parse()?))),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
@@ -294,13 +295,57 @@ fn pin_afar(party: u32, folder: &str, second: &str, urls: &[&str]) -> io::Result
     }
     let second = Path::new(second);
     fs::write(second.join("read"), "")?;
+    wait_for(&second.join("go"));
+    fetch_afar(party, folder, urls);
+    Ok(())
+}
+
+/// Reads the beginnings of files by URL by their paths, notes in the folder which process has, and where, and waits for `go`. Then
+/// prints what it reads of those files by and by: of the ones that are open, by their paths, by their URLs.
+fn by_paths(folder: &str, urls: &[&str]) -> io::Result<()> {
+    let mount = match atlas::fs::mounted() {
+        Ok(mount) => mount,
+        Err(error) => {
+            fs::write(Path::new(folder).join("read"), "")?;
+            println!("{error}");
+            return Ok(());
+        }
+    };
+    let path = |url: &str| mount.join(url.replacen("://", "/", 1));
+    let mut open = Vec::new();
+    for url in urls {
+        let (mut file, mut bytes) = (fs::File::open(path(url))?, vec![0; 10]);
+        file.read_exact(&mut bytes)?;
+        open.push((file, bytes));
+    }
+    let read = Path::new(folder).join("read");
+    let note = read.with_extension("new");
+    fs::write(&note, format!("{} {}", process::id(), mount.display()))?;
+    fs::rename(&note, &read)?;
+    wait_for(&Path::new(folder).join("go"));
+    let seen = |bytes: io::Result<Vec<u8>>| match bytes {
+        Ok(bytes) => format!("{} bytes, {}", bytes.len(), digest_bytes(&bytes)),
+        Err(error) => format!("{:?}", error.kind()),
+    };
+    for (url, (mut file, mut bytes)) in urls.iter().zip(open) {
+        let rest = file.read_to_end(&mut bytes);
+        println!("open: {}", seen(rest.map(|_| bytes)));
+        println!("path: {}", seen(fs::read(path(url))));
+        println!(
+            "url: {}",
+            seen(atlas::fs::read(url).map_err(io::Error::from))
+        );
+    }
+    Ok(())
+}
+
+/// Waits until a test has made a file.
+fn wait_for(file: &Path) {
     let end = Instant::now() + PATIENCE;
-    while !second.join("go").exists() {
+    while !file.exists() {
         assert!(Instant::now() < end, "the job was left waiting");
         thread::sleep(Duration::from_millis(5));
     }
-    fetch_afar(party, folder, urls);
-    Ok(())
 }
 
 #[atlas::spawn]

@@ -75,6 +75,7 @@ impl Error {
             FileAnswer::Bytes(_) => "bytes",
             FileAnswer::Entries { .. } => "entries",
             FileAnswer::Closed => "that it is closed",
+            FileAnswer::Mounted(_) => "where it is mounted",
         };
         let why = format!("whoever fetches files answered {what}, which was not the question");
         Self::no_service(url, &why)

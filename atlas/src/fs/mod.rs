@@ -25,19 +25,26 @@
 //!   program that runs alone starts `atlas-shell cache serve` for it, which ends when the program does; the shell is
 //!   found beside the program, or by `PATH`, or where [`ATLAS_SHELL`](SHELL_VARIABLE) says.
 //!
+//! Code that only knows paths reads the same files, in the same versions, by `/atlas/https/example.org/books/emma.txt`, in a job
+//! whose server may mount them there. Elsewhere they are in another folder: [`mounted`] says where.
+//!
 //! A call waits, and keeps its worker: what takes long to fetch is better spread over several tasks.
 
 mod client;
 mod error;
 mod file;
+mod mounted;
 mod service;
 
 use std::time::{Duration, SystemTime};
 
 use atlas_engine::{FileAnswer, FileEntry, FileMetadata, FileQuestion};
 
+#[doc(inline)]
+pub use atlas_engine::MOUNT_VARIABLE;
 pub use error::Error;
 pub use file::File;
+pub use mounted::{NotMounted, mounted};
 #[doc(inline)]
 pub use service::SHELL_VARIABLE;
 

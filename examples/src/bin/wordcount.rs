@@ -11,9 +11,9 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// The folder's URL; with --mounted, its path.
+    /// The folder's URL; with --mounted, its path, as in `/atlas/https/example.org/books/`.
     folder: String,
-    /// Read by plain paths: of a mount (`atlas-shell mount`), or of any folder that all servers see.
+    /// Read by plain paths: below `/atlas` in a job, of a mount (`atlas-shell mount`), or of any folder that all servers see.
     #[arg(long)]
     mounted: bool,
     /// Print so many of the words that are there most often.

@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+
+use super::take_off;
 
 /// What is mounted at a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +33,20 @@ pub(super) fn clean(folder: &Path) -> io::Result<(bool, There)> {
         if there != There::Dead {
             return Ok((cleaned, there));
         }
-        rustix::mount::unmount(folder, UnmountFlags::DETACH)?;
+        take_off::lazily(folder)?;
         cleaned = true;
     }
     Ok((cleaned, there(folder)?))
 }
 
+/// Whether a mount of ours is there, dead or alive. Nothing is asked of it.
+pub(super) fn is_mounted(folder: &Path) -> bool {
+    fs::read(MOUNTS).is_ok_and(|mounts| is_ours(&mounts, folder))
+}
+
 /// What is mounted there. Only a mount of ours is asked anything.
 pub(super) fn there(folder: &Path) -> io::Result<There> {
-    let mounts = fs::read("/proc/self/mountinfo")?;
+    let mounts = fs::read(MOUNTS)?;
     if !is_ours(&mounts, folder) {
         return Ok(There::Nothing);
     }
@@ -98,6 +104,8 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Of this thread, which may have others than the process.
+const MOUNTS: &str = "/proc/thread-self/mountinfo";
 /// The name under which our mounts stand in the system's table.
 pub(super) const SOURCE: &str = "atlas";
 const DEAD_MAX: usize = 16;

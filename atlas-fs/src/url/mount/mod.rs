@@ -12,8 +12,11 @@
 //! - **No call takes longer than [`MountOptions::timeout`]**, and no origin keeps another's files waiting.
 //! - **A mount ends with its process**, if that can do anything about it: [`Mounted`] takes it off when it is dropped. One that a killed
 //!   process has left is taken off by the next that mounts there.
+//! - [`Apart`] mounts for one process and its children alone; such a mount ends with the last of them. [`Unserved`] is one that costs
+//!   next to nothing until somebody wants a file of it, [`OnDemand`] one that is not there before.
 //! - The kernel forgets by time: what it is told holds for as long as the origin allows, or the mount's options, or for ever if pinned.
 
+mod apart;
 mod attr;
 mod dead;
 mod failure;
@@ -21,27 +24,31 @@ mod files;
 mod folders;
 mod handles;
 mod nodes;
+mod on_demand;
 mod opened;
 mod options;
 mod read_ahead;
 mod serve;
 mod shared;
+mod take_off;
+mod unserved;
 mod xattr;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 use tokio::sync::watch;
 
+pub use apart::Apart;
+pub use on_demand::OnDemand;
 pub use options::{MountOptions, Progress, TellProgress};
+pub use unserved::Unserved;
 
+use self::attr::Owner;
 use self::dead::There;
-use self::serve::Serve;
-use self::shared::Shared;
+use self::read_ahead::Device;
 use super::Source;
 
 /// Why nothing could be mounted.
@@ -69,6 +76,11 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
+    /// A process that is started cannot be given mounts of its own.
+    #[error(
+        "this process may not have mounts that others do not see: only root may, and not in every container"
+    )]
+    NotApart(#[source] io::Error),
     /// The system does not mount.
     #[error(
         "cannot mount at {}: /dev/fuse must be there, and who is not root needs fusermount3",
@@ -121,9 +133,6 @@ impl Mounted {
         if there == There::Alive {
             return Err(MountError::Mounted(folder.into()));
         }
-        let runtime = tokio::runtime::Handle::current();
-        let shared = Arc::new(Shared::new(source, options, runtime));
-        let config = config(&shared);
         let system = |source| MountError::System {
             folder: folder.into(),
             source,
@@ -131,27 +140,18 @@ impl Mounted {
         if !folder.is_dir() {
             return Err(not_there(Errno::NOTDIR.into()));
         }
-        let session = Session::new(Serve(Arc::clone(&shared)), folder, &config).map_err(system)?;
-        let (end, ended) = watch::channel(false);
-        let run = move || {
-            if let Err(error) = session.run() {
-                tracing::warn!("the mount has ended: {error}");
-            }
-            let _ = end.send(true);
-        };
-        let thread = std::thread::Builder::new().name("atlas-mount".into());
-        // If it does not start, the session is dropped, and with it the mount.
-        thread.spawn(run).map_err(system)?;
-        let mounted = Self {
+        let config = config(&options);
+        let mount = Unserved::new(options, |serve| Session::new(serve, folder, &config));
+        let mut mount = mount.map_err(system)?;
+        mount.device = Device::of(folder).ok();
+        // If this fails, the session is dropped, and with it the mount.
+        let ended = mount.serve(source).map_err(system)?;
+        Ok(Self {
             folder: folder.into(),
             cleaned,
             is_off: false,
             ended,
-        };
-        if let Err(error) = read_ahead::widen(folder) {
-            tracing::debug!("the kernel reads ahead by its default: {error}");
-        }
-        Ok(mounted)
+        })
     }
 
     /// Where.
@@ -187,14 +187,10 @@ impl Mounted {
         if self.is_off || *self.ended.borrow() || dead::there(&self.folder)? == There::Nothing {
             return Ok(true);
         }
-        let at_once = match rustix::mount::unmount(&self.folder, UnmountFlags::empty()) {
-            Ok(()) => true,
-            Err(Errno::BUSY) => {
-                rustix::mount::unmount(&self.folder, UnmountFlags::DETACH)?;
-                false
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let at_once = take_off::at_once(&self.folder)?;
+        if !at_once {
+            take_off::lazily(&self.folder)?;
+        }
         self.is_off = true;
         Ok(at_once)
     }
@@ -208,7 +204,16 @@ impl Drop for Mounted {
     }
 }
 
-fn config<S>(shared: &Shared<S>) -> Config {
+/// Takes off what a killed process has left mounted at a folder. Whether there was anything.
+///
+/// # Errors
+///
+/// It cannot be taken off.
+pub fn take_off_dead(folder: &Path) -> io::Result<bool> {
+    dead::clean(folder).map(|(cleaned, _)| cleaned)
+}
+
+fn config(options: &MountOptions) -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::RO,
@@ -220,12 +225,12 @@ fn config<S>(shared: &Shared<S>) -> Config {
         MountOption::NoAtime,
     ];
     // Others than root may let others in only where the system's administrator says so.
-    config.acl = if shared.owner.is_root() {
+    config.acl = if Owner::of_this_process().is_root() {
         SessionACL::All
     } else {
         SessionACL::Owner
     };
-    config.n_threads = Some(shared.options.threads.max(1));
+    config.n_threads = Some(options.threads.max(1));
     config.clone_fd = true;
     config
 }

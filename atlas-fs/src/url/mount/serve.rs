@@ -1,7 +1,8 @@
 //! The kernel's calls, each answered at once or handed to the runtime: **no thread that answers the kernel waits for an origin.**
 
 use std::ffi::OsStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use fuser::{
     Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
@@ -16,7 +17,12 @@ use crate::url::{Kind, Source, UrlError};
 
 /// What fuser calls.
 #[derive(Debug)]
-pub(super) struct Serve<S>(pub(super) Arc<Shared<S>>);
+pub(super) struct Serve<S> {
+    /// There before the kernel's calls are read.
+    pub(super) shared: Arc<OnceLock<Arc<Shared<S>>>>,
+    /// Whether the kernel may read complete files itself; after its greeting, whether it does.
+    pub(super) passthrough: Arc<AtomicBool>,
+}
 
 impl<S: Source> Filesystem for Serve<S> {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
@@ -28,12 +34,10 @@ impl<S: Source> Filesystem for Serve<S> {
         ] {
             let _ = config.add_capabilities(capability);
         }
-        let passes = self.0.options.passthrough
+        let passes = self.passthrough.load(Ordering::Relaxed)
             && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
             && config.set_max_stack_depth(1).is_ok();
-        self.0
-            .passthrough
-            .store(passes, std::sync::atomic::Ordering::Relaxed);
+        self.passthrough.store(passes, Ordering::Relaxed);
         let _ = config.set_max_background(BACKGROUND_MAX);
         Ok(())
     }
@@ -42,29 +46,29 @@ impl<S: Source> Filesystem for Serve<S> {
         let Some(name) = name.to_str() else {
             return reply.error(Errno::EINVAL);
         };
-        if let Some(known) = self.0.known(parent.0, name) {
-            return self.entry(known, reply);
+        if let Some(known) = self.shared().known(parent.0, name) {
+            return entry(self.shared(), known, reply);
         }
-        let (shared, asked) = (Arc::clone(&self.0), name.to_owned());
+        let (shared, asked) = (Arc::clone(self.shared()), name.to_owned());
         let work = async move { shared.resolve(parent.0, asked).await };
-        let serve = Self(Arc::clone(&self.0));
-        self.0
+        let shared = Arc::clone(self.shared());
+        self.shared()
             .answer(format!("looking up {name}"), work, move |told| {
-                serve.entry(told, reply);
+                entry(&shared, told, reply);
             });
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, times: u64) {
-        self.0.nodes().forget(ino.0, times);
+        self.shared().nodes().forget(ino.0, times);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        if let Some(Told { attr, holds }) = self.0.told(ino.0, false) {
+        if let Some(Told { attr, holds }) = self.shared().told(ino.0, false) {
             return reply.attr(&holds, &attr);
         }
-        let shared = Arc::clone(&self.0);
+        let shared = Arc::clone(self.shared());
         let work = async move { shared.refresh(ino.0).await };
-        self.0
+        self.shared()
             .answer("asking for a file".into(), work, |told| match told {
                 Ok(Told { attr, holds }) => reply.attr(&holds, &attr),
                 Err(failure) => reply.error(failure.errno()),
@@ -72,7 +76,7 @@ impl<S: Source> Filesystem for Serve<S> {
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.0.handle_open(ino.0, reply);
+        self.shared().handle_open(ino.0, reply);
     }
 
     fn read(
@@ -86,7 +90,7 @@ impl<S: Source> Filesystem for Serve<S> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.0.handle_read(fh.0, offset, size, reply);
+        self.shared().handle_read(fh.0, offset, size, reply);
     }
 
     fn release(
@@ -99,12 +103,12 @@ impl<S: Source> Filesystem for Serve<S> {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.0.handle_release(ino.0, fh.0);
+        self.shared().handle_release(ino.0, fh.0);
         reply.ok();
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.0.handle_opendir(ino.0, reply);
+        self.shared().handle_opendir(ino.0, reply);
     }
 
     fn readdir(
@@ -115,7 +119,7 @@ impl<S: Source> Filesystem for Serve<S> {
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.0.handle_readdir(ino.0, fh.0, offset, reply);
+        self.shared().handle_readdir(ino.0, fh.0, offset, reply);
     }
 
     fn readdirplus(
@@ -126,7 +130,7 @@ impl<S: Source> Filesystem for Serve<S> {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.0.handle_readdirplus(ino.0, fh.0, offset, reply);
+        self.shared().handle_readdirplus(ino.0, fh.0, offset, reply);
     }
 
     fn releasedir(
@@ -137,12 +141,12 @@ impl<S: Source> Filesystem for Serve<S> {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.0.handles.close_folder(fh.0);
+        self.shared().handles.close_folder(fh.0);
         reply.ok();
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        let disk = self.0.options.cache.as_deref();
+        let disk = self.shared().options.cache.as_deref();
         let disk = disk.and_then(|folder| rustix::fs::statvfs(folder).ok());
         let Some(disk) = disk else {
             return reply.statfs(0, 0, 0, 0, 0, 4096, NAME_MAX, 4096);
@@ -163,25 +167,30 @@ impl<S: Source> Filesystem for Serve<S> {
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let name = name.to_str().unwrap_or_default();
-        self.0.handle_getxattr(ino.0, name, size, reply);
+        self.shared().handle_getxattr(ino.0, name, size, reply);
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.0.handle_listxattr(ino.0, size, reply);
+        self.shared().handle_listxattr(ino.0, size, reply);
     }
 }
 
-impl<S: Source> Serve<S> {
-    fn entry(&self, told: Result<Told, Failure>, reply: ReplyEntry) {
-        match told {
-            Ok(Told { attr, holds }) => reply.entry(&holds, &attr, Generation(0)),
-            // Number 0: there is nothing, and that holds for a while.
-            Err(Failure::Url(UrlError::NotFound { .. })) => {
-                let attr = self.0.owner.attr(0, Kind::File, &Facts::default());
-                reply.entry(&self.0.options.missing_for, &attr, Generation(0));
-            }
-            Err(failure) => reply.error(failure.errno()),
+impl<S> Serve<S> {
+    fn shared(&self) -> &Arc<Shared<S>> {
+        let shared = self.shared.get();
+        shared.expect("it is set before the session runs")
+    }
+}
+
+fn entry<S: Source>(shared: &Shared<S>, told: Result<Told, Failure>, reply: ReplyEntry) {
+    match told {
+        Ok(Told { attr, holds }) => reply.entry(&holds, &attr, Generation(0)),
+        // Number 0: there is nothing, and that holds for a while.
+        Err(Failure::Url(UrlError::NotFound { .. })) => {
+            let attr = shared.owner.attr(0, Kind::File, &Facts::default());
+            reply.entry(&shared.options.missing_for, &attr, Generation(0));
         }
+        Err(failure) => reply.error(failure.errno()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A name is resolved by the cheapest that knows it: the node that is there; the folder's listing, which costs one request for all its files; the file's
 //! own answer. What has no slash at the end and is not there may be a folder whose listing is refused: then the same with a slash is asked.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ pub(super) struct Shared<S> {
     pub(super) owner: Owner,
     pub(super) handles: Handles,
     /// Whether the kernel still takes backing files: that it does not shows at the first one.
-    pub(super) passthrough: std::sync::atomic::AtomicBool,
+    pub(super) passthrough: Arc<AtomicBool>,
     nodes: Mutex<Nodes>,
 }
 
@@ -48,10 +49,15 @@ struct Asked {
 }
 
 impl<S: Source> Shared<S> {
-    pub(super) fn new(source: S, options: MountOptions, runtime: Handle) -> Self {
+    pub(super) fn new(
+        source: S,
+        options: MountOptions,
+        runtime: Handle,
+        passthrough: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             source,
-            passthrough: options.passthrough.into(),
+            passthrough,
             options,
             runtime,
             owner: Owner::of_this_process(),
