@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
-    ServerConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
+    VarInt,
 };
 use quinn_proto::RandomConnectionIdGenerator;
 use socket2::SockRef;
@@ -410,7 +410,7 @@ fn endpoint_config(identity: &Identity) -> EndpointConfig {
 
 fn socket(
     address: SocketAddr,
-    mut endpoint: EndpointConfig,
+    endpoint: EndpointConfig,
     server: Option<ServerConfig>,
 ) -> Result<quinn::Endpoint, BindError> {
     let failed = |source: io::Error| {
@@ -420,9 +420,6 @@ fn socket(
             BindError::Socket { address, source }
         }
     };
-    endpoint
-        .max_udp_payload_size(DATAGRAM_BYTES_MAX)
-        .expect("a datagram may be as large");
     let socket = UdpSocket::bind(address).map_err(failed)?;
     widen(&socket);
     let runtime = Arc::new(quinn::TokioRuntime);
@@ -518,9 +515,6 @@ fn transport() -> TransportConfig {
     transport.receive_window(STRANGER_BYTES_MAX);
     transport.datagram_receive_buffer_size(None);
     transport.congestion_controller_factory(Arc::new(NearConfig));
-    let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(DATAGRAM_BYTES_MAX);
-    transport.mtu_discovery_config(Some(mtu));
     transport
 }
 
@@ -545,12 +539,9 @@ const UNACKNOWLEDGED_MAX: VarInt = VarInt::from_u32(10);
 const CONTROL_STREAMS: VarInt = VarInt::from_u32(1);
 /// So much is kept of what somebody sends who is not accepted yet: some control frames, or an enrolment.
 const STRANGER_BYTES_MAX: VarInt = VarInt::from_u32(256 << 10);
-/// The largest that is tried, where the way carries it: jumbo frames, and the loopback. Each datagram costs both sides some
-/// microseconds, so that a result of a megabyte costs a quarter of what it costs by Ethernet's 1,500 bytes. Ten of them, which
-/// go to the system at a time, are to be less than 64 KiB.
-const DATAGRAM_BYTES_MAX: u16 = 6_000;
-/// A result of a megabyte, as the kernel counts it.
-const SOCKET_BYTES: usize = 4 << 20;
+/// Four windows of a short way ([`congestion`](crate::congestion)), half of which is what the kernel itself takes for each packet. What
+/// is held here at a time is read at a time, into memory that stays the node's.
+const SOCKET_BYTES: usize = 1 << 20;
 /// A handshake takes two round trips; a lost packet costs a second or so.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes at a time: some for each of many nodes that come back at once, and come again if refused.
