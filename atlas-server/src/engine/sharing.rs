@@ -264,6 +264,7 @@ mod tests {
 
     use atlas_fs::url::{FileService, Options};
 
+    use super::super::JobFiles;
     use super::*;
 
     /// A server whose manager is away.
@@ -286,6 +287,7 @@ mod tests {
                 turns: Turns::default(),
                 shared: SharedBlobs::default(),
                 files: Arc::new(FileService::new(Options::new(folder.path()))),
+                client_files: Arc::new(JobFiles::new(manager.clone())),
                 workers_max: 1,
                 nice: None,
                 inherit_environment: false,
