@@ -6,7 +6,8 @@ use std::sync::Arc;
 use atlas_fs::BlobName;
 use atlas_net::Connection;
 use atlas_proto::control::{
-    Accepted, DomainStatus, Files, JobId, JobProgress, JobStatus, Refusal, ServerStatus, Submission,
+    Accepted, DomainStatus, Files, FilesName, JobId, JobProgress, JobStatus, Refusal, ServerStatus,
+    Submission,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use crate::output::Sink;
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// With the blobs that the job needs, which are here.
-    Submit(Submission, Vec<[u8; 32]>, Reply<Result<Accepted, Refusal>>),
+    Submit(Taken, Reply<Result<Accepted, Refusal>>),
     Jobs(Reply<Vec<JobStatus>>),
     Watch(JobId, Reply<Option<Watched>>),
     Kill(JobId, Reply<Option<Watched>>),
@@ -40,6 +41,16 @@ pub(crate) enum Ask {
     /// The connection with a node, while there is one.
     Connection(NodeId, Reply<Option<Connection>>),
     Counts(Reply<Counts>),
+}
+
+/// A job to be taken in.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) submission: Submission,
+    /// The blobs that it needs.
+    pub(crate) needs: Vec<[u8; 32]>,
+    /// What the files are called that its client is about to serve.
+    pub(crate) files: Option<FilesName>,
 }
 
 /// The way back.

@@ -10,14 +10,14 @@ use atlas_net::enrol::{self, Lifetimes};
 use atlas_net::identity::{Role, Secret, Token};
 use atlas_net::{CloseCode, Connection, Stream, StreamKind};
 use atlas_proto::control::{
-    CLIENT_TOPIC, ClientAnswer, ClientRequest, FRAME_BYTES_MAX, JobId, JobState, JobStatus,
-    ManagersStatus, OutputStream, Refusal, Submission, TokenRequest,
+    CLIENT_TOPIC, ClientAnswer, ClientRequest, FRAME_BYTES_MAX, FilesKey, FilesName, JobId,
+    JobState, JobStatus, ManagersStatus, OutputStream, Refusal, Submission, TokenRequest,
 };
 use atlas_proto::ids::JobAlias;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::ask::{Ask, Watched};
+use crate::ask::{Ask, Taken, Watched};
 use crate::core::Core;
 use crate::local::LocalStream;
 use crate::node::Shared;
@@ -99,7 +99,11 @@ impl Clients {
     async fn answer(&self, request: ClientRequest, mut way: Way<'_>) -> Result<(), Gone> {
         let asker = &self.shared.asker;
         let answer = match request {
-            ClientRequest::Submit(submission) => return self.submit(submission, way).await,
+            ClientRequest::Submit(submission) => return self.submit(submission, None, way).await,
+            ClientRequest::SubmitServing { submission, files } => {
+                return self.submit(submission, Some(files), way).await;
+            }
+            ClientRequest::Serve { job, key } => Some(self.attend(job, key, &way)),
             ClientRequest::Watch { job } => return self.watch(job, way).await,
             ClientRequest::Output { job, skip, follow } => {
                 return self.output(job, skip, follow, way).await;
@@ -133,7 +137,23 @@ impl Clients {
         way.tell(&ClientAnswer::Job(told)).await
     }
 
-    async fn submit(&self, submission: Submission, mut way: Way<'_>) -> Result<(), Gone> {
+    /// The client serves files from now on.
+    fn attend(&self, job: JobId, key: FilesKey, way: &Way<'_>) -> ClientAnswer {
+        let Way::Remote(_, client) = way else {
+            return ClientAnswer::Refused("files are served by whoever submits a job".into());
+        };
+        match self.shared.client_files.serve(job, key, client) {
+            Ok(()) => ClientAnswer::Serving,
+            Err(error) => ClientAnswer::Refused(Refusal::new(error)),
+        }
+    }
+
+    async fn submit(
+        &self,
+        submission: Submission,
+        files: Option<FilesName>,
+        mut way: Way<'_>,
+    ) -> Result<(), Gone> {
         let Way::Remote(_, client) = &way else {
             return way
                 .refuse("log in with `atlas-shell login TOKEN`, and submit from there")
@@ -144,10 +164,12 @@ impl Clients {
             Ok(needs) => needs,
             Err(refusal) => return way.refuse(refusal).await,
         };
-        let asked = self
-            .shared
-            .asker
-            .ask(|reply| Ask::Submit(submission, needs, reply));
+        let taken = Taken {
+            submission,
+            needs,
+            files,
+        };
+        let asked = self.shared.asker.ask(|reply| Ask::Submit(taken, reply));
         match asked.await {
             Some(Ok(accepted)) => way.tell(&ClientAnswer::Accepted(accepted)).await,
             Some(Err(refusal)) => way.refuse(refusal).await,

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use atlas_engine::Failure;
 use atlas_fs::BlobName;
-use atlas_proto::control::{Files, JobId, JobProgress, JobState, JobStatus};
+use atlas_proto::control::{
+    Files, FilesName, JobId, JobProgress, JobState, JobStatus, NativeOptions,
+};
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Finished, Outcome};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,13 @@ pub(crate) struct JobRecord {
     pub(crate) needs: Vec<[u8; 32]>,
     /// The blobs that it has left.
     pub(crate) left: Vec<[u8; 32]>,
+}
+
+impl JobRecord {
+    /// What its client's files are called, if that serves some.
+    pub(crate) fn files(&self) -> Option<FilesName> {
+        NativeOptions::from_bytes(&self.options).ok()?.files
+    }
 }
 
 /// A job at hand.

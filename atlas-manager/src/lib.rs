@@ -11,6 +11,7 @@
 mod ask;
 mod blobs;
 pub mod cli;
+mod client_files;
 mod clients;
 mod core;
 mod http;

@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ask::{Ask, Asker};
 use crate::blobs::Blobs;
+use crate::client_files::ClientFileWays;
 use crate::clients::Clients;
 use crate::core::Core;
 use crate::http;
@@ -134,6 +135,8 @@ pub(crate) struct Shared {
     pub(crate) asker: Asker,
     /// Files by URL, for those below.
     pub(crate) urls: Option<FileService>,
+    /// The ways to those that clients serve.
+    pub(crate) client_files: Arc<ClientFileWays>,
 }
 
 impl Shared {
@@ -141,7 +144,7 @@ impl Shared {
         core: &Arc<Core>,
         authority: DomainAuthority,
         asker: Asker,
-        urls: Option<FileService>,
+        (urls, client_files): (Option<FileService>, Arc<ClientFileWays>),
     ) -> Result<Self, OpenStoreError> {
         Ok(Self {
             domain: core.domain.clone(),
@@ -152,6 +155,7 @@ impl Shared {
             core: core.clone(),
             asker,
             urls,
+            client_files,
         })
     }
 

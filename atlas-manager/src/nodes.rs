@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 use atlas_fs::BlobName;
 use atlas_fs::exchange;
 use atlas_fs::url::above;
+use atlas_fs::url::client::{ClientWays as _, NoWay};
 use atlas_net::enrol::{self, Admitted, Enrolment, Lifetimes};
 use atlas_net::identity::{Relation, Role};
 use atlas_net::relay::relay;
 use atlas_net::{Connection, Stream, StreamError, StreamKind};
 use atlas_proto::control::{
-    FRAME_BYTES_MAX, Files, JobId, NODE_TOPIC, NodeAnswer, NodeRequest, Produced, REPLICA_TOPIC,
-    Refusal, STANDBY_TOPIC, URL_TOPIC, WITNESS_TOPIC,
+    FILES_TOPIC, FRAME_BYTES_MAX, Files, FilesOf, JobId, NODE_TOPIC, NodeAnswer, NodeRequest,
+    Produced, REPLICA_TOPIC, Refusal, STANDBY_TOPIC, URL_TOPIC, WITNESS_TOPIC,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::limits::VERSION_BYTES_MAX;
@@ -64,6 +65,9 @@ pub(crate) async fn serve(connection: Connection, core: Arc<Core>) {
                 tokio::spawn(node.answer(stream));
             }
             StreamKind::Request { topic: URL_TOPIC } => node.answer_url(stream),
+            StreamKind::Request { topic: FILES_TOPIC } => {
+                tokio::spawn(node.answer_files(stream));
+            }
             StreamKind::Blob { hash, job } => {
                 tokio::spawn(node.answer_blob(BlobName(hash), JobAlias(job), stream));
             }
@@ -272,6 +276,27 @@ impl Node {
                 }
             }
             None => drop(tokio::spawn(above::refuse(stream.into()))),
+        }
+    }
+
+    /// A file of a job's client, for those who are farther from it.
+    async fn answer_files(self, mut stream: Stream) {
+        let Ok(Some(FilesOf::Job { job, files })) = stream.recv_frame(FRAME_BYTES_MAX).await else {
+            return;
+        };
+        let shared = &self.shared;
+        let answered = if self.origin(job).await.is_none() {
+            let over = async { Err(NoWay("the job is over".to_owned())) };
+            above::hand_on(stream.into(), over).await
+        } else {
+            shared.client_files.note(files, self.id(), job);
+            match &shared.urls {
+                Some(urls) => urls.answer(stream.into()),
+                None => above::hand_on(stream.into(), shared.client_files.reach(files)).await,
+            }
+        };
+        if let Err(error) = answered {
+            tracing::debug!(peer = %self.connection.peer(), %error, "a file of a client is not given");
         }
     }
 

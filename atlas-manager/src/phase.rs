@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ask::Asker;
+use crate::client_files::ClientFileWays;
 use crate::core::Core;
 use crate::jobs::JobTable;
 use crate::node::{Event, Shared, StartError};
@@ -101,14 +102,17 @@ impl Phases {
         let policy = Policy::new(part.inflow, part.outflow)?;
         let (tell, events) = mpsc::channel(EVENTS_MAX);
         let (above_is, above) = watch::channel(None);
+        let asker = Asker::new(tell.clone());
+        let client_files = Arc::new(ClientFileWays::new(asker.clone()));
         let urls = core.urls.clone().map(|mut options| {
+            options.clients = Some(client_files.clone());
             if part.parent.is_some() {
                 options.above = Some(Arc::new(Managers::new(above.clone())));
             }
             FileService::new(options)
         });
-        let asker = Asker::new(tell.clone());
-        let shared = Arc::new(Shared::new(core, authority, asker, urls)?);
+        let files = (urls, client_files);
+        let shared = Arc::new(Shared::new(core, authority, asker, files)?);
         let life = core.store.begin_life(incarnation())?;
         drop(core.store.write(Write::Life(life)));
         let mut this = Loop {

@@ -9,7 +9,7 @@ use atlas_fs::BlobName;
 use atlas_fs::daemon::{Clock, Thrift};
 use atlas_proto::control::{
     Accepted, DomainStatus, JobId, JobProgress, JobState, JobStatus, NATIVE, NativeOptions,
-    Refusal, ServerStatus, Submission,
+    Refusal, ServerStatus,
 };
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use crate::ask::{Ask, Counts, Origin, Reply, Watched};
+use crate::ask::{Ask, Counts, Origin, Reply, Taken, Watched};
 use crate::jobs::{Job, JobRecord, JobTable};
 use crate::node::{Event, Shared, StartError};
 use crate::output::Sink;
@@ -93,6 +93,9 @@ impl Loop {
             } else {
                 self.submit_again(&record)?
             };
+            if let (Some(_), Some(files)) = (alias, record.files()) {
+                self.shared.client_files.begin(id, files);
+            }
             self.jobs.insert(alias, record, output);
         }
         Ok(())
@@ -163,7 +166,7 @@ impl Loop {
     fn answer(&mut self, ask: Ask) {
         // Whoever does not wait for the answer any more does not get it.
         match ask {
-            Ask::Submit(submission, needs, reply) => self.take_in(submission, needs, reply),
+            Ask::Submit(taken, reply) => self.take_in(taken, reply),
             Ask::Jobs(reply) => {
                 let all = self.jobs.iter().map(|job| job.status.borrow().clone());
                 let _ = reply.send(all.collect());
@@ -204,15 +207,9 @@ impl Loop {
     }
 
     /// Takes a job in and answers when it is safe.
-    fn take_in(
-        &mut self,
-        submission: Submission,
-        needs: Vec<[u8; 32]>,
-        reply: Reply<Result<Accepted, Refusal>>,
-    ) {
+    fn take_in(&mut self, taken: Taken, reply: Reply<Result<Accepted, Refusal>>) {
         let id = JobId(self.last_job + 1);
-        let taken = self.try_take_in(id, submission, needs);
-        let record = match taken {
+        let record = match self.try_take_in(id, taken) {
             Ok(record) => record,
             Err(refusal) => {
                 let _ = reply.send(Err(refusal));
@@ -233,16 +230,15 @@ impl Loop {
         });
     }
 
-    fn try_take_in(
-        &mut self,
-        id: JobId,
-        submission: Submission,
-        needs: Vec<[u8; 32]>,
-    ) -> Result<JobRecord, Refusal> {
-        let record = record(id, submission, needs)?;
+    fn try_take_in(&mut self, id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
+        let files = taken.files;
+        let record = record(id, taken)?;
         let output = self.sink(id).map_err(Refusal::new)?;
         let alias = self.submit(&record).map_err(Refusal::new)?;
         self.jobs.insert(Some(alias), record.clone(), output);
+        if let Some(files) = files {
+            self.shared.client_files.begin(id, files);
+        }
         Ok(record)
     }
 
@@ -299,6 +295,7 @@ impl Loop {
             }
             let lives = |id| self.jobs.alias(id).is_some();
             self.pins.retain(lives);
+            self.shared.client_files.retain(lives);
             self.trim_blobs();
             self.thrift.note();
         }
@@ -492,7 +489,12 @@ fn watched(job: &Job) -> Watched {
 }
 
 /// What is kept of a job that begins.
-fn record(id: JobId, submission: Submission, needs: Vec<[u8; 32]>) -> Result<JobRecord, Refusal> {
+fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
+    let Taken {
+        submission,
+        needs,
+        files,
+    } = taken;
     if submission.engine != NATIVE {
         return Err(Refusal::new(format_args!(
             "this domain has no engine of the kind `{}`: submit a native program",
@@ -503,6 +505,7 @@ fn record(id: JobId, submission: Submission, needs: Vec<[u8; 32]>) -> Result<Job
         name: submission.name.clone(),
         command_line: submission.command_line.clone(),
         inputs: submission.inputs,
+        files,
     };
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let submitted_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));

@@ -2,6 +2,7 @@
 //! randomness.
 #![forbid(unsafe_code)]
 
+pub mod attendance;
 mod checkpoint;
 pub mod codec;
 pub mod control;

@@ -14,7 +14,7 @@ use atlas_proto::{Server, ServerConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
-use crate::engine::{EngineSaid, Engines, SharedBlobs, Surroundings};
+use crate::engine::{EngineSaid, Engines, JobFiles, SharedBlobs, Surroundings};
 use crate::links::Links;
 use crate::node::{Event, ServerOptions, Stop};
 use crate::progress::ProgressReport;
@@ -100,6 +100,8 @@ impl Loop {
         let options = &parts.options;
         let mut urls = options.urls.clone();
         urls.above = Some(Arc::new(Managers::new(parts.manager.clone())));
+        let client_files = Arc::new(JobFiles::new(parts.manager.clone()));
+        urls.clients = Some(client_files.clone());
         let surroundings = Surroundings {
             folder: options.folder.clone(),
             store: options.store.clone(),
@@ -108,6 +110,7 @@ impl Loop {
             shared: SharedBlobs::default(),
             files: Arc::new(FileService::new(urls)),
             mount_at: options.mount_at.clone(),
+            client_files,
             workers_max: options.workers,
             nice: options.nice,
             inherit_environment: options.inherit_environment,

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use atlas_net::redial::{Backoff, BackoffLimits};
+use atlas_proto::control::JobId;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError, ServedFolder, Serving};
 use crate::exit;
 use crate::login;
 use crate::state::StateFolder;
@@ -16,7 +17,16 @@ use crate::state::StateFolder;
 #[derive(Debug)]
 pub struct Session {
     client: RefCell<Rc<Client>>,
+    served: RefCell<Option<Served>>,
     again: Option<Again>,
+}
+
+/// A folder that a job reads from.
+#[derive(Debug)]
+struct Served {
+    job: JobId,
+    folder: ServedFolder,
+    _serving: Option<Serving>,
 }
 
 /// How to come back.
@@ -43,6 +53,7 @@ impl Session {
     pub fn once(client: Rc<Client>) -> Self {
         Self {
             client: RefCell::new(client),
+            served: RefCell::default(),
             again: None,
         }
     }
@@ -58,6 +69,7 @@ impl Session {
         troubles.handle_connected(Instant::now());
         Self {
             client: RefCell::new(Rc::new(client)),
+            served: RefCell::default(),
             again: Some(Again {
                 state,
                 troubles: RefCell::new(troubles),
@@ -69,6 +81,36 @@ impl Session {
     #[must_use]
     pub fn client(&self) -> Rc<Client> {
         self.client.borrow().clone()
+    }
+
+    /// Serves a folder to a job, also after the connection was lost.
+    ///
+    /// # Errors
+    ///
+    /// The manager refuses, or is gone.
+    pub async fn serve(&self, job: JobId, folder: ServedFolder) -> Result<(), ClientError> {
+        let serving = self.client().serve(job, &folder).await?;
+        let served = Served {
+            job,
+            folder,
+            _serving: Some(serving),
+        };
+        *self.served.borrow_mut() = Some(served);
+        Ok(())
+    }
+
+    /// On a new connection. What goes wrong is told to those who read: the job may have ended.
+    async fn serve_again(&self) {
+        let served = self.served.take();
+        if let Some(Served { job, folder, .. }) = served {
+            let serving = self.client().serve(job, &folder).await.ok();
+            let served = Served {
+                job,
+                folder,
+                _serving: serving,
+            };
+            *self.served.borrow_mut() = Some(served);
+        }
     }
 
     /// Connects again, after this error.
@@ -91,6 +133,7 @@ impl Session {
                 Ok(client) => {
                     again.troubles.borrow_mut().handle_connected(Instant::now());
                     *self.client.borrow_mut() = Rc::new(client);
+                    self.serve_again().await;
                     return Ok(());
                 }
                 Err(failed) => error = failed,

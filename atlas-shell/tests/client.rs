@@ -37,7 +37,7 @@ async fn program(content: &[u8]) -> (Blobs, [u8; 32], NamedTempFile) {
 async fn submit(client: &Client, args: &[&str]) -> JobId {
     let (blobs, artifact, _file) = program(b"a program").await;
     let submission = submission(artifact, args);
-    client.submit(&submission, &blobs).await.unwrap().job
+    client.submit(&submission, None, &blobs).await.unwrap().job
 }
 
 async fn read(mut output: Output) -> [Vec<u8>; 2] {
@@ -59,12 +59,12 @@ async fn a_job_is_submitted_with_the_blobs_that_the_manager_lacks() {
         .collect();
     let (blobs, artifact, _file) = program(&content).await;
     let submission = submission(artifact, &["24"]);
-    let accepted = client.submit(&submission, &blobs).await.unwrap();
+    let accepted = client.submit(&submission, None, &blobs).await.unwrap();
     assert_eq!((accepted.job, accepted.workers), (JobId(1), 4));
     assert!(manager.shared.blobs.has(artifact));
     let sent = blobs.sent();
     assert!(sent > 0);
-    client.submit(&submission, &blobs).await.unwrap();
+    client.submit(&submission, None, &blobs).await.unwrap();
     assert_eq!(blobs.sent(), sent, "what the manager has is not sent again");
 
     let jobs = client.jobs().await.unwrap();
@@ -145,7 +145,7 @@ async fn refusals_are_told_in_the_managers_words() {
     // A blob that the client does not have.
     let blobs = Blobs::new().unwrap();
     let submission = submission([5; 32], &[]);
-    let refused = client.submit(&submission, &blobs).await.unwrap_err();
+    let refused = client.submit(&submission, None, &blobs).await.unwrap_err();
     assert!(matches!(refused, ClientError::Unsent(_)), "{refused}");
 }
 
@@ -180,7 +180,9 @@ async fn a_program_that_was_changed_meanwhile_is_not_sent() {
         .unwrap();
     let (blobs, artifact, file) = program(b"a program").await;
     std::fs::write(file.path(), "another").unwrap();
-    let refused = client.submit(&submission(artifact, &[]), &blobs).await;
+    let refused = client
+        .submit(&submission(artifact, &[]), None, &blobs)
+        .await;
     let refused = refused.unwrap_err().to_string();
     let why = "was changed since it was submitted";
     assert!(refused.contains(why), "{refused}");

@@ -69,14 +69,20 @@ impl Bed {
 
     /// Mounts, and gives what is said of it; none where nothing can be mounted.
     fn mount(&mut self) -> Option<Value> {
-        self.mount_by(Command::new(env!("CARGO_BIN_EXE_atlas-shell")))
+        self.mount_with(&[])
     }
 
-    /// As [`Bed::mount`], by a command that becomes the shell.
-    fn mount_by(&mut self, mut shell: Command) -> Option<Value> {
+    /// As [`Bed::mount`], with these options.
+    fn mount_with(&mut self, options: &[&str]) -> Option<Value> {
+        self.mount_by(Command::new(env!("CARGO_BIN_EXE_atlas-shell")), options)
+    }
+
+    /// As [`Bed::mount_with`], by a command that becomes the shell.
+    fn mount_by(&mut self, mut shell: Command, options: &[&str]) -> Option<Value> {
         let mut child = shell
             .args(["mount", "--json", "--cache"])
             .arg(self.cache.path())
+            .args(options)
             .arg(self.dir.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -189,7 +195,7 @@ fn regression_who_is_not_root_unmounts_what_a_helper_has_mounted() {
         eprintln!("skipped: there is no other user, or no fusermount3, for this test");
         return;
     }
-    if bed.mount_by(as_nobody(shell)).is_none() {
+    if bed.mount_by(as_nobody(shell), &[]).is_none() {
         return;
     }
     let event = bed.end(Signal::INT).unwrap();
@@ -347,4 +353,30 @@ fn what_cannot_be_done_is_said() {
         assert_eq!(output.status.code(), Some(1), "{errors}");
         assert!(errors.contains(words), "{errors}");
     }
+}
+
+#[test]
+fn a_folder_that_is_served_is_at_atlas_client_and_nothing_outside_of_it() {
+    let mut bed = Bed::new();
+    let all = tempfile::tempdir().unwrap();
+    let served = all.path().join("served");
+    fs::create_dir_all(served.join("more")).unwrap();
+    fs::write(all.path().join("secret"), "secret").unwrap();
+    fs::write(served.join("more/a b?"), "hello").unwrap();
+    std::os::unix::fs::symlink("../secret", served.join("out")).unwrap();
+    let options = ["--serve", served.to_str().unwrap()];
+    if bed.mount_with(&options).is_none() {
+        return;
+    }
+    let client = bed.dir.path().join("atlas/client");
+    let read = fs::read_to_string(client.join("more/a b%3F"));
+    assert_eq!(read.unwrap(), "hello");
+    let listed = fs::read_dir(&client).unwrap();
+    let listed: Vec<_> = listed.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(listed, ["more"]);
+    let refused = fs::read(client.join("out")).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    let other = fs::read_dir(bed.dir.path().join("atlas/other")).unwrap_err();
+    assert_eq!(other.kind(), std::io::ErrorKind::NotFound);
+    bed.end(Signal::TERM);
 }

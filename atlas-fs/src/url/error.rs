@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use url::Url;
 
+use super::client::shown;
 use crate::file_error::FileError;
 
 /// The cause of an error, shared by all who waited for the same request.
@@ -18,7 +19,7 @@ pub type Cause = Arc<dyn Error + Send + Sync>;
 #[non_exhaustive]
 pub enum UrlError {
     /// No request can be made of this.
-    #[error("{url} cannot be asked for: {reason}")]
+    #[error("{} cannot be asked for: {reason}", shown(.url))]
     Name {
         /// What was asked for.
         url: Box<Url>,
@@ -26,13 +27,13 @@ pub enum UrlError {
         reason: &'static str,
     },
     /// A name in it is longer than file systems allow.
-    #[error("{url} has a name of more than 255 bytes")]
+    #[error("{} has a name of more than 255 bytes", shown(.url))]
     NameTooLong {
         /// What was asked for.
         url: Box<Url>,
     },
     /// The origin has nothing there.
-    #[error("there is nothing at {url} (status {status})")]
+    #[error("there is nothing at {} (status {status})", shown(.url))]
     NotFound {
         /// What was asked for.
         url: Box<Url>,
@@ -40,7 +41,7 @@ pub enum UrlError {
         status: u16,
     },
     /// The origin, or a proxy, does not let us.
-    #[error("not allowed to read {url} (status {status}): give credentials for its host")]
+    #[error("not allowed to read {} (status {status}): give credentials for its host", shown(.url))]
     Denied {
         /// What was asked for.
         url: Box<Url>,
@@ -48,7 +49,7 @@ pub enum UrlError {
         status: u16,
     },
     /// The origin answers, and not with a file.
-    #[error("the origin of {url} answers with status {status}, also when asked again")]
+    #[error("the origin of {} answers with status {status}, also when asked again", shown(.url))]
     Status {
         /// What was asked for.
         url: Box<Url>,
@@ -56,7 +57,7 @@ pub enum UrlError {
         status: u16,
     },
     /// Nobody is there to answer.
-    #[error("the origin of {url} cannot be reached")]
+    #[error("the origin of {} cannot be reached", shown(.url))]
     Unreachable {
         /// What was asked for.
         url: Box<Url>,
@@ -65,7 +66,7 @@ pub enum UrlError {
         source: Cause,
     },
     /// It is not certain who answers.
-    #[error("the origin of {url} does not prove who it is")]
+    #[error("the origin of {} does not prove who it is", shown(.url))]
     Tls {
         /// What was asked for.
         url: Box<Url>,
@@ -74,7 +75,7 @@ pub enum UrlError {
         source: Cause,
     },
     /// The origin takes too long.
-    #[error("the origin of {url} is too slow: {doing} took more than {after:?}")]
+    #[error("the origin of {} is too slow: {doing} took more than {after:?}", shown(.url))]
     TimedOut {
         /// What was asked for.
         url: Box<Url>,
@@ -84,7 +85,7 @@ pub enum UrlError {
         after: Duration,
     },
     /// The file is no longer the one that was first seen.
-    #[error("{url} has changed at its origin: {pinned} was read before, there is {found} now")]
+    #[error("{} has changed at its origin: {pinned} was read before, there is {found} now", shown(.url))]
     Changed {
         /// What was asked for.
         url: Box<Url>,
@@ -94,7 +95,7 @@ pub enum UrlError {
         found: String,
     },
     /// The machines of a job cannot agree on a version of it.
-    #[error("it cannot be told which version of {url} the job has seen first: {why}")]
+    #[error("it cannot be told which version of {} the job has seen first: {why}", shown(.url))]
     Unpinned {
         /// What was asked for.
         url: Box<Url>,
@@ -102,7 +103,7 @@ pub enum UrlError {
         why: String,
     },
     /// What the origin sends contradicts itself, also when it is asked again.
-    #[error("the origin of {url} sends what cannot be used: {what}")]
+    #[error("the origin of {} sends what cannot be used: {what}", shown(.url))]
     Broken {
         /// What was asked for.
         url: Box<Url>,
@@ -110,7 +111,7 @@ pub enum UrlError {
         what: String,
     },
     /// It leads in a circle, too far, or from an encrypted connection to an open one.
-    #[error("{url} redirects to where it cannot be followed")]
+    #[error("{} redirects to where it cannot be followed", shown(.url))]
     Redirects {
         /// What was asked for.
         url: Box<Url>,
@@ -119,7 +120,7 @@ pub enum UrlError {
         source: Cause,
     },
     /// There is no room to store it.
-    #[error("{url} cannot be stored")]
+    #[error("{} cannot be stored", shown(.url))]
     NoRoom {
         /// What was asked for.
         url: Box<Url>,
@@ -128,7 +129,7 @@ pub enum UrlError {
         source: Arc<FileError>,
     },
     /// The store's disk refuses.
-    #[error("{url} cannot be kept in, or read from, the store")]
+    #[error("{} cannot be kept in, or read from, the store", shown(.url))]
     Disk {
         /// What was asked for.
         url: Box<Url>,
@@ -137,19 +138,35 @@ pub enum UrlError {
         source: Arc<FileError>,
     },
     /// It is a folder, whose URL ends in `/`, and no file.
-    #[error("{url} is a folder")]
+    #[error("{} is a folder", shown(.url))]
     IsFolder {
         /// What was asked for.
         url: Box<Url>,
     },
     /// It is no folder.
-    #[error("{url} is no folder: a folder's URL ends in a slash")]
+    #[error("{} is no folder: a folder's URL ends in a slash", shown(.url))]
     NotFolder {
         /// What was asked for.
         url: Box<Url>,
     },
+    /// The client whose file it is cannot be asked.
+    #[error("{} cannot be had: {why}", shown(.url))]
+    Client {
+        /// What was asked for.
+        url: Box<Url>,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The client does not give it.
+    #[error("not allowed to read {}: {why}", shown(.url))]
+    NotServed {
+        /// What was asked for.
+        url: Box<Url>,
+        /// Why.
+        why: String,
+    },
     /// The folder's page is not one that entries can be read from.
-    #[error("the entries of {url} cannot be read from what its origin sends")]
+    #[error("the entries of {} cannot be read from what its origin sends", shown(.url))]
     Listing {
         /// What was asked for.
         url: Box<Url>,
@@ -167,8 +184,10 @@ impl UrlError {
             Self::Name { .. } => Errno::INVAL,
             Self::NameTooLong { .. } => Errno::NAMETOOLONG,
             Self::NotFound { .. } => Errno::NOENT,
-            Self::Denied { .. } => Errno::ACCESS,
-            Self::Unreachable { .. } | Self::Unpinned { .. } => Errno::HOSTUNREACH,
+            Self::Denied { .. } | Self::NotServed { .. } => Errno::ACCESS,
+            Self::Unreachable { .. } | Self::Unpinned { .. } | Self::Client { .. } => {
+                Errno::HOSTUNREACH
+            }
             Self::Tls { .. } => Errno::PROTO,
             Self::TimedOut { .. } => Errno::TIMEDOUT,
             Self::Changed { .. } => Errno::STALE,
@@ -204,6 +223,8 @@ impl UrlError {
             | Self::Disk { url, .. }
             | Self::IsFolder { url }
             | Self::NotFolder { url }
+            | Self::Client { url, .. }
+            | Self::NotServed { url, .. }
             | Self::Listing { url, .. } => url,
         }
     }
@@ -226,7 +247,7 @@ impl UrlError {
     #[must_use]
     pub fn is_origin_down(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Client { .. } => true,
             Self::Status { status, .. } => matches!(status, 500 | 502 | 503 | 504),
             Self::Name { .. }
             | Self::NameTooLong { .. }
@@ -241,6 +262,7 @@ impl UrlError {
             | Self::Disk { .. }
             | Self::IsFolder { .. }
             | Self::NotFolder { .. }
+            | Self::NotServed { .. }
             | Self::Listing { .. } => false,
         }
     }

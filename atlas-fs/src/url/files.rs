@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use super::above::{self, Way};
+use super::client;
 use super::counts::{Counts, Figures};
 use super::error::{Cause, UrlError};
 use super::file::{Origin, Shared, UrlFile};
@@ -149,6 +150,7 @@ impl Files {
 
 impl Source for Files {
     async fn metadata(&self, url: &Url, pins: &Pins) -> Result<Metadata, UrlError> {
+        let url = &pins.resolve(url)?;
         check(url)?;
         let kind = if url.path().ends_with('/') {
             Kind::Folder
@@ -170,6 +172,7 @@ impl Source for Files {
     }
 
     async fn open(&self, url: &Url, pins: &Pins) -> Result<Arc<UrlFile>, UrlError> {
+        let url = &pins.resolve(url)?;
         check(url)?;
         if url.path().ends_with('/') {
             return Err(UrlError::IsFolder {
@@ -197,7 +200,8 @@ impl Source for Files {
         Ok(Arc::new(UrlFile::new(shared, stale)))
     }
 
-    async fn list(&self, url: &Url, _pins: &Pins) -> Result<Arc<[Entry]>, UrlError> {
+    async fn list(&self, url: &Url, pins: &Pins) -> Result<Arc<[Entry]>, UrlError> {
+        let url = &pins.resolve(url)?;
         check(url)?;
         if !url.path().ends_with('/') {
             return Err(UrlError::NotFolder {
@@ -564,8 +568,11 @@ pub(super) fn check(url: &Url) -> Result<(), UrlError> {
             reason,
         })
     };
+    if client::is_within(url) {
+        return client::check(url);
+    }
     if !matches!(url.scheme(), "http" | "https") {
-        return wrong("only http and https are known");
+        return wrong("only http, https and atlas are known");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return wrong(

@@ -9,6 +9,7 @@
 //! | `version.rs`, `fresh.rs`, `retry.rs`, `plan.rs` | what is the same, what may be served, when to ask again, what to fetch next: pure |
 //! | `ways/` | who is asked: the next cache above, or the origin |
 //! | `above/` | caches that ask one another, what they say, and when it is better to ask the origin |
+//! | `client/` | files of clients, as an origin beside those of the web |
 //! | `http/` | requests: credentials, how many at a time, which error is which |
 //! | `store/` | files of versions on disk, shared by the processes of this machine; the quota |
 //! | `file/` | one version that is read while it is fetched |
@@ -20,6 +21,7 @@
 
 pub mod above;
 mod care;
+pub mod client;
 mod counts;
 pub mod error;
 mod file;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::above::Above;
+use super::client::ClientWays;
 use super::http::Credentials;
 
 /// How files by URL are fetched and kept. [`Options::new`] has what suits most.
@@ -36,6 +37,8 @@ pub struct Options {
     pub authorities_pem: Vec<u8>,
     /// The next cache on the way to the origins, which is asked instead of them.
     pub above: Option<Arc<dyn Above>>,
+    /// The ways to files of clients, which nobody else has.
+    pub clients: Option<Arc<dyn ClientWays>>,
 }
 
 /// How long is waited for what.
@@ -74,6 +77,7 @@ impl Options {
             credentials: Credentials::default(),
             authorities_pem: Vec::new(),
             above: None,
+            clients: None,
         }
     }
 }

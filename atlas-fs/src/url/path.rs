@@ -12,6 +12,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
+use super::client;
 use super::source::Kind;
 
 /// Why a path or a URL has no counterpart.
@@ -27,7 +28,7 @@ pub enum PathError {
     )]
     Name(String),
     /// The first name is not a scheme that can be fetched.
-    #[error("{0:?} is no scheme of files: there are http and https")]
+    #[error("{0:?} is no scheme of files: there are http, https and atlas")]
     Scheme(String),
     /// The second name is not a host.
     #[error("{0:?} is no host, or not the way to write it")]
@@ -118,7 +119,8 @@ pub fn host_url(scheme: &str, host: &str) -> Result<Url, PathError> {
     }
     check_length(host)?;
     let no_host = || PathError::Host(host.into());
-    if host.contains(['/', '\\', '?', '#', '@']) || host.is_empty() {
+    let is_clients = scheme != client::SCHEME || host == client::HOST;
+    if host.contains(['/', '\\', '?', '#', '@']) || host.is_empty() || !is_clients {
         return Err(no_host());
     }
     let url = Url::parse(&format!("{scheme}://{host}/")).map_err(|_| no_host())?;
@@ -251,7 +253,7 @@ fn check_length(name: &str) -> Result<(), PathError> {
 }
 
 /// What can be fetched.
-pub const SCHEMES: [&str; 2] = ["http", "https"];
+pub const SCHEMES: [&str; 3] = [client::SCHEME, "http", "https"];
 /// What Linux takes.
 pub const NAME_BYTES_MAX: usize = 255;
 /// How much of a name that is too long is shown.

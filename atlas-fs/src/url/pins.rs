@@ -12,16 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use url::Url;
 
+use super::client::ClientFiles;
 use super::error::UrlError;
 use super::version::Version;
 
-/// The versions that a job, or a mount, has seen. Clones share them.
+/// The versions that a job, or a mount, has seen, and which files are its client's. Clones share the versions.
 #[derive(Clone, Debug, Default)]
 pub struct Pins {
     versions: Arc<Mutex<HashMap<Url, Version>>>,
     judge: Option<Arc<dyn Judge>>,
     /// Whose turn it is to ask the judge for a URL.
     turns: Arc<Mutex<HashMap<Url, Weak<Turn>>>>,
+    client: ClientFiles,
 }
 
 type Turn = tokio::sync::Mutex<()>;
@@ -50,6 +52,17 @@ impl Pins {
             judge: Some(judge),
             ..Self::default()
         }
+    }
+
+    /// The same, of a job that finds these files under `atlas://client/`.
+    #[must_use]
+    pub fn with_client(self, client: ClientFiles) -> Self {
+        Self { client, ..self }
+    }
+
+    /// What is asked for when a program asks for this.
+    pub(crate) fn resolve(&self, url: &Url) -> Result<Url, UrlError> {
+        self.client.resolve(url)
     }
 
     /// The version that was first seen of it.

@@ -145,7 +145,7 @@ fn hosts_are_folders_and_those_visited_are_listed() {
         names.sort();
         names
     };
-    assert_eq!(names(root), ["http", "https"]);
+    assert_eq!(names(root), ["atlas", "http", "https"]);
     assert_eq!(fs::read(bed.at("x")).unwrap(), b"x");
     let host = bed.origin.path();
     assert_eq!(

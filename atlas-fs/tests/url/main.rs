@@ -11,6 +11,7 @@
 
 mod above;
 mod changes;
+mod clients;
 mod errors;
 mod model;
 mod origin;

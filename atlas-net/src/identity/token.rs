@@ -69,6 +69,12 @@ impl Secret {
         crypto::random().map(Self)
     }
 
+    /// For who keeps it as something else than a part of a token.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
     /// What a manager keeps of it. The secret is random, so that its hash needs no salt and no slowness.
     pub(crate) fn hash(&self) -> blake3::Hash {
         blake3::hash(&self.0)

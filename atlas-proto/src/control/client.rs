@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::files::{FilesKey, FilesName};
 use super::job::{JobId, JobStatus};
 use crate::domain::Domain;
 use crate::ids::NodeId;
@@ -47,6 +48,21 @@ pub enum ClientRequest {
     CreateToken(TokenRequest),
     /// Whether this manager acts, and where the domain's managers are reached: [`ClientAnswer::Managers`].
     Managers,
+    /// As [`ClientRequest::Submit`], of a job that finds files of this client's own under `atlas://client/`.
+    SubmitServing {
+        /// The program.
+        submission: Submission,
+        /// What they are called.
+        files: FilesName,
+    },
+    /// This client serves the files of a job from now on, on this connection: [`ClientAnswer::Serving`]. The manager then asks for
+    /// them by streams of [`FILES_TOPIC`](super::FILES_TOPIC).
+    Serve {
+        /// Which.
+        job: JobId,
+        /// That they are this client's.
+        key: FilesKey,
+    },
 }
 
 /// A program to run.
@@ -98,6 +114,8 @@ pub enum ClientAnswer {
     Token(String),
     /// The managers of the domain.
     Managers(ManagersStatus),
+    /// The client is asked for the job's files from now on.
+    Serving,
 }
 
 /// The managers of a domain, as one of them knows them.

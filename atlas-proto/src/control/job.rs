@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::files::FilesName;
 use crate::limits::ENGINE_OPTIONS_BYTES_MAX;
 
 /// A job's number at the manager where it was submitted: they count from 1.
@@ -99,6 +100,9 @@ pub struct NativeOptions {
     pub command_line: Vec<Vec<u8>>,
     /// The blob of the tree of files that each engine finds in its working directory.
     pub inputs: Option<[u8; 32]>,
+    /// What its client's own files are called, if it serves some. It follows the others, and is left out if there are none.
+    #[serde(skip)]
+    pub files: Option<FilesName>,
 }
 
 /// Options that cannot be used.
@@ -137,7 +141,10 @@ impl NativeOptions {
     ///
     /// They are too long to travel.
     pub fn to_bytes(&self) -> Result<Bytes, OptionsError> {
-        let bytes = postcard::to_stdvec(self).map_err(|_| OptionsError::Malformed)?;
+        let mut bytes = postcard::to_stdvec(self).map_err(|_| OptionsError::Malformed)?;
+        if let Some(FilesName(name)) = &self.files {
+            bytes.extend_from_slice(name);
+        }
         if bytes.len() > ENGINE_OPTIONS_BYTES_MAX {
             return Err(OptionsError::TooLong { bytes: bytes.len() });
         }
@@ -150,10 +157,15 @@ impl NativeOptions {
     ///
     /// It did not write this.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OptionsError> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((options, [])) => Ok(options),
-            Ok(_) | Err(_) => Err(OptionsError::Malformed),
-        }
+        let (options, rest): (Self, _) =
+            postcard::take_from_bytes(bytes).map_err(|_| OptionsError::Malformed)?;
+        let files = match rest {
+            [] => None,
+            rest => Some(FilesName(
+                rest.try_into().map_err(|_| OptionsError::Malformed)?,
+            )),
+        };
+        Ok(Self { files, ..options })
     }
 }
 
@@ -167,6 +179,7 @@ mod tests {
             name: "fib".into(),
             command_line: vec![b"24".to_vec(), vec![0xff]],
             inputs: Some([3; 32]),
+            files: None,
         };
         let mut bytes = options.to_bytes().unwrap().to_vec();
         assert_eq!(NativeOptions::from_bytes(&bytes), Ok(options.clone()));
@@ -175,6 +188,9 @@ mod tests {
             NativeOptions::from_bytes(&bytes),
             Err(OptionsError::Malformed)
         );
+        options.files = Some(FilesName([7; 16]));
+        let with_files = options.to_bytes().unwrap();
+        assert_eq!(NativeOptions::from_bytes(&with_files), Ok(options.clone()));
         options.command_line.push(vec![0; ENGINE_OPTIONS_BYTES_MAX]);
         let refused = options.to_bytes().unwrap_err().to_string();
         assert!(refused.contains("--input"), "{refused}");

@@ -5,6 +5,7 @@
 //! but travel as blobs, which the receiver fetches from whoever named them.
 
 mod client;
+mod files;
 mod job;
 mod node;
 mod standby;
@@ -13,6 +14,7 @@ pub use client::{
     Accepted, ClientAnswer, ClientRequest, DomainStatus, ManagersStatus, OutputFrame, OutputStream,
     Refusal, ServerStatus, Submission, TokenRequest,
 };
+pub use files::{FilesKey, FilesName, FilesOf, NoFilesName};
 pub use job::{Files, JobId, JobState, JobStatus, NativeOptions, OptionsError};
 pub use node::{JobProgress, NodeAnswer, NodeRequest, Produced};
 pub use standby::ManagerWord;
@@ -31,6 +33,9 @@ pub const STANDBY_TOPIC: u32 = 4;
 pub const REPLICA_TOPIC: u32 = 5;
 /// The topic of streams on which a node asks its manager for files by URL, in words of their cache's own.
 pub const URL_TOPIC: u32 = 6;
+/// The topic of streams on which a node asks for a file of a job's client: a [`FilesOf`], then as of [`URL_TOPIC`]. They go to where the job is
+/// from, and from there to the client.
+pub const FILES_TOPIC: u32 = 7;
 /// So many addresses of managers are kept: those of two, some for each, and some that are out of date.
 pub const MANAGER_ADDRESSES_MAX: usize = 16;
 /// A frame of these streams is refused beyond this size.

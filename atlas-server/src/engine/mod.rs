@@ -9,6 +9,7 @@
 //! A job may have several engines one after the other: each is a *life*. What is said by a life that is over, because its
 //! engine was stopped or has crashed, is nobody's any more and is dropped here.
 
+mod client_files;
 mod fetch;
 mod files;
 mod leftovers;
@@ -37,6 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cpu;
+pub(crate) use client_files::JobFiles;
 pub(crate) use leftovers::{Leftover, find as find_leftovers};
 use pins::JobJudge;
 pub(crate) use sharing::SharedBlobs;
@@ -58,6 +60,8 @@ pub(crate) struct Surroundings {
     pub(crate) files: Arc<FileService>,
     /// Where programs that only know paths look for them.
     pub(crate) mount_at: PathBuf,
+    /// Those that clients serve.
+    pub(crate) client_files: Arc<JobFiles>,
     /// The most workers that an engine can be given.
     pub(crate) workers_max: u32,
     /// The scheduling priority of engines, as of `nice`; none leaves it as this process's.

@@ -18,6 +18,7 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::client_files::Reader;
 use super::fetch::Fetch;
 use super::process::{self, Folder, Process};
 use super::root::Root;
@@ -48,7 +49,8 @@ impl Engine {
             _ = &mut stopped => return,
         };
         let end = match begun {
-            Ok((mut process, options)) => {
+            // What its client's files are ends with it.
+            Ok((mut process, options, _reader)) => {
                 let end = tokio::select! {
                     end = self.drive(&mut process, &options) => Some(end),
                     _ = &mut stopped => None,
@@ -63,7 +65,7 @@ impl Engine {
         }
     }
 
-    async fn begin(&self, spec: &JobSpec) -> Result<(Process, NativeOptions), End> {
+    async fn begin(&self, spec: &JobSpec) -> Result<(Process, NativeOptions, Reader), End> {
         let hopeless = |error: &(dyn Error + 'static)| End {
             message: chain(error),
             hopeless: true,
@@ -91,6 +93,14 @@ impl Engine {
             None => Ok(FileTree::default()),
         };
         let inputs = inputs.map_err(|error| perhaps(&error))?;
+        let (reader, client) = self.surroundings.client_files.begin(
+            self.teller.job,
+            options.files,
+            options
+                .inputs
+                .map(|tree| (BlobName(tree), Arc::new(inputs.clone()))),
+            &self.surroundings.store,
+        );
         let (surroundings, name) = (self.surroundings.clone(), options.name.clone());
         let folder = tokio::task::spawn_blocking(move || Folder::new(&surroundings, &name, inputs));
         let folder = folder.await.map_err(|error| perhaps(&error))?;
@@ -100,7 +110,7 @@ impl Engine {
             &program,
             &options,
             folder,
-            self.pins.clone(),
+            self.pins.clone().with_client(client),
         )
         .await;
         let process = begun.map_err(|error| End {
@@ -109,7 +119,7 @@ impl Engine {
         })?;
         let id = process.child.id().unwrap_or(0);
         self.gauge.process.store(id, Ordering::Relaxed);
-        Ok((process, options))
+        Ok((process, options, reader))
     }
 
     async fn drive(&mut self, process: &mut Process, options: &NativeOptions) -> End {

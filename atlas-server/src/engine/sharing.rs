@@ -264,6 +264,7 @@ mod tests {
 
     use atlas_fs::url::{FileService, Options};
 
+    use super::super::JobFiles;
     use super::*;
 
     /// A server whose manager is away.
@@ -287,6 +288,7 @@ mod tests {
                 shared: SharedBlobs::default(),
                 files: Arc::new(FileService::new(Options::new(folder.path()))),
                 mount_at: folder.path().join("atlas"),
+                client_files: Arc::new(JobFiles::new(manager.clone())),
                 workers_max: 1,
                 nice: None,
                 inherit_environment: false,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use atlas_fs::daemon::stop_signal;
+use atlas_fs::url::client::{ClientFiles, LocalFiles, Shelf};
 use atlas_fs::url::{FileService, Files, Options, Pins, Stored};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
@@ -68,7 +69,8 @@ impl Cache {
             .context("the system gives no sockets, timers or threads: see its limits")?;
         let ended = runtime.block_on(async {
             if matches!(self.command, Command::Serve) {
-                return serve(Options::new(&folder)).await;
+                let (options, own) = with_own_files(Options::new(&folder))?;
+                return serve(options, own).await;
             }
             let files = Files::open(Options::new(&folder))
                 .with_context(|| format!("cannot keep files in {}", folder.display()))?;
@@ -87,7 +89,27 @@ impl Cache {
     }
 }
 
-async fn serve(options: Options) -> anyhow::Result<u8> {
+/// A program that runs alone reads `atlas://client/..` of its user's own folder, the one that it was started in unless [`CLIENT_FILES`] names another: what
+/// `submit --serve` would name.
+fn with_own_files(mut options: Options) -> anyhow::Result<(Options, ClientFiles)> {
+    let named = std::env::var_os(CLIENT_FILES);
+    let is_named = named.is_some();
+    let folder = named.map_or_else(|| ".".into(), PathBuf::from);
+    match Shelf::of_own_folder(&folder) {
+        Ok(shelf) => {
+            let (files, own) = LocalFiles::new(shelf);
+            options.clients = Some(files);
+            Ok((options, own))
+        }
+        Err(error) if is_named => {
+            Err(error).with_context(|| format!("the environment variable {CLIENT_FILES} is wrong"))
+        }
+        // Most programs read none.
+        Err(_) => Ok((options, ClientFiles::default())),
+    }
+}
+
+async fn serve(options: Options, own: ClientFiles) -> anyhow::Result<u8> {
     let folder = tempfile::Builder::new().prefix("atlas-files-").tempdir();
     let folder = folder.context("cannot make a folder for a socket")?;
     let path = folder.path().join("s");
@@ -101,7 +123,7 @@ async fn serve(options: Options) -> anyhow::Result<u8> {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted.context("cannot let programs in")?;
-                service.serve(stream.into_std()?, Pins::new(), None).context("cannot answer programs")?;
+                service.serve(stream.into_std()?, Pins::new().with_client(own.clone()), None).context("cannot answer programs")?;
             }
             read = input.read(&mut ignored) => if !matches!(read, Ok(1..)) {
                 return Ok(exit::DONE);
@@ -216,3 +238,6 @@ fn tell(format: Format, text: &str, object: &impl serde::Serialize) -> anyhow::R
     .context(CANNOT_PRINT)?;
     Ok(exit::DONE)
 }
+
+/// The environment variable with the folder of which programs that run alone read `atlas://client/..`.
+const CLIENT_FILES: &str = "ATLAS_CLIENT_FILES";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use atlas_fs::url::client::{ClientFiles, LocalFiles, Shelf};
 use atlas_fs::url::mount::{MountOptions, Mounted};
 use atlas_fs::url::{Files, Options, Pins};
 use bytesize::ByteSize;
@@ -36,6 +37,9 @@ pub(super) struct Mount {
     /// Each file stays the version that was seen first: whoever reads a file that has changed meanwhile is told ESTALE.
     #[arg(long)]
     pin: bool,
+    /// A folder that is found at DIR/atlas/client, where programs of jobs have what `submit --serve` names.
+    #[arg(long, value_name = "FOLDER")]
+    serve: Option<PathBuf>,
     /// After how many seconds at the latest any call ends.
     #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
@@ -82,11 +86,18 @@ impl Mount {
         let mut options = Options::new(&cache);
         options.quota = self.quota.map(|quota| quota.as_u64());
         options.stale = Duration::from_secs(self.stale);
+        let mut client = ClientFiles::default();
+        if let Some(folder) = &self.serve {
+            let (files, own) = LocalFiles::new(Shelf::of_own_folder(folder)?);
+            options.clients = Some(files);
+            client = own;
+        }
         let files = Files::open(options)
             .with_context(|| format!("cannot keep files in {}", cache.display()))?;
         let downloads = Downloads::new(self.quiet || format == Format::Json);
         let options = MountOptions {
-            pins: self.pin.then(Pins::new),
+            pins: self.pin.then(|| Pins::new().with_client(client.clone())),
+            client: client.clone(),
             listed_for: Duration::from_secs(self.listed),
             timeout: Duration::from_secs(self.timeout),
             passthrough: !self.no_passthrough,

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use atlas_proto::control::{Accepted, JobState, JobStatus, NATIVE, Submission};
+use atlas_proto::control::{Accepted, FilesName, JobState, JobStatus, NATIVE, Submission};
 use clap::Args;
 
 use super::output::fetch_files;
 use super::{CANNOT_PRINT, Context, wait_for};
 use crate::blobs::{Added, Blobs};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, ServedFolder};
 use crate::embedded::{self, Embedded};
 use crate::exit::{self, Exit};
 use crate::follow::{Followed, follow};
@@ -37,6 +37,9 @@ pub(super) struct Submit {
     /// A file or folder that the job finds in its working directory; may be repeated.
     #[arg(long = "input", short, value_name = "PATH")]
     inputs: Vec<PathBuf>,
+    /// A folder of which the job reads files as `atlas://client/PATH`, as long as this command runs.
+    #[arg(long, value_name = "DIR", conflicts_with = "detach")]
+    serve: Option<PathBuf>,
     /// What people call the job, in place of the program's name.
     #[arg(long)]
     name: Option<String>,
@@ -93,6 +96,10 @@ impl Submit {
     async fn submit(&self, executable: &Path, context: &Context) -> anyhow::Result<u8> {
         let screen = Screen::new(context.format, self.quiet);
         let state = context.state()?;
+        let is_near = !state.is_logged_in();
+        let served = self.serve.as_deref();
+        let served = served.map(|folder| ServedFolder::new(folder, is_near));
+        let served = served.transpose()?;
         let (cluster, artifact) = if state.is_logged_in() {
             self.log_in(state, executable).await?
         } else {
@@ -100,7 +107,7 @@ impl Submit {
         };
         let job = self.submission(executable, &cluster.blobs, artifact).await;
         let ended = match job {
-            Ok(job) => self.submit_to(&cluster, &job, &screen).await,
+            Ok(job) => self.submit_to(&cluster, &job, served, &screen).await,
             Err(error) => Err(error),
         };
         cluster.close().await;
@@ -156,10 +163,12 @@ impl Submit {
         &self,
         cluster: &Cluster,
         submission: &Submission,
+        served: Option<ServedFolder>,
         screen: &Screen,
     ) -> anyhow::Result<u8> {
         let client = cluster.session.client();
-        let accepted = hand_over(&client, submission, &cluster.blobs, screen).await;
+        let files = served.as_ref().map(ServedFolder::name);
+        let accepted = hand_over(&client, submission, files, &cluster.blobs, screen).await;
         let accepted = accepted.with_context(|| format!("cannot submit {}", submission.name))?;
         if self.detach {
             tell_accepted(accepted, screen)?;
@@ -170,6 +179,10 @@ impl Submit {
             .await
             .context(CANNOT_PRINT)?;
         let job = accepted.job;
+        if let Some(folder) = &served {
+            let serving = cluster.session.serve(job, folder.clone()).await;
+            serving.with_context(|| format!("cannot serve files to job {job}"))?;
+        }
         let ended = match follow(&cluster.session, job, screen, cluster.interrupt()).await? {
             Followed::Ended(ended) => ended,
             Followed::Detached | Followed::Left => {
@@ -184,6 +197,10 @@ impl Submit {
             let to = self.to.as_deref().unwrap_or(Path::new("."));
             let client = cluster.session.client();
             fetched = fetch_files(&client, &ended, files, to, screen).await;
+        }
+        if let (Some(folder), Some(given)) = (&self.serve, &served) {
+            let bytes = words::bytes(given.sent());
+            screen.say(&format!("the job has read {bytes} of {}", folder.display()));
         }
         // That is told whether or not its files came.
         tell_ended(&ended, screen).await?;
@@ -217,10 +234,11 @@ impl Submit {
 async fn hand_over(
     client: &Client,
     submission: &Submission,
+    files: Option<FilesName>,
     blobs: &Blobs,
     screen: &Screen,
 ) -> Result<Accepted, ClientError> {
-    let submit = client.submit(submission, blobs);
+    let submit = client.submit(submission, files, blobs);
     tokio::pin!(submit);
     let mut looks = tokio::time::interval(LOOK);
     let accepted = loop {

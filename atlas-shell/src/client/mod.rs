@@ -9,24 +9,27 @@
 //!   | <-- Blob{hash} ----------------------------  |   while it answers Submit: what it lacks
 //!   | -- the packed blob ----------------------->  |
 //!   | <-- ClientAnswer, once or again and again -  |
+//!   | <-- Request{FILES_TOPIC} ------------------  |   after Serve: what the job reads of this client's folder
 //! ```
 
 mod answers;
 mod error;
 mod fetch;
 mod search;
+mod serve;
 
 use atlas_net::enrol;
 use atlas_net::identity::Identity;
 use atlas_net::{CloseCode, Connection, ConnectionLost, Endpoint, StreamError, StreamKind};
 use atlas_proto::control::{
-    Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, JobId, JobStatus,
+    Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, FilesName, JobId, JobStatus,
     ManagersStatus, ServerStatus, Submission, TokenRequest,
 };
 use tokio::task::{JoinError, JoinSet};
 
 pub use answers::{Output, Watch};
 pub use error::ClientError;
+pub use serve::{ServedFolder, Serving};
 
 use crate::blobs::Blobs;
 use crate::state::Login;
@@ -67,7 +70,7 @@ impl Client {
         renewed.map_err(|source| ClientError::Renewal { source })
     }
 
-    /// Submits a job, and hands the manager those of the blobs that it lacks.
+    /// Submits a job, and hands the manager those of the blobs that it lacks. With `files`, it finds what [`Client::serve`] serves under this name.
     ///
     /// # Errors
     ///
@@ -75,9 +78,15 @@ impl Client {
     pub async fn submit(
         &self,
         submission: &Submission,
+        files: Option<FilesName>,
         blobs: &Blobs,
     ) -> Result<Accepted, ClientError> {
-        let mut answers = self.ask(&ClientRequest::Submit(submission.clone())).await?;
+        let submission = submission.clone();
+        let request = match files {
+            Some(files) => ClientRequest::SubmitServing { submission, files },
+            None => ClientRequest::Submit(submission),
+        };
+        let mut answers = self.ask(&request).await?;
         let answer = answers.one();
         tokio::pin!(answer);
         let mut serving = JoinSet::new();

@@ -48,6 +48,9 @@ async fn answer_client(
 ) -> Result<(), StreamError> {
     let answer = match request {
         ClientRequest::Submit(submission) => submit(submission, connection, shared).await,
+        ClientRequest::SubmitServing { .. } | ClientRequest::Serve { .. } => {
+            refuse("this manager runs no jobs that read")
+        }
         ClientRequest::Jobs => {
             let jobs = shared.jobs.lock().unwrap();
             ClientAnswer::Jobs(jobs.iter().map(|job| job.status.clone()).collect())

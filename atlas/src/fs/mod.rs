@@ -21,6 +21,9 @@
 //! - **One version.** The first that a job's engine opens a URL, the server pins the version that it finds, for as long as it knows
 //!   the job. When the origin replaces the file, those who go on get the same bytes as before, or an error of the kind
 //!   [`StaleNetworkFileHandle`](std::io::ErrorKind::StaleNetworkFileHandle), never some bytes of each.
+//! - **Also files of the user's own.** `atlas://client/PATH` is a file of the machine where the job was submitted: below the folder that `atlas-shell submit
+//!   --serve DIR` names, or one of the job's inputs. Of a program that runs alone it is below the current folder, or where `ATLAS_CLIENT_FILES`
+//!   says.
 //! - **Nothing of it is in the program**, which fetches nothing itself: it asks the server that started it, over a Unix socket. A
 //!   program that runs alone starts `atlas-shell cache serve` for it, which ends when the program does; the shell is
 //!   found beside the program, or by `PATH`, or where [`ATLAS_SHELL`](SHELL_VARIABLE) says.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{interval_at, timeout};
 use url::Url;
 
+use super::super::client::{NoWay, Reached};
 use super::super::counts::Giver;
 use super::super::error::UrlError;
 use super::super::file::UrlFile;
@@ -86,13 +87,42 @@ pub async fn refuse(mut way: Way) -> io::Result<()> {
     finish(way).await
 }
 
+/// Hands a question for files of a client on, and its answer back, without keeping any of it. As long as there is no way to the client, it is said
+/// that this takes its time.
+///
+/// # Errors
+///
+/// The asker, or whoever is asked, is gone.
+pub async fn hand_on(
+    mut way: Way,
+    reaching: impl Future<Output = Result<Reached, NoWay>>,
+) -> io::Result<()> {
+    let Way { reader, writer } = match wait_for(&mut way, reaching).await? {
+        Ok(reached) => reached.way,
+        Err(NoWay(why)) => {
+            tell(&mut way, &Said::Failed(Trouble::Client(why))).await?;
+            return finish(way).await;
+        }
+    };
+    tokio::try_join!(carry(way.reader, writer), carry(reader, way.writer))?;
+    Ok(())
+}
+
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    tokio::io::copy(&mut from, &mut to).await?;
+    to.shutdown().await
+}
+
 async fn fail(mut way: Way, error: &UrlError) -> io::Result<()> {
     tell(&mut way, &Said::Failed(Trouble::of(error))).await?;
     finish(way).await
 }
 
 /// Waits until the asker has heard all, or does not care: until then what was said may take memory.
-async fn finish(mut way: Way) -> io::Result<()> {
+pub(in super::super) async fn finish(mut way: Way) -> io::Result<()> {
     let heard = timeout(HEARD_TIMEOUT, way.reader.read_u8()).await;
     // The end of what it says is what is waited for.
     drop(heard);
@@ -100,12 +130,15 @@ async fn finish(mut way: Way) -> io::Result<()> {
 }
 
 /// Says something to an asker who hears it, sooner or later.
-async fn tell(way: &mut Way, said: &Said) -> io::Result<()> {
+pub(in super::super) async fn tell(way: &mut Way, said: &Said) -> io::Result<()> {
     timeout(HEARD_TIMEOUT, say(&mut way.writer, said)).await?
 }
 
 /// Says now and then that it is being seen to.
-async fn wait_for<T>(way: &mut Way, work: impl Future<Output = T>) -> io::Result<T> {
+pub(in super::super) async fn wait_for<T>(
+    way: &mut Way,
+    work: impl Future<Output = T>,
+) -> io::Result<T> {
     let begin = tokio::time::Instant::now() + WAIT_INTERVAL;
     let mut ticks = interval_at(begin, WAIT_INTERVAL);
     tokio::pin!(work);
@@ -285,6 +318,6 @@ fn nowhere() -> Url {
 }
 
 /// A question comes with its way.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+pub(in super::super) const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// What was said arrives, or the asker is gone.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(60);

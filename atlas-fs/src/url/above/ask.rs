@@ -32,7 +32,7 @@ pub(crate) struct Asker {
 
 /// What all questions share.
 #[derive(Debug)]
-struct Health {
+pub(crate) struct Health {
     choice: Mutex<Choice>,
     begun: Instant,
 }
@@ -54,7 +54,8 @@ pub(crate) struct Body {
     way: Way,
     left: u64,
     idle: Duration,
-    health: Arc<Health>,
+    /// Of whoever is asked; none, if it is the way to a client.
+    health: Option<Arc<Health>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -105,7 +106,7 @@ impl Asker {
             self.health.silence(&"it is not connected");
             return Err(Unanswered::AskOrigin);
         };
-        let said = match self.say_and_hear(&mut way, &question(request)).await {
+        let said = match say_and_hear(&mut way, &question(request), self.idle).await {
             Ok(said) => said,
             Err(error) => {
                 self.health.silence(&error);
@@ -115,14 +116,8 @@ impl Asker {
         if let Said::Failed(trouble) = said {
             return Err(self.troubled(request.url, &host, trouble));
         }
-        let body = |bytes: Option<Range<u64>>| Body {
-            url: request.url.clone(),
-            way,
-            left: bytes.map_or(0, |bytes| bytes.end.saturating_sub(bytes.start)),
-            idle: self.idle,
-            health: self.health.clone(),
-            _place: place,
-        };
+        let health = Some(self.health.clone());
+        let body = |bytes| Body::new(request.url, way, bytes_of(bytes), self.idle, health, place);
         let Some(answered) = answered(request, said, body) else {
             self.health.silence(&"it says what makes no sense");
             return Err(Unanswered::AskOrigin);
@@ -131,18 +126,6 @@ impl Asker {
             tracing::info!("the cache of files by URL above answers again");
         }
         Ok(answered)
-    }
-
-    /// The first word that is an answer.
-    async fn say_and_hear(&self, way: &mut Way, question: &Question) -> io::Result<Said> {
-        timeout(self.idle, say(&mut way.writer, question)).await??;
-        loop {
-            match timeout(self.idle, hear(&mut way.reader)).await?? {
-                Some(Said::Wait) => {}
-                Some(said) => return Ok(said),
-                None => return Err(io::Error::other("it does not answer such questions")),
-            }
-        }
     }
 
     fn troubled(&self, url: &Url, host: &str, trouble: Trouble) -> Unanswered {
@@ -160,7 +143,46 @@ impl Asker {
     }
 }
 
+/// Asks, and gives the first word that is an answer.
+pub(crate) async fn say_and_hear(
+    way: &mut Way,
+    question: &Question,
+    idle: Duration,
+) -> io::Result<Said> {
+    timeout(idle, say(&mut way.writer, question)).await??;
+    loop {
+        match timeout(idle, hear(&mut way.reader)).await?? {
+            Some(Said::Wait) => {}
+            Some(said) => return Ok(said),
+            None => return Err(io::Error::other("it does not answer such questions")),
+        }
+    }
+}
+
+/// How many bytes are to come.
+pub(crate) fn bytes_of(bytes: Option<Range<u64>>) -> u64 {
+    bytes.map_or(0, |bytes| bytes.end.saturating_sub(bytes.start))
+}
+
 impl Body {
+    pub(crate) fn new(
+        url: &Url,
+        way: Way,
+        left: u64,
+        idle: Duration,
+        health: Option<Arc<Health>>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            url: url.clone(),
+            way,
+            left,
+            idle,
+            health,
+            _place: place,
+        }
+    }
+
     /// The next bytes, or that there are no more.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         while self.left > 0 {
@@ -175,9 +197,16 @@ impl Body {
                     "it sends more than it said".to_owned()
                 }
                 Ok(Ok(Some(Said::Failed(trouble)))) => {
-                    self.health.trouble(&self.url, &trouble);
+                    if let Some(health) = &self.health {
+                        health.trouble(&self.url, &trouble);
+                    }
                     let error = trouble.error(&self.url);
-                    let may_pass = !matches!(error, UrlError::Changed { .. });
+                    let may_pass = !matches!(
+                        error,
+                        UrlError::Changed { .. }
+                            | UrlError::Client { .. }
+                            | UrlError::NotServed { .. }
+                    );
                     return Err(Failure {
                         error,
                         may_pass,
@@ -188,8 +217,14 @@ impl Body {
                 Ok(Err(error)) => error.to_string(),
                 Err(elapsed) => elapsed.to_string(),
             };
-            self.health.silence(&why);
-            let what = format!("from the cache above: {why}");
+            let whence = match &self.health {
+                Some(health) => {
+                    health.silence(&why);
+                    "the cache above"
+                }
+                None => "the client",
+            };
+            let what = format!("from {whence}: {why}");
             return Err(Failure::broken(&self.url, what));
         }
         Ok(None)
@@ -219,7 +254,7 @@ impl Health {
     }
 }
 
-fn question(request: Request<'_>) -> Question {
+pub(crate) fn question(request: Request<'_>) -> Question {
     Question {
         url: request.url.as_str().to_owned(),
         ask: request.method,
@@ -230,7 +265,7 @@ fn question(request: Request<'_>) -> Question {
 }
 
 /// What was said, in HTTP's words; none if it does not answer what was asked.
-fn answered(
+pub(crate) fn answered(
     request: Request<'_>,
     said: Said,
     body: impl FnOnce(Option<Range<u64>>) -> Body,

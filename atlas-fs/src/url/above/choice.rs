@@ -100,7 +100,10 @@ impl Choice {
             | Trouble::Changed { .. }
             | Trouble::Broken(_)
             | Trouble::Redirects(_)
-            | Trouble::Folder => After::Give,
+            | Trouble::Folder
+            // Nobody else has files of a client's.
+            | Trouble::Client(_)
+            | Trouble::NotServed(_) => After::Give,
         }
     }
 }

@@ -21,11 +21,11 @@
 //! A question says a URL, a version and a range, and nothing of who asks, or for which job. Credentials are not handed on: whoever has
 //! some for a host asks the origin.
 
-mod answer;
-mod ask;
+pub(super) mod answer;
+pub(super) mod ask;
 pub(crate) mod choice;
 mod managers;
-mod words;
+pub(super) mod words;
 
 use std::fmt;
 use std::future::Future;
@@ -34,7 +34,7 @@ use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use answer::answer;
-pub use answer::refuse;
+pub use answer::{hand_on, refuse};
 pub(crate) use ask::{Answered, Asker, Body, Unanswered};
 pub use managers::Managers;
 
@@ -49,8 +49,8 @@ pub type Reaching<'a> = Pin<Box<dyn Future<Output = Option<Way>> + Send + 'a>>;
 
 /// Bytes to somebody and back, for one question.
 pub struct Way {
-    reader: Box<dyn AsyncRead + Send + Sync + Unpin>,
-    writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+    pub(super) reader: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    pub(super) writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
 }
 
 impl Way {

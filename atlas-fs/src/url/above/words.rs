@@ -19,20 +19,20 @@ use super::super::version::Version;
 
 /// What somebody below wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Question {
-    pub(super) url: String,
-    pub(super) ask: Ask,
+pub(crate) struct Question {
+    pub(crate) url: String,
+    pub(crate) ask: Ask,
     /// The first byte and the one behind the last; all, if none.
-    pub(super) range: Option<Range<u64>>,
+    pub(crate) range: Option<Range<u64>>,
     /// Of this version; of the present one, if none.
-    pub(super) version: Option<Version>,
+    pub(crate) version: Option<Version>,
     /// What is known below: if that is still so, no bytes are sent.
-    pub(super) known: Option<Version>,
+    pub(crate) known: Option<Version>,
 }
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// The answer takes its time. Said every [`WAIT_INTERVAL`].
     Wait,
     /// What is known of a URL now. Bytes may follow.
@@ -49,16 +49,16 @@ pub(super) enum Said {
 
 /// What somebody above knows of a URL now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Known {
-    pub(super) head: Head,
+pub(crate) struct Known {
+    pub(crate) head: Head,
     /// How long ago the origin has said so.
-    pub(super) age: Duration,
+    pub(crate) age: Duration,
     /// The origin could not be asked now.
-    pub(super) stale: bool,
+    pub(crate) stale: bool,
     /// Where redirects led, of a page.
-    pub(super) at: Option<String>,
+    pub(crate) at: Option<String>,
     /// Which bytes follow; none, if what was known is still so.
-    pub(super) bytes: Option<Range<u64>>,
+    pub(crate) bytes: Option<Range<u64>>,
 }
 
 /// Why there is no answer.
@@ -86,11 +86,15 @@ pub(crate) enum Trouble {
     Name,
     /// It is a folder.
     Folder,
+    /// The client whose file it is cannot be asked, for this reason.
+    Client(String),
+    /// The client does not give it, for this reason.
+    NotServed(String),
 }
 
 impl Trouble {
     /// What there is to say of an error.
-    pub(super) fn of(error: &UrlError) -> Self {
+    pub(crate) fn of(error: &UrlError) -> Self {
         let text = || crate::daemon::chain(error);
         match error {
             UrlError::Name { .. } | UrlError::NameTooLong { .. } | UrlError::NotFolder { .. } => {
@@ -113,12 +117,14 @@ impl Trouble {
             UrlError::Redirects { .. } => Self::Redirects(text()),
             UrlError::NoRoom { .. } | UrlError::Disk { .. } => Self::Disk(text()),
             UrlError::IsFolder { .. } => Self::Folder,
+            UrlError::Client { why, .. } => Self::Client(why.clone()),
+            UrlError::NotServed { why, .. } => Self::NotServed(why.clone()),
             UrlError::Listing { .. } | UrlError::Unpinned { .. } => Self::Broken(text()),
         }
     }
 
     /// The error that it is below.
-    pub(super) fn error(self, url: &Url) -> UrlError {
+    pub(crate) fn error(self, url: &Url) -> UrlError {
         let place = || Box::new(url.clone());
         let cause = |text: String| Arc::new(io::Error::other(text));
         match self {
@@ -151,12 +157,14 @@ impl Trouble {
                 source: cause(text),
             },
             Self::Folder => UrlError::IsFolder { url: place() },
+            Self::Client(why) => UrlError::Client { url: place(), why },
+            Self::NotServed(why) => UrlError::NotServed { url: place(), why },
         }
     }
 }
 
 /// Says something.
-pub(super) async fn say(
+pub(crate) async fn say(
     writer: &mut (impl AsyncWrite + Unpin),
     words: &impl Serialize,
 ) -> io::Result<()> {
@@ -169,7 +177,7 @@ pub(super) async fn say(
 }
 
 /// Hears what is said next; none at the end. **Not cancel-safe.**
-pub(super) async fn hear<W: DeserializeOwned>(
+pub(crate) async fn hear<W: DeserializeOwned>(
     reader: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<W>> {
     let length = match reader.read_u32_le().await {
@@ -193,9 +201,9 @@ pub(super) async fn hear<W: DeserializeOwned>(
 }
 
 /// How often somebody says that the answer takes its time.
-pub(super) const WAIT_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const WAIT_INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes of a file in one piece.
-pub(super) const PIECE: usize = 64 << 10;
+pub(crate) const PIECE: usize = 64 << 10;
 /// A piece, or a head, with what is around it.
 const WORDS_MAX: usize = 2 * PIECE;
 
@@ -261,6 +269,14 @@ mod tests {
                 found: "another".to_owned(),
             },
             file_error(io::ErrorKind::PermissionDenied),
+            UrlError::Client {
+                url: Box::new(url()),
+                why: "it is gone".to_owned(),
+            },
+            UrlError::NotServed {
+                url: Box::new(url()),
+                why: "it is elsewhere".to_owned(),
+            },
         ];
         for error in errors {
             let below = Trouble::of(&error).error(&url());

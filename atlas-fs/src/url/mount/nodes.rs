@@ -47,7 +47,7 @@ pub(super) struct Node {
 pub(super) enum Place {
     /// The mount itself.
     Root,
-    /// `/http` and `/https`.
+    /// `/http`, `/https` and `/atlas`.
     Scheme(&'static str),
     /// The root folder of a host.
     Host(Arc<Url>),
@@ -437,7 +437,7 @@ mod tests {
         nodes.forget(scheme, 3);
         nodes.forget(ROOT, 9);
         assert!(nodes.find(scheme).is_some() && nodes.find(ROOT).is_some());
-        assert_eq!(nodes.children(ROOT).len(), 2);
+        assert_eq!(nodes.children(ROOT).len(), path::SCHEMES.len());
     }
 
     #[test]

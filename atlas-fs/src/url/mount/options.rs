@@ -8,6 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::url::Pins;
+use crate::url::client::ClientFiles;
 
 /// How a mount behaves.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct MountOptions {
     /// The versions that a job has seen: each file stays as it was first seen, and the kernel keeps all that it knows. Without, a file
     /// has another version when its origin has, each under an inode of its own.
     pub pins: Option<Pins>,
+    /// What is at `atlas/client` there, unless the pins say so.
+    pub client: ClientFiles,
     /// For how long a listing is believed, and what it says of its files.
     pub listed_for: Duration,
     /// For how long a missing name stays so.
@@ -42,6 +45,7 @@ impl Default for MountOptions {
     fn default() -> Self {
         Self {
             pins: None,
+            client: ClientFiles::default(),
             listed_for: Duration::from_secs(30),
             missing_for: Duration::from_secs(10),
             timeout: Duration::from_secs(60),

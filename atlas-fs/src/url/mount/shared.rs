@@ -261,7 +261,10 @@ impl<S: Source> Shared<S> {
 
     /// The job's pins; without a job, whatever is there now will do.
     pub(super) fn pins(&self) -> Pins {
-        self.options.pins.clone().unwrap_or_default()
+        match &self.options.pins {
+            Some(pins) => pins.clone(),
+            None => Pins::new().with_client(self.options.client.clone()),
+        }
     }
 
     /// For how long a folder is one, and has what its listing says.

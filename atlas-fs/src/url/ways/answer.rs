@@ -34,7 +34,8 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(super) enum Body {
     Http(Box<HttpBody>),
-    Above(above::Body),
+    /// From a cache, or a client.
+    Above(above::Body, Giver),
 }
 
 impl Answer {
@@ -68,7 +69,7 @@ impl Answer {
     pub(crate) fn giver(&self) -> Giver {
         match self.body {
             Body::Http(_) => Giver::Origin,
-            Body::Above(_) => Giver::Above,
+            Body::Above(_, giver) => giver,
         }
     }
 
@@ -76,7 +77,7 @@ impl Answer {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         match &mut self.body {
             Body::Http(body) => body.chunk().await,
-            Body::Above(body) => body.chunk().await,
+            Body::Above(body, _) => body.chunk().await,
         }
     }
 

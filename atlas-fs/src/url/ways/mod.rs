@@ -1,5 +1,5 @@
 //! [`Ways`]: the ways to a file by URL. The store asks here, and does not know who answers: the next cache above, or the origin
-//! itself. Who is asked is for [`Choice`](super::above::choice::Choice) to say.
+//! itself. Who is asked is for [`Choice`](super::above::choice::Choice) to say. Files of a client are asked for towards that client, and of nobody else.
 
 mod answer;
 
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 pub(crate) use answer::{Answer, Told};
 
 use super::above::{self, Asker, Unanswered};
+use super::client::{self, ClientAsker};
+use super::counts::Giver;
 use super::error::UrlError;
 use super::http::{Client, ClientError, Failure, Request};
 use super::options::{Options, Timeouts};
@@ -18,6 +20,7 @@ use super::retry::{Patience, Retry};
 pub(crate) struct Ways {
     http: Client,
     above: Option<Asker>,
+    clients: ClientAsker,
     timeouts: Timeouts,
     begun: Instant,
 }
@@ -29,6 +32,7 @@ impl Ways {
             http: Client::new(options)?,
             above: above
                 .map(|above| Asker::new(above, options.timeouts.idle, options.requests_max)),
+            clients: ClientAsker::new(options.clients.clone(), options.timeouts.idle),
             timeouts: options.timeouts,
             begun: Instant::now(),
         })
@@ -87,10 +91,14 @@ impl Ways {
     /// One attempt: above, where that may have an answer, and otherwise at the origin. Whoever answers is asked for one version, if
     /// one is known, so that it does not matter who has answered before.
     pub(crate) async fn try_once(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        if client::is_within(request.url) {
+            let (answer, giver) = self.clients.ask(request).await?;
+            return Ok(of_above(request, answer, giver));
+        }
         if let Some(above) = &self.above {
             let own_secret = self.http.has_secret(request.url);
             match above.ask(request, own_secret).await {
-                Ok(answer) => return Ok(of_above(request, answer)),
+                Ok(answer) => return Ok(of_above(request, answer, Giver::Above)),
                 Err(Unanswered::Failed(failure)) => return Err(failure),
                 Err(Unanswered::AskOrigin) => {}
             }
@@ -107,13 +115,13 @@ impl Ways {
     }
 }
 
-fn of_above(request: Request<'_>, answer: above::Answered) -> Answer {
+fn of_above(request: Request<'_>, answer: above::Answered, giver: Giver) -> Answer {
     Answer {
         url: request.url.clone(),
         status: answer.status,
         headers: answer.headers,
         at: answer.at.unwrap_or_else(|| request.url.clone()),
         told: answer.told,
-        body: answer::Body::Above(answer.body),
+        body: answer::Body::Above(answer.body, giver),
     }
 }
