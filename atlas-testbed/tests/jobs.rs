@@ -254,3 +254,26 @@ fn a_process_that_crashes_once_is_replaced() {
     // Both processes print it. Whether the first one's had left before it died or not, it arrives once.
     assert_eq!(String::from_utf8(ended.stdout).unwrap(), "once\n42\n");
 }
+
+/// Of what a daemon runs for a job it has little use afterwards.
+#[test]
+fn daemons_at_rest_give_back_their_code() {
+    let domain = Domain::new(1);
+    let pids = [domain.manager.pid(), domain.servers[0].pid()];
+    let code_in_memory = |pid: u32| -> u64 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mut lines = status.lines();
+        let files = lines.find_map(|line| line.strip_prefix("RssFile:"));
+        let files = files.unwrap().trim().trim_end_matches(" kB");
+        files.parse().unwrap()
+    };
+    let before = pids.map(code_in_memory);
+    let done = domain.shell.submit(job(), ["sum", "10"]);
+    assert_eq!(code(&done), 0);
+    for (pid, before) in pids.into_iter().zip(before) {
+        // Two thirds of that are other things than code that may run.
+        wait_until("a daemon gives its code back", || {
+            code_in_memory(pid) < before * 9 / 10
+        });
+    }
+}
