@@ -61,6 +61,25 @@ pub(crate) struct Part {
     pub(crate) until: u64,
 }
 
+/// How much of a checkpoint is told at a time, the dearest of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ration {
+    /// So many results, whatever their sizes.
+    pub(crate) any: usize,
+    /// Up to so many, if they are small:
+    pub(crate) most: usize,
+    /// all together no larger than this.
+    pub(crate) bytes: usize,
+}
+
+impl Ration {
+    pub(crate) const ALL: Self = Self {
+        any: usize::MAX,
+        most: usize::MAX,
+        bytes: usize::MAX,
+    };
+}
+
 impl Checkpoints {
     /// Takes results in. Of two with one key that with more work stays: a result is there once, but what a long task says of itself
     /// from time to time ever gets better. Gives those that were new and worth their room.
@@ -88,9 +107,9 @@ impl Checkpoints {
         added
     }
 
-    /// What came after a stamp, in parts for one message each: at least one part, if an empty one. Of more than `most` the dearest
-    /// are told.
-    pub(crate) fn since(&self, job: JobAlias, after: u64, most: usize) -> Vec<Part> {
+    /// What came after a stamp, in parts for one message each: at least one part, if an empty one. Of more than the ration the
+    /// dearest are told.
+    pub(crate) fn since(&self, job: JobAlias, after: u64, ration: Ration) -> Vec<Part> {
         let mut parts = vec![Part {
             entries: Vec::new(),
             until: after,
@@ -99,7 +118,7 @@ impl Checkpoints {
             return parts;
         };
         let mut bytes = 0;
-        for (stamp, recorded) in checkpoint.dearest_after(after, most) {
+        for (stamp, recorded) in checkpoint.dearest_after(after, ration) {
             bytes += recorded.size();
             let last = parts.last_mut().expect("there is one at least");
             if last.entries.len() < RECORDS_MAX && bytes <= RECORDS_BYTES_MAX {
@@ -165,16 +184,26 @@ impl Checkpoint {
         self.by_stamp.get(stamp).map(|kept| &kept.recorded)
     }
 
-    /// So many that came after a stamp, the dearest, oldest first.
-    fn dearest_after(&self, after: u64, most: usize) -> Vec<(u64, &Recorded)> {
+    /// What came after a stamp, of more than the ration the dearest, oldest first.
+    fn dearest_after(&self, after: u64, ration: Ration) -> Vec<(u64, &Recorded)> {
         let later = self.by_stamp.range((Excluded(after), Unbounded));
         let mut later: Vec<(u64, &Recorded)> = later
             .map(|(&stamp, kept)| (stamp, &kept.recorded))
             .collect();
-        if later.len() > most {
+        if later.len() > ration.any {
             let dearest = |&(stamp, recorded): &(u64, &Recorded)| (Reverse(recorded.work), stamp);
-            later.select_nth_unstable_by_key(most, dearest);
-            later.truncate(most);
+            if later.len() > ration.most {
+                later.select_nth_unstable_by_key(ration.most, dearest);
+                later.truncate(ration.most);
+            }
+            later.sort_unstable_by_key(dearest);
+            let mut bytes = 0;
+            let within = |(number, (_, recorded)): &(usize, &(u64, &Recorded))| {
+                bytes += recorded.size();
+                *number < ration.any || bytes <= ration.bytes
+            };
+            let told = later.iter().enumerate().take_while(within).count();
+            later.truncate(told);
             later.sort_unstable_by_key(|(stamp, _)| *stamp);
         }
         later
@@ -243,7 +272,7 @@ mod tests {
     }
 
     fn kept(checkpoints: &Checkpoints, after: u64) -> Vec<Recorded> {
-        let parts = checkpoints.since(JOB, after, usize::MAX).into_iter();
+        let parts = checkpoints.since(JOB, after, Ration::ALL).into_iter();
         parts.flat_map(|part| part.entries).collect()
     }
 
@@ -258,7 +287,7 @@ mod tests {
         }
         assert_eq!(kept(&checkpoints, 0), [first]);
         // What a long task says of itself later is told to who knows the earlier one.
-        let until = checkpoints.since(JOB, 0, usize::MAX)[0].until;
+        let until = checkpoints.since(JOB, 0, Ration::ALL)[0].until;
         let later = recorded(1, 9, 7);
         assert_eq!(
             checkpoints.record(JOB, vec![later.clone()]),
@@ -336,7 +365,7 @@ mod tests {
         let mut checkpoints = Checkpoints::default();
         let large = |number| recorded(number, 1, 2 << 20);
         checkpoints.record(JOB, vec![large(1), large(2), large(3)]);
-        let parts = checkpoints.since(JOB, 0, usize::MAX);
+        let parts = checkpoints.since(JOB, 0, Ration::ALL);
         assert_eq!(parts.len(), 3, "each fits into a message alone");
         assert_eq!(kept(&checkpoints, parts[0].until), [large(2), large(3)]);
         let all = parts[2].until;
@@ -344,9 +373,29 @@ mod tests {
             entries: Vec::new(),
             until: all,
         };
-        assert_eq!(checkpoints.since(JOB, all, usize::MAX), [nothing]);
+        assert_eq!(checkpoints.since(JOB, all, Ration::ALL), [nothing]);
         checkpoints.record(JOB, vec![recorded(4, 1, 1)]);
         assert_eq!(kept(&checkpoints, all), [recorded(4, 1, 1)]);
+    }
+
+    #[test]
+    fn of_more_than_the_ration_the_dearest_are_told_and_more_where_they_are_small() {
+        let told = |bytes: usize| {
+            let mut checkpoints = Checkpoints::default();
+            checkpoints.record(JOB, (0..100).map(|n| recorded(n, n, bytes)).collect());
+            let ration = Ration {
+                any: 4,
+                most: 20,
+                bytes: 1000,
+            };
+            let parts = checkpoints.since(JOB, 0, ration).into_iter();
+            let works = parts.flat_map(|part| part.entries);
+            let works: Vec<u128> = works.map(|entry| entry.work.as_millis()).collect();
+            assert!(works.is_sorted() && works.last() == Some(&99));
+            works.len()
+        };
+        let size = recorded(0, 0, 68).size();
+        assert_eq!((told(1), told(68), told(5000)), (20, 1000 / size, 4));
     }
 
     #[test]

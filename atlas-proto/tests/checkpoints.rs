@@ -431,3 +431,41 @@ fn regression_what_was_recorded_in_another_domain_is_found_in_ones_own() {
     stage.run_until("the closure back", |s| s.ready(first) == 1);
     assert_eq!(stage.remembered(first), [entry(1)]);
 }
+
+/// What a hundred servers of other domains finish in some seconds a domain is told, not the dearest tenth of it: the rest would be done
+/// again.
+#[test]
+fn regression_a_domain_is_told_all_that_others_did_while_they_are_hundreds() {
+    let StolenAcross {
+        mut stage,
+        cs,
+        first,
+        elsewhere,
+    } = stolen_across();
+    let results: Vec<Recorded> = (0..500_u16)
+        .map(|number| Recorded {
+            key: Key::of(atlas_proto::ids::TaskId(7), &number.to_le_bytes()),
+            ..entry(1)
+        })
+        .collect();
+    let lose_a_thief = |stage: &mut Stage| {
+        let thief = stage.server(cs, 1);
+        stage.run_for(SOON);
+        if stage.given(thief) == 0 {
+            stage.spawn(first, 1, 1, LONG);
+        }
+        stage.run_until("a steal at home", |s| s.given(thief) == 1);
+        stage.kill(thief);
+        stage.run_until("the closure back", |s| s.ready(first) == 1);
+    };
+    stage.record(elsewhere, vec![entry(2)]);
+    stage.run_for(SOON * 3);
+    // The first time everything is told; from then on, so much for each second.
+    lose_a_thief(&mut stage);
+    stage.record(elsewhere, results.clone());
+    stage.run_for(SOON * 3);
+    lose_a_thief(&mut stage);
+    let remembered = stage.remembered(first);
+    let missing = results.iter().filter(|entry| !remembered.contains(entry));
+    assert_eq!(missing.count(), 0);
+}

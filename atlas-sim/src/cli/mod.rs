@@ -83,40 +83,56 @@ fn run_one(scenario: &Scenario, options: &Options) -> Result<Report> {
     });
     forget_peak_memory();
     let clock = RealClock::start();
-    let mut line = ProgressLine::default();
+    let mut line = ProgressLine::new();
     let report = simulate(scenario, trace.transpose()?, &mut |now| {
         line.show(&clock, scenario, now)
     });
     line.clear();
     let mut report = report.context("cannot write the trace")?;
     report.real_s = Some(clock.elapsed().as_secs_f64());
-    report.peak_memory_mib = peak_memory_mib();
+    report.peak_memory_mib = memory_mib("VmHWM:");
     Ok(report)
 }
 
-/// One line on standard error, if someone looks at it.
-#[derive(Default)]
+/// How far the simulation is, on standard error: one line that moves if someone looks at it, and one a minute where it is kept.
 struct ProgressLine {
-    shown: Option<Duration>,
+    shown: Duration,
+    moves: bool,
 }
 
 impl ProgressLine {
+    fn new() -> Self {
+        Self {
+            shown: Duration::ZERO,
+            moves: std::io::stderr().is_terminal(),
+        }
+    }
+
     fn show(&mut self, clock: &RealClock, scenario: &Scenario, now: Time) {
         let elapsed = clock.elapsed();
-        let due = self.shown.map_or(PATIENCE, |shown| shown + PERIOD);
-        if elapsed < due || !std::io::stderr().is_terminal() {
+        let due = match self.moves {
+            true => PATIENCE.max(self.shown + PERIOD),
+            false => self.shown + PERIOD_KEPT,
+        };
+        if elapsed < due {
             return;
         }
-        self.shown = Some(elapsed);
+        self.shown = elapsed;
         let (policy, virtual_s, real_s) = (scenario.policy, now.as_secs_f64(), elapsed.as_secs());
-        eprint!("\r{policy:?}: {virtual_s:.1} s of virtual time after {real_s} s ");
+        let mib = memory_mib("VmRSS:").unwrap_or(0);
+        let line =
+            format!("{policy:?}: {virtual_s:.1} s of virtual time after {real_s} s, {mib} MiB ");
+        if !self.moves {
+            return eprintln!("{line}");
+        }
+        eprint!("\r{line}");
         // Nothing is lost if a line of progress is.
         let _ = std::io::stderr().flush();
     }
 
     fn clear(&self) {
-        if self.shown.is_some() {
-            eprint!("\r{:60}\r", "");
+        if self.moves && !self.shown.is_zero() {
+            eprint!("\r{:70}\r", "");
         }
     }
 }
@@ -145,12 +161,11 @@ fn forget_peak_memory() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The most memory that this process had since its peak was forgotten; none where the system does not tell.
-fn peak_memory_mib() -> Option<u64> {
+/// How much memory this process has (`VmRSS:`), or the most that it had since its peak was forgotten (`VmHWM:`); none where the
+/// system does not tell.
+fn memory_mib(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1024)
 }
@@ -158,3 +173,5 @@ fn peak_memory_mib() -> Option<u64> {
 /// Shorter runs show no progress.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PERIOD: Duration = Duration::from_millis(200);
+/// Of lines that stay in a log.
+const PERIOD_KEPT: Duration = Duration::from_secs(60);

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::EngineEvent;
+use atlas_proto::engine::{EngineEvent, Recorded};
 use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 use bytes::Bytes;
@@ -245,6 +245,10 @@ impl Job {
         self.measures.finished(node.depth);
         self.records.finished(None, parent, node, (result, work));
         self.deliver(parent, result, work);
+    }
+
+    pub(super) fn remember(&mut self, entries: Vec<Recorded>) {
+        self.records.remember(&self.tree, entries);
     }
 
     /// A lent node is ready again, at the old end.

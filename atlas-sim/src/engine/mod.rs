@@ -110,7 +110,7 @@ impl VirtualEngine {
             }
             EngineCommand::Reclaim { job, lease } => self.on_job(job, |job, _| job.reclaim(lease)),
             EngineCommand::Remember { job, entries } => {
-                self.on_job(job, |job, _| job.records.remember(entries));
+                self.on_job(job, |job, _| job.remember(entries));
             }
             EngineCommand::Lend {
                 job,

@@ -6,16 +6,16 @@
 //! What finished below a node that finished in the same interval is left out: nobody would look for it.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use atlas_proto::engine::{EngineEvent, Recorded};
 use atlas_proto::ids::JobAlias;
 use atlas_proto::time::Time;
+use bytes::BytesMut;
 
 use super::clock::Work;
 use super::job::TICKET;
-use crate::workload::{Tree, TreeNode, decode_result, encode_result};
+use crate::workload::{Done, PlaceSet, Tree, TreeNode, decode_result, encode_result_in, name_of};
 
 /// The records of one job.
 #[derive(Debug, Default)]
@@ -23,34 +23,12 @@ pub(super) struct Records {
     /// Finished since the last time, by the frame above.
     fresh: BTreeMap<u32, Vec<Fresh>>,
     recorded_at: Time,
-    /// By the beginning of the key, which is as good as all of it. Nobody asks in which order they are.
-    remembered: Remembered,
-}
-
-#[expect(
-    clippy::disallowed_types,
-    reason = "it is looked into, and never gone through"
-)]
-type Remembered = std::collections::HashMap<u64, (u64, Work), BuildHasherDefault<AsItIs>>;
-
-/// What is a hash already needs no other.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = self.0.rotate_left(8) ^ number;
-    }
+    /// For the next results to be recorded.
+    room: BytesMut,
+    remembered: PlaceSet,
+    /// Of the same name as what others remember, and different.
+    different: BTreeMap<u64, Done>,
+    remembers_any: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,9 +88,10 @@ impl Records {
         }
         self.recorded_at = now;
         let result_bytes = tree.config().result_bytes;
+        let room = &mut self.room;
         let recorded = |fresh: Fresh| Recorded {
             key: tree.key(&fresh.node),
-            result: encode_result(fresh.result, result_bytes),
+            result: encode_result_in(room, fresh.result, result_bytes),
             work: Duration::from_nanos(fresh.work),
         };
         let fresh = std::mem::take(&mut self.fresh).into_values().flatten();
@@ -120,29 +99,39 @@ impl Records {
         Some(EngineEvent::Recorded { job, entries })
     }
 
-    pub(super) fn remember(&mut self, entries: Vec<Recorded>) {
+    /// The last of those with one name counts.
+    pub(super) fn remember(&mut self, tree: &Tree, entries: Vec<Recorded>) {
+        let mut table = tree.remembered().table();
         for Recorded { key, result, work } in entries {
             let work = u64::try_from(work.as_nanos()).unwrap_or(u64::MAX);
-            if let (Some(result), Some(short)) = (decode_result(&result), key.0.first_chunk()) {
-                let short = u64::from_le_bytes(*short);
-                self.remembered.insert(short, (result, work));
+            let Some(result) = decode_result(&result) else {
+                continue;
+            };
+            self.remembers_any = true;
+            let (name, done) = (name_of(&key), (result, work));
+            match table.keep(name, done) {
+                Some(place) => {
+                    self.remembered.insert(place);
+                    self.different.remove(&name);
+                }
+                None => drop(self.different.insert(name, done)),
             }
         }
     }
 
     /// Some node may take no time.
     pub(super) fn remembers_any(&self) -> bool {
-        !self.remembered.is_empty()
+        self.remembers_any
     }
 
     /// The result of a node and the work that it took, if it is remembered.
-    pub(super) fn look_up(&self, tree: &Tree, node: &TreeNode) -> Option<(u64, Work)> {
-        if self.remembered.is_empty() {
+    pub(super) fn look_up(&self, tree: &Tree, node: &TreeNode) -> Option<Done> {
+        if !self.remembers_any {
             return None;
         }
-        let key = tree.key(node);
-        let short = u64::from_le_bytes(*key.0.first_chunk::<8>()?);
-        self.remembered.get(&short).copied()
+        let name = name_of(&tree.key(node));
+        let different = self.different.get(&name).copied();
+        different.or_else(|| tree.remembered().table().find(name, &self.remembered))
     }
 }
 

@@ -8,6 +8,7 @@ mod binomial;
 mod geometric;
 mod kind;
 mod node;
+mod results;
 mod split;
 
 use std::sync::OnceLock;
@@ -19,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use binomial::Binomial;
 use geometric::Geometric;
 pub use kind::{EXACT_DEPTHS, bucket_start, depth_bucket, kind_at, kind_of_bucket};
+pub(crate) use node::encode_result_in;
 pub use node::{TreeNode, decode_result, encode_result};
+pub(crate) use results::{Done, PlaceSet, Results, name_of};
 
 /// The shape of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -89,6 +92,7 @@ pub struct Tree {
     root: TreeNode,
     costs: Costs,
     summary: OnceLock<Summary>,
+    remembered: Results,
 }
 
 #[derive(Clone, Debug)]
@@ -217,6 +221,7 @@ impl Tree {
             root,
             costs,
             summary: OnceLock::new(),
+            remembered: Results::default(),
         }
     }
 
@@ -239,6 +244,11 @@ impl Tree {
             kind_at(node.depth).task,
             &node.encode(self.config.args_bytes),
         )
+    }
+
+    /// The results of its nodes that any engine remembers.
+    pub(crate) fn remembered(&self) -> &Results {
+        &self.remembered
     }
 
     /// The work of the node alone, in nanoseconds at speed 1.

@@ -68,9 +68,19 @@ impl TreeNode {
 /// A result as it travels: `result_bytes` long, but never too short for the number.
 #[must_use]
 pub fn encode_result(result: u64, result_bytes: usize) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(result_bytes.max(8));
-    bytes.put_u64_le(result);
-    padded(bytes, result_bytes)
+    let mut room = BytesMut::with_capacity(result_bytes.max(RESULT_BYTES));
+    encode_result_in(&mut room, result, result_bytes)
+}
+
+/// The same, next to others: who goes through many results that are kept for long finds one count of references for some dozens.
+pub(crate) fn encode_result_in(room: &mut BytesMut, result: u64, result_bytes: usize) -> Bytes {
+    let length = result_bytes.max(RESULT_BYTES);
+    if room.capacity() < length {
+        *room = BytesMut::with_capacity(length.max(ROOM_BYTES));
+    }
+    room.put_u64_le(result);
+    room.resize(length, 0);
+    room.split().freeze()
 }
 
 /// The number in a result; none if the bytes are too few.
@@ -105,6 +115,9 @@ fn padded(mut bytes: BytesMut, length: usize) -> Bytes {
 /// How many values a draw can have: what a chance is a part of.
 pub(super) const ALL_DRAWS: f64 = (1_u128 << 64) as f64;
 const NODE_BYTES: usize = 20;
+const RESULT_BYTES: usize = 8;
+/// All of it stays as long as one of its results.
+const ROOM_BYTES: usize = 1024;
 const RESULT_SALT: u64 = 0x5bd1_e995_7b93_d1a3;
 const CHILDREN_SALT: u64 = 0xa24b_aed4_963e_e407;
 
@@ -133,6 +146,11 @@ mod tests {
             assert_eq!(decode_result(&encode_result(42, result_bytes)), Some(42));
         }
         assert_eq!(decode_result(&[1; 7]), None);
+        let mut room = BytesMut::new();
+        for number in 0..200 {
+            let bytes = encode_result_in(&mut room, number, 16);
+            assert_eq!((bytes.len(), decode_result(&bytes)), (16, Some(number)));
+        }
     }
 
     #[test]
