@@ -261,17 +261,16 @@ fn daemons_at_rest_give_back_their_code() {
     let domain = Domain::new(1);
     let pids = [domain.manager.pid(), domain.servers[0].pid()];
     let code_in_memory = |pid: u32| -> u64 {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let mut lines = status.lines();
-        let files = lines.find_map(|line| line.strip_prefix("RssFile:"));
-        let files = files.unwrap().trim().trim_end_matches(" kB");
-        files.parse().unwrap()
+        let mappings = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+        let is_code = |line: &&str| line.contains(" r-xp ") && line.contains("/atlas-");
+        let mut lines = mappings.lines().skip_while(|line| !is_code(line));
+        let held = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        held.trim().trim_end_matches(" kB").parse().unwrap()
     };
     let before = pids.map(code_in_memory);
-    let done = domain.shell.submit(job(), ["sum", "10"]);
+    let done = domain.shell.submit(job(), ["code", "0"]);
     assert_eq!(code(&done), 0);
     for (pid, before) in pids.into_iter().zip(before) {
-        // Two thirds of that are other things than code that may run.
         wait_until("a daemon gives its code back", || {
             code_in_memory(pid) < before * 9 / 10
         });
