@@ -183,7 +183,7 @@ pub fn read<M: DeserializeOwned>(stream: &mut impl Read) -> Result<Option<M>, Re
     if bytes > FRAME_BYTES_MAX {
         return Err(DecodeError::TooLarge { bytes }.into());
     }
-    let mut body = Vec::with_capacity(bytes.min(AT_ONCE_BYTES));
+    let mut body = Vec::new();
     read_up_to(stream, bytes, &mut body)?;
     if body.len() < bytes {
         return Err(cut_off().into());
@@ -202,5 +202,3 @@ fn cut_off() -> io::Error {
 }
 
 const LENGTH_BYTES: usize = 4;
-/// So much room is made on the strength of a promise.
-const AT_ONCE_BYTES: usize = 1 << 20;

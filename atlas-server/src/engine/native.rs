@@ -168,7 +168,7 @@ impl Engine {
                 }
                 let order = order.to_engine();
                 if let Some(bytes) = order.and_then(|order| frame::encode(&order).ok()) {
-                    append(&mut unwritten, bytes);
+                    unwritten.extend_from_slice(&bytes);
                 }
             };
             match said {
@@ -265,15 +265,6 @@ impl Engine {
         if let Some(event) = EngineEvent::from_engine(self.teller.job, said) {
             self.teller.tell(event).await;
         }
-    }
-}
-
-/// Puts a frame behind what is not yet written, without a copy where nothing is.
-fn append(unwritten: &mut BytesMut, frame: Vec<u8>) {
-    if unwritten.is_empty() {
-        *unwritten = Bytes::from(frame).into();
-    } else {
-        unwritten.extend_from_slice(&frame);
     }
 }
 
