@@ -5,7 +5,9 @@
 //! A shared value of a job is a blob that comes to be while the job runs: who has it says so ([`announce`]), and is asked for it.
 
 use atlas_net::{Connection, Stream, StreamError, StreamKind};
-use atlas_proto::control::{FRAME_BYTES_MAX, NODE_TOPIC, NodeAnswer, NodeRequest};
+use atlas_proto::control::{
+    FILES_TOPIC, FRAME_BYTES_MAX, FilesOf, NODE_TOPIC, NodeAnswer, NodeRequest,
+};
 use atlas_proto::ids::JobAlias;
 
 use crate::name::BlobName;
@@ -116,6 +118,18 @@ pub async fn announce(
     stream.finish()?;
     let answer = stream.recv_frame(FRAME_BYTES_MAX).await?;
     answer.ok_or(StreamError::BrokenOff)
+}
+
+/// Asks for files of a client: what follows on the stream is one question of the caches for such a file, and its answer.
+///
+/// # Errors
+///
+/// The connection is over.
+pub async fn ask_client_files(of: &Connection, files: FilesOf) -> Result<Stream, StreamError> {
+    let kind = StreamKind::Request { topic: FILES_TOPIC };
+    let mut stream = of.open_stream(kind).await?;
+    stream.send_frame(&files).await?;
+    Ok(stream)
 }
 
 async fn open(from: &Connection, name: BlobName, job: JobAlias) -> Result<Stream, FetchBlobError> {

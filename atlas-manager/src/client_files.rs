@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atlas_fs::daemon::Clock;
+use atlas_fs::exchange;
 use atlas_fs::url::client::{ClientWays, NoWay, Reached, ReachingClient, name_of};
-use atlas_net::{CloseCode, Connection, ConnectionLost, Stream, StreamError, StreamKind};
+use atlas_net::{CloseCode, Connection, ConnectionLost, Stream, StreamError};
 use atlas_proto::attendance::{Attendance, Attending, PATIENCE, ServeError, SessionId};
-use atlas_proto::control::{FILES_TOPIC, FilesKey, FilesName, FilesOf, JobId};
+use atlas_proto::control::{FilesKey, FilesName, FilesOf, JobId};
 use atlas_proto::ids::{JobAlias, NodeId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -174,13 +175,8 @@ impl ClientWays for ClientFileWays {
 }
 
 async fn open(connection: &Connection, of: FilesOf) -> Result<Stream, StreamError> {
-    let kind = StreamKind::Request { topic: FILES_TOPIC };
-    let opened = async {
-        let mut stream = connection.open_stream(kind).await?;
-        stream.send_frame(&of).await?;
-        Ok(stream)
-    };
-    let opened = timeout(OPEN_TIMEOUT, opened).await;
+    let asked = exchange::ask_client_files(connection, of);
+    let opened = timeout(OPEN_TIMEOUT, asked).await;
     opened.map_err(|_| StreamError::BrokenOff)?
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use atlas_fs::url::client::{
     ClientFiles, ClientWays, NoWay, Reached, ReachingClient, Shelf, Shelves,
 };
-use atlas_fs::{BlobName, FileTree, Store};
-use atlas_net::{Connection, StreamError, StreamKind};
-use atlas_proto::control::{FILES_TOPIC, FilesName, FilesOf};
+use atlas_fs::{BlobName, FileTree, Store, exchange};
+use atlas_net::Connection;
+use atlas_proto::control::{FilesName, FilesOf};
 use atlas_proto::ids::JobAlias;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -109,9 +109,13 @@ impl JobFiles {
         loop {
             let connection = timeout_at(end, connected(&mut manager)).await;
             let connection = connection.map_err(|_| away())?;
-            let opened = timeout_at(end, open(&connection, FilesOf::Job { job, files })).await;
-            if let Ok(reached) = opened.map_err(|_| away())? {
-                return Ok(reached);
+            let asked = exchange::ask_client_files(&connection, FilesOf::Job { job, files });
+            let opened = timeout_at(end, asked).await;
+            if let Ok(stream) = opened.map_err(|_| away())? {
+                return Ok(Reached {
+                    way: stream.into(),
+                    is_client: false,
+                });
             }
             sleep(RETRY_INTERVAL).await;
         }
@@ -133,16 +137,6 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.files.end(self.number);
     }
-}
-
-async fn open(manager: &Connection, of: FilesOf) -> Result<Reached, StreamError> {
-    let kind = StreamKind::Request { topic: FILES_TOPIC };
-    let mut stream = manager.open_stream(kind).await?;
-    stream.send_frame(&of).await?;
-    Ok(Reached {
-        way: stream.into(),
-        is_client: false,
-    })
 }
 
 /// As long as a manager waits for a client.

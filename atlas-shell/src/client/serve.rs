@@ -65,13 +65,12 @@ impl Client {
     /// The manager refuses, or is gone.
     pub async fn serve(&self, job: JobId, folder: &ServedFolder) -> Result<Serving, ClientError> {
         let key = folder.key;
-        let answer = self.ask(&ClientRequest::Serve { job, key }).await?;
+        let mut answer = self.ask(&ClientRequest::Serve { job, key }).await?;
         let serving = Serving(tokio::spawn(serve(
             self.connection.clone(),
             job,
             folder.clone(),
         )));
-        let mut answer = answer;
         let ClientAnswer::Serving = answer.one().await? else {
             return Err(ClientError::Unexpected);
         };
