@@ -3,6 +3,7 @@
 //! A folder is held open, so that it stays the one that was meant, and the kernel resolves all names below it
 //! (`openat2` with `RESOLVE_BENEATH`): no `..`, and no symbolic link that is absolute or leads out, is followed, whatever is moved about meanwhile.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -251,7 +252,8 @@ fn entry_of(folder: &OwnedFd, path: &[String], name: &str) -> Option<Entry> {
 }
 
 fn list_inputs(tree: &FileTree, folder: &str) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
+    // What is within one folder need not stand together in the order of paths.
+    let mut entries = BTreeMap::new();
     for (path, entry) in tree {
         let within = match folder {
             "" => Some(path.as_str()),
@@ -266,22 +268,21 @@ fn list_inputs(tree: &FileTree, folder: &str) -> Vec<Entry> {
             (None, TreeEntry::Folder) => (within, Kind::Folder),
             (None, TreeEntry::File(_)) => (within, Kind::File),
         };
-        // What is within one folder need not stand together in the order of paths.
-        if name.contains('\n') || entries.iter().rev().any(|entry| entry.name == name) {
+        if name.contains('\n') {
             continue;
         }
         let size = match entry {
             TreeEntry::File(file) if kind == Kind::File => Some(file.bytes),
             TreeEntry::File(_) | TreeEntry::Folder => None,
         };
-        entries.push(Entry {
+        entries.entry(name).or_insert_with(|| Entry {
             name: name.to_owned(),
             kind,
             size,
             modified: None,
         });
     }
-    entries
+    entries.into_values().collect()
 }
 
 fn beneath(folder: &OwnedFd, names: &[String], flags: OFlags) -> Result<OwnedFd, Errno> {
