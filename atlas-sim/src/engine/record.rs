@@ -28,7 +28,6 @@ pub(super) struct Records {
     remembered: PlaceSet,
     /// Of the same name as what others remember, and different.
     different: BTreeMap<u64, Done>,
-    remembers_any: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +106,6 @@ impl Records {
             let Some(result) = decode_result(&result) else {
                 continue;
             };
-            self.remembers_any = true;
             let (name, done) = (name_of(&key), (result, work));
             match table.keep(name, done) {
                 Some(place) => {
@@ -121,12 +119,12 @@ impl Records {
 
     /// Some node may take no time.
     pub(super) fn remembers_any(&self) -> bool {
-        self.remembers_any
+        !self.remembered.is_empty() || !self.different.is_empty()
     }
 
     /// The result of a node and the work that it took, if it is remembered.
     pub(super) fn look_up(&self, tree: &Tree, node: &TreeNode) -> Option<Done> {
-        if !self.remembers_any {
+        if !self.remembers_any() {
             return None;
         }
         let name = name_of(&tree.key(node));

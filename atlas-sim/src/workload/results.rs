@@ -71,6 +71,11 @@ impl PlaceSet {
         self.0[word] |= 1 << (place as usize % BITS);
     }
 
+    /// Nothing was ever put in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn has(&self, place: u32) -> bool {
         let word = self.0.get(place as usize / BITS);
         word.is_some_and(|word| word >> (place as usize % BITS) & 1 == 1)
