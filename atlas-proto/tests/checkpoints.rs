@@ -413,6 +413,18 @@ fn a_manager_below_is_told_by_its_parent() {
     assert_eq!(stage.remembered(second), [entry(1)]);
 }
 
+/// A server comes, is lent a closure, and is lost.
+fn lose_a_thief(stage: &mut Stage, domain: NodeId, lender: NodeId) {
+    let thief = stage.server(domain, 1);
+    stage.run_for(SOON);
+    if stage.given(thief) == 0 {
+        stage.spawn(lender, 1, 1, LONG);
+    }
+    stage.run_until("a steal at home", |s| s.given(thief) == 1);
+    stage.kill(thief);
+    stage.run_until("the closure back", |s| s.ready(lender) == 1);
+}
+
 /// What was lent out of a domain was recorded in another: who asks in the first is told of it when the common parent was asked.
 #[test]
 fn regression_what_was_recorded_in_another_domain_is_found_in_ones_own() {
@@ -424,11 +436,7 @@ fn regression_what_was_recorded_in_another_domain_is_found_in_ones_own() {
     } = stolen_across();
     stage.record(elsewhere, vec![entry(1)]);
     stage.run_for(SOON * 3);
-    let second = stage.server(cs, 1);
-    stage.spawn(first, 1, 1, LONG);
-    stage.run_until("a steal at home", |s| s.given(second) == 1);
-    stage.kill(second);
-    stage.run_until("the closure back", |s| s.ready(first) == 1);
+    lose_a_thief(&mut stage, cs, first);
     assert_eq!(stage.remembered(first), [entry(1)]);
 }
 
@@ -448,23 +456,13 @@ fn regression_a_domain_is_told_all_that_others_did_while_they_are_hundreds() {
             ..entry(1)
         })
         .collect();
-    let lose_a_thief = |stage: &mut Stage| {
-        let thief = stage.server(cs, 1);
-        stage.run_for(SOON);
-        if stage.given(thief) == 0 {
-            stage.spawn(first, 1, 1, LONG);
-        }
-        stage.run_until("a steal at home", |s| s.given(thief) == 1);
-        stage.kill(thief);
-        stage.run_until("the closure back", |s| s.ready(first) == 1);
-    };
     stage.record(elsewhere, vec![entry(2)]);
     stage.run_for(SOON * 3);
     // The first time everything is told; from then on, so much for each second.
-    lose_a_thief(&mut stage);
+    lose_a_thief(&mut stage, cs, first);
     stage.record(elsewhere, results.clone());
     stage.run_for(SOON * 3);
-    lose_a_thief(&mut stage);
+    lose_a_thief(&mut stage, cs, first);
     let remembered = stage.remembered(first);
     let missing = results.iter().filter(|entry| !remembered.contains(entry));
     assert_eq!(missing.count(), 0);

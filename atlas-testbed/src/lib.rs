@@ -25,6 +25,7 @@
 mod binaries;
 mod cluster;
 mod daemon;
+mod digest;
 mod folder;
 mod manager;
 mod metrics;
@@ -38,6 +39,7 @@ mod wait;
 pub use binaries::program;
 pub use cluster::Cluster;
 pub use daemon::Daemon;
+pub use digest::{digest, told};
 pub use manager::{Manager, ManagerOptions, TokenOptions};
 pub use metrics::Metrics;
 pub use process::{children, parent, signal};

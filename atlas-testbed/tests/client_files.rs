@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use atlas_testbed::{Cluster, Manager, Running, Server, Shell, code, program, wait_until};
+use atlas_testbed::{Cluster, Manager, Running, Server, Shell, code, program, told, wait_until};
 use rustix::process::Signal;
 
 /// `example.edu`, and `cs` and `bio` below it, with a server each. Jobs are submitted in `cs`.
@@ -61,6 +61,20 @@ impl Tree {
         line.extend(urls);
         self.shell.begin(line)
     }
+
+    /// Serves `small` and `large` to a job that has read the one and begun with the other in another process than its first, and waits for `go` in the
+    /// folder.
+    fn begin_to_read(&self, small: &[u8]) -> (Served, Running, PathBuf) {
+        let served = Served::new(&self.shell);
+        served.write("small", small);
+        served.write("large", &noise(FILE_BYTES, 1));
+        let urls = ["atlas://client/large", "atlas://client/small"];
+        let options = ["--quiet", "--serve", served.path()];
+        let job = self.begin(&options, "pin-afar", &["meeting", "second"], &urls);
+        let second = self.shell.here().join("second");
+        wait_until("the job has begun to read", || second.join("read").exists());
+        (served, job, second)
+    }
 }
 
 /// A folder that is served, beside one with a secret.
@@ -109,15 +123,6 @@ fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     words.flatten().take(bytes).collect()
 }
 
-/// As the job tells them.
-fn digest(data: &[u8]) -> String {
-    let samples = data.chunks(1000).zip(1_u64..);
-    let sum = samples.fold(0, |sum: u64, (chunk, at)| {
-        sum.wrapping_add(at.wrapping_mul(u64::from(chunk[0])))
-    });
-    format!("{} bytes, {sum}", data.len())
-}
-
 fn said(output: &Output) -> &str {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(code(output), 0, "{error}");
@@ -143,7 +148,7 @@ fn each_byte_leaves_the_client_once_for_servers_of_two_domains() {
     );
     let read = job.wait();
     // One line: both have seen the same.
-    assert_eq!(said(&read), format!("{}\n2 processes\n", digest(&large)));
+    assert_eq!(said(&read), format!("{}\n2 processes\n", told(&large)));
     let given = format!("the job has read 16.0 MiB of {}", served.path());
     assert!(error(&read).contains(&given), "{}", error(&read));
     let bytes = |manager: &Manager| {
@@ -176,7 +181,7 @@ fn each_byte_leaves_the_client_once_for_servers_of_two_domains() {
         "atlas://client/large",
     ];
     let read = other.run(line);
-    assert_eq!(said(&read), format!("{}\n2 processes\n", digest(&another)));
+    assert_eq!(said(&read), format!("{}\n2 processes\n", told(&another)));
 }
 
 #[test]
@@ -235,22 +240,15 @@ fn folders_are_listed_and_nothing_outside_of_them_is_read() {
 #[test]
 fn a_file_that_changes_while_a_job_reads_it_is_an_error() {
     let tree = Tree::new();
-    let served = Served::new(&tree.shell);
-    let small = b"the first version of it".to_vec();
-    served.write("small", &small);
-    served.write("large", &noise(FILE_BYTES, 1));
-    let urls = ["atlas://client/large", "atlas://client/small"];
-    let options = ["--quiet", "--serve", served.path()];
-    let job = tree.begin(&options, "pin-afar", &["meeting", "second"], &urls);
-    let second = tree.shell.here().join("second");
-    wait_until("the job has begun to read", || second.join("read").exists());
+    let small = b"the first version of it";
+    let (served, job, second) = tree.begin_to_read(small);
     served.write("large", &noise(FILE_BYTES, 2));
     served.write("small", b"another version");
     fs::write(second.join("go"), "").unwrap();
     let ended = job.wait();
     let said = said(&ended);
     // What was read is kept by managers; of the other file nobody has all.
-    assert!(said.contains(&digest(&small)), "{said}");
+    assert!(said.contains(&told(small)), "{said}");
     let stale = "StaleNetworkFileHandle: atlas://client/large has changed at its origin";
     assert!(said.contains(stale), "{said}");
     assert_eq!(said.lines().count(), 3, "{said}");
@@ -259,15 +257,8 @@ fn a_file_that_changes_while_a_job_reads_it_is_an_error() {
 #[test]
 fn when_the_client_is_killed_what_was_read_stays_and_the_rest_is_an_error_in_time() {
     let tree = Tree::new();
-    let served = Served::new(&tree.shell);
-    let small = b"it was read before".to_vec();
-    served.write("small", &small);
-    served.write("large", &noise(FILE_BYTES, 1));
-    let urls = ["atlas://client/large", "atlas://client/small"];
-    let options = ["--quiet", "--serve", served.path()];
-    let job = tree.begin(&options, "pin-afar", &["meeting", "second"], &urls);
-    let second = tree.shell.here().join("second");
-    wait_until("the job has begun to read", || second.join("read").exists());
+    let small = b"it was read before";
+    let (_, job, second) = tree.begin_to_read(small);
     job.signal(Signal::KILL);
     drop(job.wait());
     let killed = Instant::now();
@@ -280,7 +271,7 @@ fn when_the_client_is_killed_what_was_read_stays_and_the_rest_is_an_error_in_tim
         killed.elapsed()
     );
     let said = tree.shell.ok(["output", "1"]);
-    assert!(said.contains(&digest(&small)), "{said}");
+    assert!(said.contains(&told(small)), "{said}");
     let gone = "HostUnreachable: atlas://client/large cannot be had: the client that has submitted the job is not connected any more";
     assert!(said.contains(gone) && said.contains("--input"), "{said}");
     assert_eq!(said.lines().count(), 3, "{said}");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use atlas_testbed::{
-    Cluster, Manager, Running, Server, ServerOptions, Shell, Signal, code, program, signal,
+    Cluster, Manager, Running, Server, ServerOptions, Shell, Signal, code, program, signal, told,
     wait_until,
 };
 use origin::{COUNTED, Origin, books, noise};
@@ -88,6 +88,15 @@ impl Bed {
         fs::write(self.meeting.join("go"), "").unwrap();
     }
 
+    /// Lets the job go on: it has read this in all ways, and nothing is left of it.
+    fn reads_all(&self, job: Running, content: &[u8]) {
+        self.go();
+        let seen = told(content);
+        let expected = format!("open: {seen}\npath: {seen}\nurl: {seen}\n");
+        assert_eq!(said(&job.wait()), expected);
+        wait_until("nothing is left of the job", || self.is_clean());
+    }
+
     /// Of this test's process, below the cluster's folder.
     fn mounts(&self) -> Vec<String> {
         mounts("self", self.cluster.folder())
@@ -122,15 +131,6 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// As `testbed-job` tells of bytes.
-fn told(bytes: &[u8]) -> String {
-    let samples = bytes.chunks(1000).zip(1_u64..);
-    let digest = samples.fold(0, |sum: u64, (chunk, at)| {
-        sum.wrapping_add(at.wrapping_mul(u64::from(chunk[0])))
-    });
-    format!("{} bytes, {digest}", bytes.len())
-}
-
 #[test]
 fn a_job_reads_by_paths_what_nobody_else_sees() {
     let content = noise(3_000_000);
@@ -145,11 +145,7 @@ fn a_job_reads_by_paths_what_nobody_else_sees() {
     assert_eq!(bed.mounts(), [""; 0]);
     assert_eq!(mounts(&bed.server.pid().to_string(), here), [""; 0]);
     assert_eq!(fs::read_dir(&held.mount).unwrap().count(), 0);
-    bed.go();
-    let seen = told(&content);
-    let expected = format!("open: {seen}\npath: {seen}\nurl: {seen}\n");
-    assert_eq!(said(&held.job.wait()), expected);
-    wait_until("nothing is left of the job", || bed.is_clean());
+    bed.reads_all(held.job, &content);
     assert!(!is_there(held.process));
 }
 
@@ -194,11 +190,7 @@ fn an_engine_that_is_killed_leaves_nothing_and_the_next_reads_what_it_has_read()
     assert_eq!(mount, held.mount);
     assert!(!is_there(held.process));
     assert_eq!(bed.mounts(), [""; 0]);
-    bed.go();
-    let seen = told(&content);
-    let expected = format!("open: {seen}\npath: {seen}\nurl: {seen}\n");
-    assert_eq!(said(&held.job.wait()), expected);
-    wait_until("nothing is left of the job", || bed.is_clean());
+    bed.reads_all(held.job, &content);
 }
 
 #[test]
@@ -220,11 +212,7 @@ fn a_server_that_is_killed_leaves_no_mount_and_the_next_removes_its_folders() {
     wait_until("what it has left is removed", || bed.is_clean());
     bed.manager.wait_for_workers(1);
     bed.arrived();
-    bed.go();
-    let seen = told(&content);
-    let expected = format!("open: {seen}\npath: {seen}\nurl: {seen}\n");
-    assert_eq!(said(&held.job.wait()), expected);
-    wait_until("nothing is left of the job", || bed.is_clean());
+    bed.reads_all(held.job, &content);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::{env, fs, io, process, thread};
 
 use atlas::Shared;
 use atlas::prelude::*;
+use atlas_testbed::{digest, told};
 
 #[atlas::main]
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -63,7 +64,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             let party = count.parse()?;
             let data = atlas::share(data(bytes.parse()?));
             hold_all(TASKS_FOR_EACH * party, party, folder, &data);
-            println!("{} bytes, {}", data.len(), digest(&data));
+            println!("{}", told(data.as_bytes()));
         }
         ["share-from-afar", count, bytes, folder, second] => {
             share_from_afar(count.parse()?, bytes.parse()?, folder, second);
@@ -74,7 +75,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         ["paths", folder, ref urls @ ..] => by_paths(folder, urls)?,
         ["steps", count, ms] => steps(count.parse()?, ms.parse()?),
-        ["digest", bytes] => println!("{}", digest(&data(bytes.parse()?))),
+        ["digest", bytes] => println!("{}", digest(data(bytes.parse()?).as_bytes())),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
     }
     Ok(ExitCode::SUCCESS)
@@ -217,7 +218,7 @@ fn run_all(count: u32, party: u32, folder: &str, data: &Shared<String>) -> (u32,
         .map(|index| spawn!(hold(index, party, folder.to_owned(), data.clone(), None)))
         .collect();
     let ended: Vec<Held> = tasks.into_iter().map(Handle::sync).collect();
-    let expected = digest(data);
+    let expected = digest(data.as_bytes());
     assert!(ended.iter().all(|held| held.seen == expected), "other data");
     let sum: u32 = ended.iter().map(|held| held.index).sum();
     let processes: BTreeSet<u32> = ended.iter().map(|held| held.process).collect();
@@ -237,18 +238,6 @@ fn data(bytes: usize) -> String {
     }
     data.truncate(bytes);
     data
-}
-
-/// Differs where anything of some length does. Tasks of tests are to be quick without optimisations, too.
-fn digest(data: &str) -> u64 {
-    digest_bytes(data.as_bytes())
-}
-
-fn digest_bytes(data: &[u8]) -> u64 {
-    let samples = data.chunks(1000).zip(1_u64..);
-    samples.fold(0, |sum: u64, (chunk, at)| {
-        sum.wrapping_add(at.wrapping_mul(u64::from(chunk[0])))
-    })
 }
 
 /// Runs tasks that wait as [`hold_all`] does, of which one in another process shares data with as many more, which wait for `go` in
@@ -324,7 +313,7 @@ fn by_paths(folder: &str, urls: &[&str]) -> io::Result<()> {
     fs::rename(&note, &read)?;
     wait_for(&Path::new(folder).join("go"));
     let seen = |bytes: io::Result<Vec<u8>>| match bytes {
-        Ok(bytes) => format!("{} bytes, {}", bytes.len(), digest_bytes(&bytes)),
+        Ok(bytes) => told(&bytes),
         Err(error) => format!("{:?}", error.kind()),
     };
     for (url, (mut file, mut bytes)) in urls.iter().zip(open) {
@@ -360,7 +349,7 @@ fn fetched(url: &str) -> String {
     static SEEN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
     let mut seen = SEEN.lock().expect("nobody panics with it");
     let read = || match atlas::fs::read(url) {
-        Ok(bytes) => format!("{} bytes, {}", bytes.len(), digest_bytes(&bytes)),
+        Ok(bytes) => told(&bytes),
         Err(error) => format!("{:?}: {error}", error.kind()),
     };
     seen.entry(url.to_owned()).or_insert_with(read).clone()
@@ -396,7 +385,7 @@ fn hold(index: u32, party: u32, folder: String, data: Shared<String>, then: Then
     let mut held = Held {
         index,
         process: process::id(),
-        seen: digest(&data),
+        seen: digest(data.as_bytes()),
         processes: 0,
     };
     if index == 0 {
