@@ -406,14 +406,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const UPWARD_MAX: usize = 512;
 /// Results of a job that a manager below is told for each second since it was told last, whatever their sizes.
 const DOWNWARD_PER_SECOND: usize = 32;
-/// If they are small: what some hundred servers of other domains finish in a second. With an eighth of it, a world of 300 servers did more
-/// than twice as much work again.
-const DOWNWARD_SMALL_PER_SECOND: usize = 256;
-/// So small: a four-hundredth of a link of 100 Mbit/s.
-const DOWNWARD_BYTES_PER_SECOND: usize = 32 << 10;
+/// If they are small: what some hundreds of servers of other domains finish in a second. With a quarter of it a world of 1,000 servers did half
+/// as much work more again.
+const DOWNWARD_SMALL_PER_SECOND: usize = 1024;
+/// So small: a hundredth of a link of 100 Mbit/s.
+const DOWNWARD_BYTES_PER_SECOND: usize = 128 << 10;
 /// It is told no more than for so many seconds, and so much when it is told for the first time: a large checkpoint.
 const DOWNWARD_SECONDS_MAX: usize = 256;
-/// And of small ones: in a fraction of a second over that link.
+/// And of small ones: in less than a second over that link.
 const DOWNWARD_SMALL_SECONDS_MAX: usize = 64;
 /// Their sizes: a small part of a link of 100 Mbit/s.
 const UPWARD_BYTES_MAX: usize = 512 << 10;
