@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use atlas_net::whole_file::replace;
 use atlas_proto::time::Time;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -54,9 +55,7 @@ pub fn begin_life(file: &Path) -> io::Result<u64> {
         Err(error) => return Err(error),
     };
     let life = last.map_or(incarnation(), |last| incarnation().max(last + 1));
-    let new = file.with_extension("new");
-    fs::write(&new, life.to_string())?;
-    fs::rename(&new, file)?;
+    replace(file, life.to_string().as_bytes())?;
     Ok(life)
 }
 

@@ -316,7 +316,7 @@ async fn run(
         state: Some(state.clone()),
         authority,
     };
-    let manager = ManagerNode::start(options).await?;
+    let mut manager = ManagerNode::start(options).await?;
     if manager.acts() {
         println!("{domain} is managed at {}", manager.address());
     } else {
@@ -325,7 +325,17 @@ async fn run(
     if let Some(address) = manager.http_address() {
         println!("metrics are at http://{address}/metrics");
     }
-    stop_signal().await.context("cannot wait for signals")?;
+    let ended = tokio::select! {
+        signal = stop_signal() => {
+            signal.context("cannot wait for signals")?;
+            None
+        }
+        ended = manager.ended() => Some(ended),
+    };
+    if let Some(error) = ended {
+        let says = "this manager is to act, and cannot: mend that and start it again; until then a standby, if there is one, can act";
+        return Err(error).context(says);
+    }
     manager.stop().await;
     Ok(())
 }

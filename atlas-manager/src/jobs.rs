@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use atlas_engine::Failure;
 use atlas_fs::BlobName;
@@ -46,7 +46,7 @@ pub(crate) struct Job {
     pub(crate) status: watch::Sender<JobStatus>,
     pub(crate) output: Arc<Sink>,
     /// Since when it runs.
-    began: Option<SystemTime>,
+    began: Option<Instant>,
     /// What each neighbour has told last.
     progress: HashMap<NodeId, JobProgress>,
     /// What those told who are gone.
@@ -80,7 +80,7 @@ impl Job {
         change(status);
         status.output_bytes = *self.output.bytes().borrow();
         if let Some(began) = self.began.filter(|_| !status.state.has_ended()) {
-            status.elapsed = began.elapsed().unwrap_or_default();
+            status.elapsed = began.elapsed();
         }
         self.status.send_if_modified(|told| {
             let changed = told != status;
@@ -144,7 +144,7 @@ impl JobTable {
             };
             if job.record.status.state != state {
                 if state == JobState::Running {
-                    job.began.get_or_insert_with(SystemTime::now);
+                    job.began.get_or_insert_with(Instant::now);
                 }
                 job.change(|status| status.state = state);
             }
@@ -244,7 +244,7 @@ impl JobTable {
     fn end(&mut self, alias: JobAlias, change: impl FnOnce(&mut JobStatus)) -> Option<JobRecord> {
         let id = self.live.remove(&alias)?;
         let job = self.jobs.get_mut(&id)?;
-        let elapsed = job.began.and_then(|began| began.elapsed().ok());
+        let elapsed = job.began.map(|began| began.elapsed());
         let status = &mut job.record.status;
         change(status);
         (status.servers, status.workers) = (0, 0);

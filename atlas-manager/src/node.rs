@@ -111,6 +111,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A part of it that runs as long as it does.
+    #[error("{0} has ended: a bug, of which the log says more")]
+    Ended(&'static str),
 }
 
 /// A manager that runs. Dropped, it ends at once.
@@ -120,7 +123,7 @@ pub struct ManagerNode {
     http: Option<SocketAddr>,
     acts: bool,
     stop: mpsc::Sender<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), StartError>>,
 }
 
 /// What the tasks of a manager share as long as it acts.
@@ -254,6 +257,14 @@ impl ManagerNode {
     #[must_use]
     pub fn acts(&self) -> bool {
         self.acts
+    }
+
+    /// Waits until it ends though nobody has stopped it, and says why: it is to act and cannot, or not any more. Another may act by then.
+    pub async fn ended(&mut self) -> StartError {
+        match (&mut self.task).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) | Err(_) => StartError::Ended("the task that begins and ends what acts"),
+        }
     }
 
     /// Ends it. Its jobs go on when it is started again.

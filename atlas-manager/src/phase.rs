@@ -61,37 +61,42 @@ impl Phases {
     }
 
     /// Follows how this manager stands, until it is to end.
+    ///
+    /// # Errors
+    ///
+    /// It is to act and cannot, or not any more. It has fallen silent then, so that another can.
     pub(crate) async fn run(
         mut self,
         mut stopped: mpsc::Receiver<oneshot::Sender<()>>,
         mut tasks: JoinSet<()>,
-    ) {
+    ) -> Result<(), StartError> {
         let mut standing = self.core.standing.state();
         let done = loop {
             let acts = standing.borrow_and_update().acts.is_some();
             if acts && self.acting.is_none() {
                 if let Err(error) = self.begin().await {
-                    let error = atlas_fs::daemon::chain(&error);
-                    tracing::error!(
-                        error,
-                        "this manager is to act, and cannot: it falls silent, so that another can"
-                    );
-                    break None;
+                    break Err(error);
                 }
             } else if !acts && self.acting.is_some() {
                 self.end().await;
             }
             tokio::select! {
-                Some(done) = stopped.recv() => break Some(done),
-                changed = standing.changed() => if changed.is_err() { break None },
+                Some(done) = stopped.recv() => break Ok(done),
+                changed = standing.changed() => if changed.is_err() {
+                    break Err(StartError::Ended("the task that knows how it stands"));
+                },
+                () = ended(&mut self.acting) => {
+                    self.acting = None;
+                    break Err(StartError::Ended("its loop"));
+                }
             }
         };
         self.end().await;
         tasks.shutdown().await;
         self.endpoint.close("the manager has been stopped").await;
-        if let Some(done) = done {
-            let _ = done.send(());
-        }
+        // Who has asked for it may not wait for it.
+        let _ = done?.send(());
+        Ok(())
     }
 
     /// From now on this manager acts.
@@ -159,6 +164,14 @@ impl Phases {
             let _ = wait.await;
         }
         let _ = (&mut acting.task).await;
+    }
+}
+
+/// What acts has ended though nobody has stopped it.
+async fn ended(acting: &mut Option<Acting>) {
+    match acting {
+        Some(acting) => drop((&mut acting.task).await),
+        None => std::future::pending().await,
     }
 }
 

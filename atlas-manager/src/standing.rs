@@ -2,11 +2,11 @@
 //! what it must not forget, and tells all others whether this manager acts, and until when.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use atlas_fs::daemon::Clock;
+use atlas_net::whole_file::replace;
 use atlas_net::{Connection, Stream, StreamError};
 use atlas_proto::control::{FRAME_BYTES_MAX, MANAGER_ADDRESSES_MAX, ManagerWord};
 use atlas_proto::ids::NodeId;
@@ -446,7 +446,13 @@ fn tell_change(new: &State) {
 
 fn load(folder: &Path, node: NodeId) -> std::io::Result<Kept> {
     match std::fs::read(folder.join(FILE)) {
-        Ok(bytes) => postcard::from_bytes(&bytes).map_err(std::io::Error::other),
+        Ok(bytes) => postcard::from_bytes(&bytes).map_err(|error| {
+            let path = folder.join(FILE);
+            let path = path.display();
+            std::io::Error::other(format!(
+                "{path} is damaged ({error}): restore it from a copy; or, if no other manager of this domain has acted since, move it away"
+            ))
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Ok(Kept::new(StandingRecord::first(node)))
         }
@@ -456,12 +462,7 @@ fn load(folder: &Path, node: NodeId) -> std::io::Result<Kept> {
 
 fn save(folder: &Path, kept: &Kept) -> std::io::Result<()> {
     let bytes = postcard::to_stdvec(kept).map_err(std::io::Error::other)?;
-    let new = folder.join(format!("{FILE}.new"));
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, folder.join(FILE))?;
-    std::fs::File::open(folder)?.sync_all()
+    replace(&folder.join(FILE), &bytes)
 }
 
 fn next_id() -> u64 {
@@ -479,3 +480,24 @@ const SAVE_AGAIN: Duration = Duration::from_secs(1);
 const SAID_MAX: usize = 1024;
 /// Words to one neighbour that wait: a beat comes twice a second.
 const WORDS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_manager_remembers_is_read_again_and_named_where_it_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = NodeId(7);
+        let kept = Kept::new(StandingRecord::first(node));
+        save(folder.path(), &kept).unwrap();
+        let read = load(folder.path(), NodeId(8)).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{kept:?}"));
+        let file = folder.path().join(FILE);
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        let error = load(folder.path(), node).unwrap_err().to_string();
+        let named = format!("{} is damaged", file.display());
+        assert!(error.contains(&named), "{error}");
+    }
+}

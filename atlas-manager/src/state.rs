@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use atlas_net::identity::{DomainAuthority, Identity, LEAF_LIFETIME, NodeKey};
+use atlas_net::identity::{DomainAuthority, Identity, LEAF_LIFETIME, NodeKey, StoreError};
+use atlas_net::whole_file::replace;
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -144,21 +145,17 @@ impl StateFolder {
             .context("cannot read the domain's authority")
     }
 
-    /// A fresh certificate for the manager, with the key that it had if its last certificate still holds.
+    /// A fresh certificate for the manager, with the key that it had, for however long it was away: by its key its standby and its
+    /// children know it.
     ///
     /// # Errors
     ///
-    /// The authority has ended, or the folder cannot be written.
+    /// The key cannot be read, the authority has ended, or the folder cannot be written.
     pub fn identity(&self, authority: &DomainAuthority) -> Result<Identity> {
         let folder = self.identity_folder();
-        let key = match Identity::load(&folder, SystemTime::now()) {
-            Ok(known) => known.key().clone(),
-            Err(error) => {
-                if folder.exists() {
-                    tracing::info!(%error, "the manager gets a new key");
-                }
-                NodeKey::generate().context("cannot make a key")?
-            }
+        let key = match NodeKey::load(&folder) {
+            Err(StoreError::Missing { .. }) => NodeKey::generate().context("cannot make a key")?,
+            kept => kept.context("cannot read the manager's key")?,
         };
         let identity = issue(authority, key)?;
         identity
@@ -206,7 +203,7 @@ impl StateFolder {
     pub(crate) fn save_settings(&self, settings: &Settings) -> Result<()> {
         let path = self.settings_file();
         let text = toml::to_string_pretty(settings).context("cannot write the settings")?;
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        replace(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn settings_file(&self) -> PathBuf {
@@ -256,4 +253,38 @@ fn blobs_bytes() -> u64 {
 
 fn everybody() -> Vec<DomainPattern> {
     vec![DomainPattern::ANY]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A new key would be another node: neither its standby nor its children would know it, and it would follow for ever.
+    #[test]
+    fn regression_a_manager_keeps_its_key_however_long_it_was_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder(folder.path().into());
+        let now = SystemTime::now();
+        let day = Duration::from_secs(24 * 3600);
+        let authority = DomainAuthority::init("example.edu".parse().unwrap(), now - day * 9);
+        let authority = authority.unwrap();
+        // Its last life was long ago, or before the clock was set back.
+        for then in [now - day * 2, now + day * 2] {
+            let key = NodeKey::generate().unwrap();
+            let before = authority.issue_own(key, then, LEAF_LIFETIME).unwrap();
+            before.save(&state.identity_folder()).unwrap();
+            Identity::load(&state.identity_folder(), now).unwrap_err();
+            let after = state.identity(&authority).unwrap();
+            assert_eq!(after.peer(), before.peer());
+            Identity::load(&state.identity_folder(), now).unwrap();
+        }
+        // What is damaged is named rather than replaced.
+        let file = state.identity_folder().join("node.key");
+        std::fs::write(&file, "nothing").unwrap();
+        let error = state.identity(&authority).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("node.key is damaged"), "{error}");
+    }
 }

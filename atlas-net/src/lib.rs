@@ -8,6 +8,7 @@
 //! - [`redial`]: coming back after a connection was lost.
 //! - [`managers`]: a child's connections to those who may manage its domain, and which of them acts.
 //! - [`relay`]: packets between nodes that cannot dial each other.
+//! - [`whole_file`]: what a node keeps in its state folder, never half written.
 //!
 //! Nothing here decides what is said: packets are those of [`atlas_proto`], and its machines make them.
 //! Every connection is TLS 1.3, and both sides show a certificate; there is no other mode. The one exception is
@@ -37,6 +38,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod verify;
+pub mod whole_file;
 
 pub use close::{CloseCode, ConnectionLost, PeerCode};
 pub use connection::{Connection, SendError};

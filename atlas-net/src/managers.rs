@@ -5,7 +5,6 @@
 //! acts. Whatever the others say counts for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::identity::Expected;
 use crate::redial::{Backoff, BackoffLimits, Redialler};
 use crate::stream::StreamKind;
+use crate::whole_file::replace;
 
 /// Whose managers, and where.
 #[derive(Clone, Debug)]
@@ -303,7 +303,8 @@ impl Memory {
             return Ok(());
         };
         let bytes = postcard::to_stdvec(&record).map_err(std::io::Error::other)?;
-        let saved = tokio::task::spawn_blocking(move || write(&folder, WITNESS_FILE, &bytes));
+        let saved =
+            tokio::task::spawn_blocking(move || replace(&folder.join(WITNESS_FILE), &bytes));
         saved.await.map_err(std::io::Error::other)?
     }
 
@@ -317,7 +318,7 @@ impl Memory {
         match &self.0 {
             Some(folder) if self.addresses() != addresses => {
                 let text = addresses.join("\n");
-                write(folder, ADDRESSES_FILE, text.as_bytes())
+                replace(&folder.join(ADDRESSES_FILE), text.as_bytes())
             }
             Some(_) | None => Ok(()),
         }
@@ -337,16 +338,6 @@ pub fn forget(folder: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The file is replaced as a whole, and is on the disk.
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    let new = folder.join(format!("{name}.new"));
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, folder.join(name))?;
-    std::fs::File::open(folder)?.sync_all()
 }
 
 /// For whom this node has voted.

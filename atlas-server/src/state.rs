@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use atlas_net::identity::Identity;
+use atlas_net::whole_file::replace;
 
 /// Where a server keeps what it knows.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ impl StateFolder {
         let kept = identity.save(&self.identity_folder());
         kept.context("cannot keep the server's certificate")?;
         let path = self.manager_file();
-        std::fs::write(&path, manager.join("\n") + "\n")
+        replace(&path, (manager.join("\n") + "\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))
     }
 

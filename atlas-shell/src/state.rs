@@ -13,6 +13,7 @@ use std::{fs, io};
 use anyhow::Context as _;
 
 use atlas_net::identity::{Identity, StoreError};
+use atlas_net::whole_file::replace;
 use serde::{Deserialize, Serialize};
 
 /// Where a login is kept.
@@ -201,8 +202,7 @@ impl StateFolder {
     /// Whole or not at all.
     fn write_manager_file(&self, text: &str) -> Result<(), StateError> {
         let path = self.manager_file();
-        let written = self.0.join("manager.toml.new");
-        let result = fs::write(&written, text).and_then(|()| fs::rename(&written, &path));
+        let result = replace(&path, text.as_bytes());
         result.map_err(|source| StateError::File { path, source })
     }
 

@@ -122,6 +122,16 @@ impl Daemon {
         self.end_by(Signal::KILL)
     }
 
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    ///
+    /// It was stopped before, or does not end.
+    #[track_caller]
+    pub fn wait_end(&mut self) -> ExitStatus {
+        self.end_after("what has happened to it")
+    }
+
     /// Stops its process where it is, as a machine that hangs would, until [`Daemon::thaw`].
     ///
     /// # Panics
@@ -153,12 +163,18 @@ impl Daemon {
     #[track_caller]
     fn end_by(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
+        self.end_after(&format!("{signal:?}"))
+    }
+
+    #[track_caller]
+    fn end_after(&mut self, cause: &str) -> ExitStatus {
+        self.running();
         let ended = self
             .child
             .as_mut()
             .and_then(|child| wait_child(child, PATIENCE));
         let Some(status) = ended else {
-            panic!("{} does not end after {signal:?}", self.name);
+            panic!("{} does not end after {cause}", self.name);
         };
         self.child = None;
         status

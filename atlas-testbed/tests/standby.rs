@@ -146,3 +146,26 @@ fn a_manager_that_is_started_again_at_once_goes_on() {
         acts(&pair.manager) != acts(&pair.standby)
     });
 }
+
+/// As a silent process it would keep its store from a next one, and nobody would start it again.
+#[test]
+fn regression_a_manager_that_is_to_act_and_cannot_ends_and_says_why() {
+    let mut pair = Pair::new();
+    let done = pair.shell.detach(&[], program("nqueens"), ["6"]);
+    assert_eq!(code(&pair.shell.wait(done)), 0);
+    let jobs = pair.standby.state().join("jobs");
+    wait_until("the standby has what the job printed", || jobs.exists());
+    fs::remove_dir_all(&jobs).unwrap();
+    fs::write(&jobs, "in the way").unwrap();
+    pair.manager.kill();
+    assert_eq!(pair.standby.wait_end().code(), Some(1));
+    let log = pair.standby.log();
+    let says = "this manager is to act, and cannot: mend that and start it again";
+    assert!(log.contains(says), "{log}");
+    assert!(log.contains("for jobs' output cannot be used"), "{log}");
+    fs::remove_file(&jobs).unwrap();
+    // Its vote for itself is kept.
+    pair.standby.restart();
+    let again = pair.shell.submit(program("nqueens"), ["7"]);
+    assert_eq!(again.stdout, b"7 queens: 40 ways\n");
+}

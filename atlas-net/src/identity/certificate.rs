@@ -142,5 +142,6 @@ pub(crate) fn validity(
     Ok((time(validity.not_before), time(validity.not_after)))
 }
 
-/// So much may a node's clock be slow: certificates begin earlier than they are made.
-pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(600);
+/// So much may a node's clock be slow, or be set back: certificates begin earlier than they are made. It is more than the hour by which a
+/// clock is off that takes local time for the world's.
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(7200);

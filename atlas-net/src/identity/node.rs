@@ -62,6 +62,16 @@ impl NodeKey {
         KeyPair::generate_for(&rcgen::PKCS_ED25519).map(|pair| Self(pair.into()))
     }
 
+    /// The key of the identity that [`Identity::save`] has written into a folder, whether or not its certificate holds.
+    ///
+    /// # Errors
+    ///
+    /// It is missing, damaged or open to others.
+    pub fn load(folder: &Path) -> Result<Self, StoreError> {
+        let text = store::read_secret(folder, KEY_FILE)?;
+        Self::from_pem(&text).map_err(|error| store::damaged(folder, KEY_FILE, error))
+    }
+
     /// What the owner of this key is called as a node.
     #[must_use]
     pub fn node(&self) -> NodeId {
@@ -166,9 +176,7 @@ impl Identity {
     ///
     /// A file is missing, damaged or open to others, or the certificate is no longer valid.
     pub fn load(folder: &Path, now: SystemTime) -> Result<Self, StoreError> {
-        let key = store::read_secret(folder, KEY_FILE)?;
-        let key =
-            NodeKey::from_pem(&key).map_err(|error| store::damaged(folder, KEY_FILE, error))?;
+        let key = NodeKey::load(folder)?;
         let anchors = store::read_certificates(folder, ANCHORS_FILE)?;
         let chain = store::read_certificates(folder, CHAIN_FILE)?;
         let identity = Self::unverified(key, chain, anchors);
@@ -283,6 +291,17 @@ mod tests {
         assert!(load(now).contains("node.pem is damaged (it holds no certificates"));
         fs::write(folder.path().join(KEY_FILE), "nothing").unwrap();
         assert!(load(now).contains("node.key is damaged"));
+    }
+
+    #[test]
+    fn regression_a_clock_that_is_set_back_by_an_hour_leaves_a_node_who_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = identity();
+        identity.save(folder.path()).unwrap();
+        let before = SystemTime::now() - Duration::from_secs(3600);
+        let loaded = Identity::load(folder.path(), before).unwrap();
+        assert_eq!(loaded.peer(), identity.peer());
+        assert!(loaded.renew_at() > SystemTime::now(), "it is as new");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Files of a state folder: readable by their owner alone, and never half written.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pem::Pem;
 use rustls::pki_types::CertificateDer;
 
 use crate::verify::VerifyError;
+use crate::whole_file::{replace_secret, restrict};
 
 /// Why a file of a state folder cannot be used. Each says which.
 #[derive(Debug, thiserror::Error)]
@@ -77,15 +78,8 @@ pub(crate) fn create_folder(folder: &Path) -> Result<(), StoreError> {
 /// The file is replaced as a whole, or left as it is.
 pub(crate) fn write(folder: &Path, name: &str, text: &str) -> Result<(), StoreError> {
     let path = folder.join(name);
-    let new = folder.join(format!(".{name}.{}.new", std::process::id()));
-    let written = write_new(&new, text)
-        .and_then(|()| fs::rename(&new, &path))
-        // The name is on the disk when its folder is.
-        .and_then(|()| File::open(folder)?.sync_all());
-    written.map_err(|source| {
-        let _ = fs::remove_file(&new);
-        StoreError::Write { path, source }
-    })
+    let written = replace_secret(&path, text.as_bytes());
+    written.map_err(|source| StoreError::Write { path, source })
 }
 
 pub(crate) fn read(folder: &Path, name: &str) -> Result<String, StoreError> {
@@ -145,29 +139,6 @@ pub(crate) fn damaged(folder: &Path, name: &str, what: impl ToString) -> StoreEr
         path: folder.join(name),
         what: what.to_string(),
     }
-}
-
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    // A file that was left there keeps its mode when it is opened.
-    restrict(path, 0o600)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-#[cfg(unix)]
-fn restrict(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn restrict(_: &Path, _: u32) -> io::Result<()> {
-    Ok(())
 }
 
 /// The permissions, if they let in others; otherwise zero.
