@@ -28,13 +28,13 @@ pub enum Bench {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Time of the job of which a server was killed.
+    /// Time of the job of which a server was killed: the median of the kind of job that took longest.
     KillS,
-    /// Tasks that were begun more than once there.
+    /// Tasks that were begun more than once there, the most in any run.
     KillReruns,
-    /// Time of the job of which a server was frozen.
+    /// As `KillS`, of jobs of which a server was frozen.
     StopS,
-    /// Tasks that were begun more than once there.
+    /// As `KillReruns`.
     StopReruns,
     /// Time with recording over time without, of Fibonacci numbers.
     CheckpointCostFib,

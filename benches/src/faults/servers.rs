@@ -49,25 +49,25 @@ fn lose_one(
     metrics: [Metric; 2],
     lose: impl Fn(&mut Server, &Trial),
 ) -> Result<Found> {
-    let mut found = Found {
-        figures: Vec::new(),
-        notes: Vec::new(),
-    };
-    for (place, case) in CASES.iter().enumerate() {
+    let (mut longest, mut most_again) = (0.0_f64, 0);
+    let mut notes = Vec::new();
+    for case in &CASES {
         let runs = (0..reps).map(|_| run(case, size, &lose));
         let runs = runs.collect::<Result<Vec<_>>>()?;
         let took = median(runs.iter().map(|(took, _)| *took).collect());
-        let again = median(runs.iter().map(|(_, again)| f64::from(*again)).collect());
         let most = runs.iter().map(|(_, again)| *again).max().unwrap_or(0);
-        if place == 0 {
-            found.figures = vec![(metrics[0], took), (metrics[1], again)];
-        }
-        found.notes.push(format!(
-            "{}: {took:.2} s, {again} begun again, at most {most}, in {reps} runs",
+        longest = longest.max(took);
+        most_again = most_again.max(most);
+        notes.push(format!(
+            "{}: {took:.2} s, at most {most} begun again, in {reps} runs",
             case.name
         ));
     }
-    Ok(found)
+    let figures = vec![
+        (metrics[0], longest),
+        (metrics[1], f64::from(most_again)),
+    ];
+    Ok(Found { figures, notes })
 }
 
 fn run(case: &Case, size: Size, lose: &impl Fn(&mut Server, &Trial)) -> Result<(f64, u32)> {
@@ -92,7 +92,7 @@ fn run(case: &Case, size: Size, lose: &impl Fn(&mut Server, &Trial)) -> Result<(
     ended
 }
 
-/// The first one's figures count.
+/// The worst of them counts.
 const CASES: [Case; 4] = [
     Case {
         name: "the server without `main`",
