@@ -1,5 +1,6 @@
-//! What becomes of rivals, for who runs the machine: a server has no metrics of its own, and so says in its log when closures that it has
-//! lent are begun a second time, and with what success. It decides nothing.
+//! What becomes of rivals and of late results, for who runs the machine: a server has no metrics of its own, and so says in its log when
+//! closures that it has lent are begun a second time, and with what success, and when results come for which nobody waits any more. It decides
+//! nothing.
 
 use atlas_proto::stats::Stats;
 
@@ -7,6 +8,7 @@ use atlas_proto::stats::Stats;
 #[derive(Debug, Default)]
 pub(crate) struct RivalLog {
     told: (u64, u64, u64),
+    late: u64,
 }
 
 impl RivalLog {
@@ -17,6 +19,13 @@ impl RivalLog {
             self.told = (begun, won, wasted);
             let wasted_ms = stats.rivals_wasted_ms;
             tracing::info!(begun, won, wasted, wasted_ms, "rivals so far");
+        }
+        if self.late != stats.results_late {
+            self.late = stats.results_late;
+            tracing::info!(
+                results = self.late,
+                "results so far that came late, twice or unknown: dropped"
+            );
         }
     }
 }

@@ -63,10 +63,7 @@ fn lose_one(
             case.name
         ));
     }
-    let figures = vec![
-        (metrics[0], longest),
-        (metrics[1], f64::from(most_again)),
-    ];
+    let figures = vec![(metrics[0], longest), (metrics[1], f64::from(most_again))];
     Ok(Found { figures, notes })
 }
 
