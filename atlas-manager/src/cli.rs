@@ -245,6 +245,8 @@ impl Place {
 }
 
 async fn join(state: &StateFolder, token: &Token, domain: Domain, place: &Place) -> Result<()> {
+    // What is refused here uses up no token.
+    state.check_free()?;
     let parent = Parent {
         domain: token.domain.clone(),
         addresses: token.addresses.clone(),
@@ -252,13 +254,14 @@ async fn join(state: &StateFolder, token: &Token, domain: Domain, place: &Place)
     let joined = enrol::join_sub_domain(token, domain.clone()).await;
     let authority =
         joined.with_context(|| format!("{domain} is not taken in below {}", parent.domain))?;
+    let above = parent.domain.clone();
+    state.init(&authority, &place.settings(Some(parent)))?;
     println!(
-        "began {domain} below {} in {}; its fingerprint is {}\nnext: atlas-manager run",
-        parent.domain,
+        "began {domain} below {above} in {}; its fingerprint is {}\nnext: atlas-manager run",
         state.path().display(),
         authority.fingerprint()
     );
-    state.init(&authority, &place.settings(Some(parent)))
+    Ok(())
 }
 
 async fn stand_by(state: &StateFolder, token: &Token, place: &Place) -> Result<()> {
@@ -269,6 +272,7 @@ async fn stand_by(state: &StateFolder, token: &Token, place: &Place) -> Result<(
             token.domain
         );
     }
+    state.check_free()?;
     let key = NodeKey::generate().context("cannot make a key")?;
     let identity = enrol::join(token, key).await;
     let identity =
