@@ -129,7 +129,8 @@ impl Urls {
 enum TokenCommand {
     /// Make a join token, and print it. The manager must be running.
     Create {
-        /// What the token lets in: server, client, manager (of a sub-domain), or standby (for this manager).
+        /// What the token lets in: server, client, admin (a client who may make tokens for servers and clients), manager (of a
+        /// sub-domain), or standby (for this manager).
         #[arg(long, default_value = "server")]
         role: String,
         /// For how long, as 30min or 7days.

@@ -9,16 +9,18 @@ use atlas_net::identity::{NodeKey, Role, Token};
 use crate::client::Client;
 use crate::state::{Login, StateFolder};
 
-/// Enrols this user as a client of the token's domain and keeps that in the state folder, in place of an earlier login.
+/// Enrols this user as a client or an administrator of the token's domain and keeps that in the state folder, in place of an earlier login.
 ///
 /// # Errors
 ///
-/// It is no client's token, the manager refuses it or does not answer, or the folder cannot be written.
+/// It is a token for another role, the manager refuses it or does not answer, or the folder cannot be written.
 pub async fn log_in(state: &StateFolder, token: &str) -> anyhow::Result<Login> {
     let token: Token = token.parse()?;
-    if token.role != Role::Client {
-        let role = token.role;
-        bail!("this token lets in a {role}: ask for one that was made with the role client");
+    match token.role {
+        Role::Client | Role::Admin => {}
+        role @ (Role::Server | Role::Manager | Role::Standby) => bail!(
+            "this token lets in a {role}: ask for one that was made with the role client, or admin for who is to let others in"
+        ),
     }
     let key =
         NodeKey::generate().context("cannot make a key: the system gives no random numbers")?;

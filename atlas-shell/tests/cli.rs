@@ -165,11 +165,21 @@ fn exit_codes_say_what_went_wrong() {
     );
     assert_eq!(shell.fails(&["submit"]).0, 2);
     assert_eq!(shell.fails(&["token"]).0, 77);
-    assert_eq!(
-        shell.ok(&["token", "--uses", "7", "--role", "server"]),
-        "a token for a server\n"
-    );
     drop(manager);
+}
+
+#[test]
+fn an_administrator_asks_for_tokens_as_on_the_managers_machine() {
+    let manager = FakeManager::start();
+    let shell = Shell::new();
+    let login = shell.ok(&["login", "--json", &manager.token(Role::Admin)]);
+    assert_eq!(objects(&login)[0]["role"], "admin");
+    assert_eq!(shell.ok(&["token"]), "a token for a server, for 1\n");
+    let line = ["token", "--role", "client", "--ttl", "5min", "--uses", "7"];
+    assert_eq!(shell.ok(&line), "a token for a client, for 7\n");
+    // It is as a client else.
+    shell.program();
+    shell.ok(&["submit", "./program"]);
 }
 
 #[test]

@@ -50,7 +50,8 @@ enum Command {
     Servers,
     /// List the domain and those directly below it.
     Domains,
-    /// Ask the manager for a join token, which it gives to its administrator alone.
+    /// Make a join token for a server or client, as an administrator: who has logged in with a token that `atlas-manager token create
+    /// --role admin` has made.
     Token(domain::Token),
     /// Log in to a domain with a join token.
     Login(account::Login),

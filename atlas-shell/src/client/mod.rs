@@ -205,7 +205,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The manager refuses, as it does unless the administrator of its machine asks; or it is gone.
+    /// The manager refuses, as it does unless this login is an administrator's; or it is gone.
     pub async fn create_token(&self, request: TokenRequest) -> Result<String, ClientError> {
         let request = ClientRequest::CreateToken(request);
         let answer = self.ask(&request).await?.one().await?;

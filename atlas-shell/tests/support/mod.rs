@@ -101,8 +101,12 @@ impl FakeManager {
 
     /// A login as a client, whose certificate is so old.
     pub(crate) fn login(&self, age: Duration) -> Login {
+        self.login_as(Role::Client, age)
+    }
+
+    pub(crate) fn login_as(&self, role: Role, age: Duration) -> Login {
         Login {
-            identity: identity(&self.shared.authority, Role::Client, age),
+            identity: identity(&self.shared.authority, role, age),
             addresses: vec![self.address.to_string()],
         }
     }
