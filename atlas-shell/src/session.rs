@@ -9,8 +9,9 @@ use atlas_net::redial::{Backoff, BackoffLimits};
 use atlas_proto::control::JobId;
 
 use crate::client::{Client, ClientError, ServedFolder, Serving};
-use crate::exit;
+use crate::exit::{self, Exit};
 use crate::login;
+use crate::screen::Screen;
 use crate::state::StateFolder;
 
 /// The way to a manager.
@@ -113,6 +114,29 @@ impl Session {
         }
     }
 
+    /// Does something with the manager that can be begun again, and begins it again on a new connection if the one that there was
+    /// is lost.
+    ///
+    /// # Errors
+    ///
+    /// It fails for another reason, or the manager does not come back.
+    pub async fn persist<T>(
+        &self,
+        screen: &Screen,
+        mut attempt: impl AsyncFnMut(&Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        loop {
+            let client = self.client();
+            let lost = match attempt(&client).await {
+                Err(error) if matches!(error.downcast_ref(), Some(ClientError::Lost(_))) => error,
+                done => return done,
+            };
+            screen.say(&format!("{lost:#}; connecting again"));
+            self.come_back(lost).await?;
+            screen.say("connected again");
+        }
+    }
+
     /// Connects again, after this error.
     ///
     /// # Errors
@@ -130,6 +154,17 @@ impl Session {
             };
             tokio::time::sleep(wait).await;
             match login::connect(&again.state).await {
+                Ok(client) if client.user().domain != self.client().user().domain => {
+                    // Jobs of that domain have numbers, too.
+                    let [now, before] =
+                        [&client, &*self.client()].map(|client| client.user().domain);
+                    return Err(Exit::error(
+                        exit::REFUSED,
+                        format_args!(
+                            "this user is logged in to {now} now, and no longer to {before}"
+                        ),
+                    ));
+                }
                 Ok(client) => {
                     again.troubles.borrow_mut().handle_connected(Instant::now());
                     *self.client.borrow_mut() = Rc::new(client);

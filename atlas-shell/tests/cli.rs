@@ -244,6 +244,35 @@ fn a_login_is_renewed_when_it_is_time() {
     assert_eq!(*manager.shared.renewals.lock().unwrap(), 1);
 }
 
+/// What they ended with and said to people, once they have ended.
+fn said(children: Vec<Child>) -> Vec<(Option<i32>, String)> {
+    let ended = children.into_iter().map(|child| {
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), error)
+    });
+    ended.collect()
+}
+
+#[test]
+fn a_job_is_not_looked_for_in_another_domain() {
+    let (manager, other) = (
+        FakeManager::start(),
+        FakeManager::start_in("bio.example.edu"),
+    );
+    let shell = logged_in(&manager);
+    let (child, _out) = followed(&shell);
+    shell.ok(&["login", &other.token(Role::Client)]);
+    drop(manager);
+    let ended = said(vec![child]);
+    let (code, error) = &ended[0];
+    assert_eq!(*code, Some(77), "{error}");
+    assert!(
+        error.contains("logged in to bio.example.edu now, and no longer to cs.example.edu"),
+        "{error}"
+    );
+}
+
 /// A job that goes on, once it has printed something.
 fn followed(shell: &Shell) -> (Child, BufReader<std::process::ChildStdout>) {
     shell.program();

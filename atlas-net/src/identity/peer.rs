@@ -35,7 +35,9 @@ pub enum Role {
 
 /// A text is no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no role: give manager, server or client, admin for a client who may let in others, or standby for a second manager")]
+#[error(
+    "`{text}` is no role: give manager, server or client, admin for a client who may let in others, or standby for a second manager"
+)]
 pub struct ParseRoleError {
     /// What was given.
     pub text: String,

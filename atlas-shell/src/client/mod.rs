@@ -19,7 +19,7 @@ mod search;
 mod serve;
 
 use atlas_net::enrol;
-use atlas_net::identity::Identity;
+use atlas_net::identity::{Identity, Peer};
 use atlas_net::{CloseCode, Connection, ConnectionLost, Endpoint, StreamError, StreamKind};
 use atlas_proto::control::{
     Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, FilesName, JobId, JobStatus,
@@ -41,7 +41,7 @@ pub struct Client {
     connection: Connection,
     managers: Vec<String>,
     /// Sends and receives for the connection as long as it is there.
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
 }
 
 impl Client {
@@ -58,6 +58,12 @@ impl Client {
     #[must_use]
     pub fn managers(&self) -> &[String] {
         &self.managers
+    }
+
+    /// Who this user is to the manager.
+    #[must_use]
+    pub fn user(&self) -> Peer {
+        self.endpoint.identity().peer().clone()
     }
 
     /// The next certificate for the same user.

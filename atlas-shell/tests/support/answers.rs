@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use atlas_net::enrol::{self, Lifetimes};
+use atlas_net::enrol;
 use atlas_net::identity::Role;
 use atlas_net::{CloseCode, Connection, Stream, StreamError, StreamKind};
 use atlas_proto::control::{
@@ -30,7 +30,7 @@ pub(super) async fn answer(
             stream,
             &connection,
             &shared.authority,
-            &Lifetimes::default(),
+            &shared.lifetimes(),
             now,
         )
         .await;
