@@ -38,6 +38,7 @@ mod stream;
 mod tests;
 mod verify;
 
+pub use clock::wait_until;
 pub use close::{CloseCode, ConnectionLost, PeerCode};
 pub use connection::{Connection, SendError};
 pub use endpoint::{AcceptError, Arrival, BindError, ConnectError, Endpoint, EndpointOptions};

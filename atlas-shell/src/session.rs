@@ -1,5 +1,5 @@
-//! [`Session`]: a manager, also after the connection to it was lost. A job outlives its manager's restart, a laptop's sleep and a
-//! change of networks, and so does whoever follows it.
+//! [`Session`]: a manager, also after the connection to it was lost. A job outlives its manager's restart, a laptop's sleep, a
+//! change of networks and its user's certificate, and so does whoever follows it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -111,6 +111,19 @@ impl Session {
                 _serving: serving,
             };
             *self.served.borrow_mut() = Some(served);
+        }
+    }
+
+    /// Does what is to be done with the manager, and keeps the login renewed meanwhile: a connection ends with the certificate that
+    /// it was made with, and the next one takes another.
+    pub async fn attend<T>(&self, screen: &Screen, work: impl Future<Output = T>) -> T {
+        let Some(again) = &self.again else {
+            return work.await;
+        };
+        let renewing = login::keep_renewed(&again.state, || self.client(), |what| screen.say(what));
+        tokio::select! {
+            done = work => done,
+            never = renewing => match never {},
         }
     }
 

@@ -9,6 +9,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use atlas_net::identity::{LEAF_LIFETIME, Role};
 use atlas_shell::state::StateFolder;
@@ -242,6 +243,50 @@ fn a_login_is_renewed_when_it_is_time() {
     assert!(new.ends_at() > old.ends_at() + LEAF_LIFETIME / 2);
     shell.ok(&["ps"]);
     assert_eq!(*manager.shared.renewals.lock().unwrap(), 1);
+}
+
+/// When the login that is saved ends.
+fn login_ends(folder: &StateFolder) -> SystemTime {
+    let login = folder.load(SystemTime::now()).unwrap();
+    login.identity.ends_at()
+}
+
+#[test]
+fn commands_that_go_on_outlive_the_certificate_that_they_began_with() {
+    // Long enough for a slow machine to renew in the last third of it.
+    let manager = FakeManager::start_with(Duration::from_secs(9));
+    let shell = Shell::new();
+    let folder = shell.folder.path().join("state/shell");
+    let folder = StateFolder::find(Some(folder), |_| None).unwrap();
+    folder.save(&manager.login(Duration::ZERO)).unwrap();
+    let first = login_ends(&folder);
+    let (submit, mut out) = followed(&shell);
+    let begin = |line: &[&str]| {
+        let mut command = shell.command(line);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let others = [begin(&["wait", "1"]), begin(&["output", "1", "--follow"])];
+    let mut children: Vec<Child> = [submit].into_iter().chain(others).collect();
+    while SystemTime::now() < first + Duration::from_secs(3) {
+        let still = children
+            .iter_mut()
+            .all(|child| child.try_wait().unwrap().is_none());
+        assert!(still, "one of them has given up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Nobody else has connected since.
+    assert!(login_ends(&folder) > first);
+    assert!(*manager.shared.renewals.lock().unwrap() >= 1);
+    shell.ok(&["kill", "1"]);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    let ended = said(children);
+    let codes: Vec<_> = ended.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [Some(137), Some(137), Some(0)], "{ended:?}");
+    for (_, error) in &ended {
+        assert!(error.contains("connected again"), "{ended:?}");
+    }
 }
 
 /// What they ended with and said to people, once they have ended.

@@ -58,7 +58,8 @@ impl Wait {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<u8> {
         let session = context.session(self.reconnect).await?;
         let screen = Screen::new(context.format, false);
-        let ended = self.tell_ends(&session, &screen).await?;
+        let ended = session.attend(&screen, self.tell_ends(&session, &screen));
+        let ended = ended.await?;
         session.client().close().await;
         Ok(exit::of_jobs(&ended))
     }

@@ -34,7 +34,9 @@ impl Output {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<u8> {
         let session = context.session(self.reconnect).await?;
         let screen = Screen::new(context.format, false);
-        self.show(&session, &screen).await?;
+        session
+            .attend(&screen, self.show(&session, &screen))
+            .await?;
         session.client().close().await;
         Ok(exit::DONE)
     }

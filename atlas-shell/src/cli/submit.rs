@@ -106,7 +106,10 @@ impl Submit {
         };
         let job = self.submission(executable, &cluster.blobs, artifact).await;
         let ended = match job {
-            Ok(job) => self.submit_to(&cluster, &job, served, &screen).await,
+            Ok(job) => {
+                let done = self.submit_to(&cluster, &job, served, &screen);
+                cluster.session.attend(&screen, done).await
+            }
             Err(error) => Err(error),
         };
         cluster.close().await;
