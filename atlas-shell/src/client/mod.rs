@@ -18,6 +18,8 @@ mod fetch;
 mod search;
 mod serve;
 
+use std::time::SystemTime;
+
 use atlas_net::enrol;
 use atlas_net::identity::{Identity, Peer};
 use atlas_net::{CloseCode, Connection, ConnectionLost, Endpoint, StreamError, StreamKind};
@@ -64,6 +66,13 @@ impl Client {
     #[must_use]
     pub fn user(&self) -> Peer {
         self.endpoint.identity().peer().clone()
+    }
+
+    /// The connection ends then, if nothing ends it before: with the manager's certificate, or with this user's own.
+    #[must_use]
+    pub fn ends_at(&self) -> SystemTime {
+        let own = self.endpoint.identity().ends_at();
+        own.min(self.connection.ends_at())
     }
 
     /// The next certificate for the same user.
