@@ -129,7 +129,8 @@ impl Urls {
 enum TokenCommand {
     /// Make a join token, and print it. The manager must be running.
     Create {
-        /// What the token lets in: server, client, manager (of a sub-domain), or standby (for this manager).
+        /// What the token lets in: server, client, admin (a client who may make tokens for servers and clients), manager (of a
+        /// sub-domain), or standby (for this manager).
         #[arg(long, default_value = "server")]
         role: String,
         /// For how long, as 30min or 7days.
@@ -245,6 +246,8 @@ impl Place {
 }
 
 async fn join(state: &StateFolder, token: &Token, domain: Domain, place: &Place) -> Result<()> {
+    // What is refused here uses up no token.
+    state.check_free()?;
     let parent = Parent {
         domain: token.domain.clone(),
         addresses: token.addresses.clone(),
@@ -252,13 +255,14 @@ async fn join(state: &StateFolder, token: &Token, domain: Domain, place: &Place)
     let joined = enrol::join_sub_domain(token, domain.clone()).await;
     let authority =
         joined.with_context(|| format!("{domain} is not taken in below {}", parent.domain))?;
+    let above = parent.domain.clone();
+    state.init(&authority, &place.settings(Some(parent)))?;
     println!(
-        "began {domain} below {} in {}; its fingerprint is {}\nnext: atlas-manager run",
-        parent.domain,
+        "began {domain} below {above} in {}; its fingerprint is {}\nnext: atlas-manager run",
         state.path().display(),
         authority.fingerprint()
     );
-    state.init(&authority, &place.settings(Some(parent)))
+    Ok(())
 }
 
 async fn stand_by(state: &StateFolder, token: &Token, place: &Place) -> Result<()> {
@@ -269,6 +273,7 @@ async fn stand_by(state: &StateFolder, token: &Token, place: &Place) -> Result<(
             token.domain
         );
     }
+    state.check_free()?;
     let key = NodeKey::generate().context("cannot make a key")?;
     let identity = enrol::join(token, key).await;
     let identity =

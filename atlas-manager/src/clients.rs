@@ -266,11 +266,6 @@ impl Clients {
     }
 
     async fn create_token(&self, wanted: TokenRequest, way: &Way<'_>) -> Result<String, Refusal> {
-        if let Way::Remote(..) = way {
-            return Err(Refusal::new(
-                "tokens are made by the domain's administrator: run `atlas-manager token create` on the manager's machine",
-            ));
-        }
         let TokenRequest {
             role,
             lifetime,
@@ -278,6 +273,11 @@ impl Clients {
             addresses,
         } = wanted;
         let role: Role = role.parse().map_err(Refusal::new)?;
+        if let Way::Remote(_, client) = way {
+            may_create(client.peer().role, role)?;
+            let peer = client.peer();
+            tracing::info!(%peer, %role, ?lifetime, uses, "an administrator makes a token from afar");
+        }
         let secret = Secret::generate().map_err(Refusal::new)?;
         let tokens = {
             let tokens = self.shared.tokens.lock();
@@ -343,6 +343,24 @@ fn serve_stream(kind: StreamKind, mut stream: Stream, connection: &Connection, c
         }
         // Nothing else is a client's to ask.
         StreamKind::Request { .. } | StreamKind::Relay { .. } | _ => drop(stream),
+    }
+}
+
+/// Whether who is logged in with one role may make tokens of another. Nobody can make from afar what is worth more than a place
+/// in the domain: the authority of a domain below, this domain's own, or a login that makes tokens and outlives the one that made it.
+fn may_create(login: Role, wanted: Role) -> Result<(), Refusal> {
+    match (login, wanted) {
+        (Role::Admin, Role::Server | Role::Client) => Ok(()),
+        (Role::Admin, Role::Manager | Role::Standby | Role::Admin) => {
+            Err(Refusal::new(format_args!(
+                "a token of the role {wanted} is made on the manager's machine alone: run `atlas-manager token create --role {wanted}` \
+                 there"
+            )))
+        }
+        (Role::Client | Role::Server | Role::Manager | Role::Standby, _) => Err(Refusal::new(
+            "only administrators make tokens: log in with a token that `atlas-manager token create --role admin` has made on the \
+             manager's machine, or make this one there",
+        )),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The administrator's socket: a Unix socket in the state folder, which only the manager's own user can reach. It speaks as
-//! clients do, and may make tokens.
+//! clients do, and may make tokens of all roles.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;

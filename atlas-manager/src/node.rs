@@ -327,7 +327,7 @@ async fn accept(endpoint: Arc<Endpoint>, core: Arc<Core>) {
     while let Some(arrival) = endpoint.accept().await {
         match arrival {
             Ok(Arrival::Node(connection)) => match connection.peer().role {
-                Role::Client => {
+                Role::Client | Role::Admin => {
                     tokio::spawn(Clients::serve(connection, core.clone()));
                 }
                 Role::Server | Role::Manager | Role::Standby => {

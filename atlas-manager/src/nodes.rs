@@ -264,7 +264,7 @@ impl Node {
         let is_below = match self.connection.peer().role {
             Role::Server => true,
             Role::Manager => self.connection.relation() == Relation::Child,
-            Role::Client | Role::Standby => false,
+            Role::Client | Role::Admin | Role::Standby => false,
         };
         if !is_below {
             return;

@@ -73,7 +73,7 @@ impl Peers {
 pub(crate) fn may_say(connection: &Connection, packet: &Packet) -> bool {
     let peer = connection.peer();
     match (&packet.message, peer.role, connection.relation()) {
-        (_, Role::Client | Role::Standby, _) => false,
+        (_, Role::Client | Role::Admin | Role::Standby, _) => false,
         (_, Role::Manager, Relation::Parent) => true,
         (Message::JoinDomain { child, .. }, role, _) => match child {
             ChildInfo::Server { .. } => role == Role::Server,

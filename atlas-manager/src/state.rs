@@ -65,19 +65,31 @@ impl StateFolder {
         &self.0
     }
 
-    /// Begins the state of a new domain.
+    /// There is no manager's state here yet, and there can be: whoever is about to begin one asks before doing what cannot be
+    /// undone.
     ///
     /// # Errors
     ///
-    /// There is one already, or the folder cannot be written.
-    pub fn init(&self, authority: &DomainAuthority, settings: &Settings) -> Result<()> {
-        if self.authority_folder().exists() {
+    /// There is one, of a manager that acts or of one that stands by; or the folder cannot be made.
+    pub fn check_free(&self) -> Result<()> {
+        if self.authority_folder().exists() || self.settings_file().exists() {
             bail!(
                 "there is a manager's state in {} already: choose another folder with --state, or remove this one to begin a \
                  new domain, whose nodes must then enrol anew",
                 self.0.display()
             );
         }
+        std::fs::create_dir_all(&self.0)
+            .with_context(|| format!("cannot make {}", self.0.display()))
+    }
+
+    /// Begins the state of a new domain.
+    ///
+    /// # Errors
+    ///
+    /// There is one already, or the folder cannot be written.
+    pub fn init(&self, authority: &DomainAuthority, settings: &Settings) -> Result<()> {
+        self.check_free()?;
         authority
             .save(&self.authority_folder())
             .context("cannot keep the domain's authority")?;
@@ -95,14 +107,7 @@ impl StateFolder {
         others: Vec<String>,
         settings: &Settings,
     ) -> Result<()> {
-        if self.settings_file().exists() {
-            bail!(
-                "there is a manager's state in {} already: choose another folder with --state",
-                self.0.display()
-            );
-        }
-        std::fs::create_dir_all(&self.0)
-            .with_context(|| format!("cannot make {}", self.0.display()))?;
+        self.check_free()?;
         let kept = identity.save(&self.identity_folder());
         kept.context("cannot keep the manager's certificate")?;
         let begun = standing::init_standby(&self.0, identity.peer().node, others);

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 /// Returns then, or up to a minute later: the clock is looked at now and then, since clocks are set and machines sleep.
-pub(crate) async fn wait_until(time: SystemTime) {
+pub async fn wait_until(time: SystemTime) {
     while let Ok(left) = time.duration_since(SystemTime::now()) {
         tokio::time::sleep(left.min(CLOCK_LOOK).max(Duration::from_millis(1))).await;
     }

@@ -40,6 +40,7 @@ mod tests;
 mod verify;
 pub mod whole_file;
 
+pub use clock::wait_until;
 pub use close::{CloseCode, ConnectionLost, PeerCode};
 pub use connection::{Connection, SendError};
 pub use endpoint::{AcceptError, Arrival, BindError, ConnectError, Endpoint, EndpointOptions};

@@ -44,7 +44,7 @@ pub struct ServerOptions {
     pub nice: Option<i32>,
     /// Engines see this process's environment, rather than only what any program needs.
     pub inherit_environment: bool,
-    /// Where the certificate is kept up to date; none if somebody else does.
+    /// Where the certificate is kept up to date; none if it lasts as long as the server.
     pub identity_folder: Option<PathBuf>,
     /// Where it remembers for which manager it has voted; none if its manager never has a standby.
     pub state_folder: Option<PathBuf>,

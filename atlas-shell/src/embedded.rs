@@ -2,18 +2,22 @@
 //!
 //! They are what runs elsewhere, with certificates of an authority that lives as long as the command. Only blobs take a short
 //! cut: client, manager and server have one store, so that a program is copied once and never packed.
+//!
+//! No certificate is renewed: each lasts as long as its authority. What a short life is for, that a stolen key is soon worth
+//! nothing, it cannot do here: the keys never leave this process's memory, and whoever reads that has the authority's, too. And a
+//! laptop may sleep for days between two moments of a job.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use atlas_fs::Store;
 use atlas_fs::url::Options;
 use atlas_manager::{ManagerNode, ManagerOptions};
-use atlas_net::identity::{DomainAuthority, Identity, LEAF_LIFETIME, NodeKey, Role};
+use atlas_net::identity::{DomainAuthority, Identity, NodeKey, Role};
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::policy::Policy;
 use atlas_server::{ServerNode, ServerOptions};
@@ -143,9 +147,33 @@ async fn start_manager(
 
 fn issue(authority: &DomainAuthority, role: Role) -> anyhow::Result<Identity> {
     let (key, now) = (NodeKey::generate()?, SystemTime::now());
-    let issued = authority.issue(&key.request()?, role, now, LEAF_LIFETIME)?;
+    let issued = authority.issue(&key.request()?, role, now, LIFETIME)?;
     Ok(Identity::new(key, issued, now)?)
 }
 
+/// As long as the authority's own.
+const LIFETIME: Duration = Duration::MAX;
 const DOMAIN: &str = "embedded.localhost";
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than any job, and than a machine runs or sleeps.
+    const YEARS: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
+
+    #[tokio::test]
+    async fn no_certificate_ends_before_the_cluster() {
+        let authority = DomainAuthority::init(DOMAIN.parse().unwrap(), SystemTime::now()).unwrap();
+        let later = SystemTime::now() + YEARS;
+        for role in [Role::Manager, Role::Server, Role::Client] {
+            let identity = issue(&authority, role).unwrap();
+            assert!(identity.ends_at() > later, "{role}");
+        }
+        // The connection's end is that of the certificates at both of its ends.
+        let embedded = start(Some(1)).await.unwrap();
+        assert!(embedded.client().ends_at() > later);
+        embedded.shut_down().await;
+    }
+}

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use atlas_proto::control::{JobId, JobStatus};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::client::{Client, ClientError, Output};
+use crate::client::{ClientError, Output};
 use crate::interrupt::{Interrupt, PATIENCE, Reaction};
 use crate::screen::Screen;
 use crate::session::Session;
@@ -24,15 +24,13 @@ pub enum Followed {
     Left,
 }
 
-/// Why a job's output is not shown.
-#[derive(Debug)]
+/// Why a job's output is not shown, though it has come.
+#[derive(Debug, thiserror::Error)]
 enum ShowError {
-    Client(ClientError),
-    /// The manager, for good.
-    Gone(anyhow::Error),
-    /// Nobody reads any more.
+    #[error("nobody reads the output any more")]
     Closed,
-    Write(io::Error),
+    #[error("the job's output cannot be written: see that there is room")]
+    Write(#[source] io::Error),
 }
 
 /// Follows a job until it ends, or until Ctrl-C ends that.
@@ -47,7 +45,7 @@ pub async fn follow(
     mut interrupt: Interrupt,
 ) -> anyhow::Result<Followed> {
     let mut signals = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
-    let run = run(session, job, screen);
+    let run = run(session, job, screen, |job| screen.progress(job));
     tokio::pin!(run);
     let mut killing = None;
     loop {
@@ -90,51 +88,68 @@ pub async fn follow(
     }
 }
 
-/// Shows output to its end.
+/// Shows what a job has printed so far.
 ///
 /// # Errors
 ///
 /// The manager refuses or is gone, or the output cannot be written. That nobody reads it any more is the end, too.
-pub async fn show(mut output: Output, screen: &Screen) -> anyhow::Result<()> {
-    match pump(&mut output, screen, &Cell::default()).await {
-        Ok(()) | Err(ShowError::Closed) => Ok(()),
-        Err(ShowError::Client(error)) => Err(error.into()),
-        Err(ShowError::Gone(error)) => Err(error),
-        Err(ShowError::Write(error)) => Err(error).context(CANNOT_WRITE),
+pub async fn show(session: &Session, job: JobId, screen: &Screen) -> anyhow::Result<()> {
+    let shown = Cell::new([0, 0]);
+    let shown = session.persist(screen, async |client| {
+        let mut output = client.output(job, shown.get(), false).await?;
+        pump(&mut output, screen, &shown).await
+    });
+    let shown = shown.await;
+    shown.or_else(read_enough)
+}
+
+/// Shows what a job has printed, and goes on until its end.
+///
+/// # Errors
+///
+/// As [`show`].
+pub async fn show_to_end(session: &Session, job: JobId, screen: &Screen) -> anyhow::Result<()> {
+    let ended = run(session, job, screen, |_| {}).await;
+    ended.map(drop).or_else(read_enough)
+}
+
+/// How a job stands once it has ended.
+///
+/// # Errors
+///
+/// The manager refuses or is gone.
+pub async fn end_of(session: &Session, job: JobId, screen: &Screen) -> anyhow::Result<JobStatus> {
+    let ended = session.persist(screen, async |client| {
+        Ok(client.watch(job).await?.ended(|_| {}).await?)
+    });
+    ended.await
+}
+
+fn read_enough(error: anyhow::Error) -> anyhow::Result<()> {
+    match error.downcast_ref() {
+        Some(ShowError::Closed) => Ok(()),
+        Some(ShowError::Write(_)) | None => Err(error),
     }
 }
 
 /// To the job's end, whatever becomes of the connection meanwhile.
-async fn run(session: &Session, job: JobId, screen: &Screen) -> Result<JobStatus, ShowError> {
-    let shown = Cell::new([0, 0]);
-    loop {
-        let client = session.client();
-        match run_connected(&client, job, screen, &shown).await {
-            Err(ShowError::Client(lost @ ClientError::Lost(_))) => {
-                let lost = anyhow::Error::from(lost);
-                screen.say(&format!("{lost:#}; connecting again"));
-                session.come_back(lost).await.map_err(ShowError::Gone)?;
-                screen.say("connected again");
-            }
-            ended => return ended,
-        }
-    }
-}
-
-/// To the job's end, or that of the connection. `shown` are the bytes of each stream that were.
-async fn run_connected(
-    client: &Client,
+async fn run(
+    session: &Session,
     job: JobId,
     screen: &Screen,
-    shown: &Cell<[u64; 2]>,
-) -> Result<JobStatus, ShowError> {
-    let opened = tokio::try_join!(client.output(job, shown.get(), true), client.watch(job));
-    let (mut output, watch) = opened.map_err(ShowError::Client)?;
-    let ended = async {
-        let ended = watch.ended(|job| screen.progress(job)).await;
-        ended.map_err(ShowError::Client)
-    };
-    let ((), ended) = tokio::try_join!(pump(&mut output, screen, shown), ended)?;
+    progress: impl Fn(&JobStatus),
+) -> anyhow::Result<JobStatus> {
+    // The bytes of each stream that were shown.
+    let shown = Cell::new([0, 0]);
+    let ended = session.persist(screen, async |client| {
+        let opened = tokio::try_join!(client.output(job, shown.get(), true), client.watch(job));
+        let (mut output, watch) = opened?;
+        // The output ends with the job, or with a manager that is stopped: which it was is said by the other.
+        let ended = async { Ok(watch.ended(&progress).await?) };
+        let ((), ended) = tokio::try_join!(pump(&mut output, screen, &shown), ended)?;
+        Ok(ended)
+    });
+    let ended = ended.await?;
     screen.hide();
     Ok(ended)
 }
@@ -149,12 +164,8 @@ async fn kill(session: &Session, job: JobId) -> Result<JobStatus, ClientError> {
     }
 }
 
-async fn pump(
-    output: &mut Output,
-    screen: &Screen,
-    shown: &Cell<[u64; 2]>,
-) -> Result<(), ShowError> {
-    while let Some(frame) = output.next().await.map_err(ShowError::Client)? {
+async fn pump(output: &mut Output, screen: &Screen, shown: &Cell<[u64; 2]>) -> anyhow::Result<()> {
+    while let Some(frame) = output.next().await? {
         let mut after = shown.get();
         after[frame.stream.index()] = frame.offset + frame.bytes.len() as u64;
         // Before it is waited for: what was begun to be written is not to be written again.
@@ -172,22 +183,19 @@ async fn pump(
 fn finish(
     job: JobId,
     screen: &Screen,
-    ended: Result<JobStatus, ShowError>,
+    ended: anyhow::Result<JobStatus>,
 ) -> anyhow::Result<Followed> {
-    match ended {
-        Ok(status) => Ok(Followed::Ended(Box::new(status))),
-        Err(ShowError::Closed) => {
-            screen.warn(&format!(
-                "nobody reads the output any more; job {job} goes on detached"
-            ));
+    let error = match ended {
+        Ok(status) => return Ok(Followed::Ended(Box::new(status))),
+        Err(error) => error,
+    };
+    match error.downcast_ref() {
+        Some(closed @ ShowError::Closed) => {
+            screen.warn(&format!("{closed}; job {job} goes on detached"));
             Ok(Followed::Detached)
         }
-        Err(ShowError::Write(error)) => {
-            let goes_on = format!("{CANNOT_WRITE}; job {job} goes on detached");
-            Err(error).context(goes_on)
-        }
-        Err(ShowError::Client(error)) => Err(no_longer(job, error.into())),
-        Err(ShowError::Gone(error)) => Err(no_longer(job, error)),
+        Some(ShowError::Write(_)) => Err(error.context(format!("job {job} goes on detached"))),
+        None => Err(no_longer(job, error)),
     }
 }
 
@@ -205,6 +213,5 @@ async fn next<T>(future: &mut Option<std::pin::Pin<Box<impl Future<Output = T>>>
     }
 }
 
-const CANNOT_WRITE: &str = "the job's output cannot be written: see that there is room";
 /// Between two attempts to kill a job while there is no connection.
 const KILL_AGAIN: Duration = Duration::from_millis(200);

@@ -1,5 +1,5 @@
-//! [`Session`]: a manager, also after the connection to it was lost. A job outlives its manager's restart, a laptop's sleep and a
-//! change of networks, and so does whoever follows it.
+//! [`Session`]: a manager, also after the connection to it was lost. A job outlives its manager's restart, a laptop's sleep, a
+//! change of networks and its user's certificate, and so does whoever follows it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,8 +9,9 @@ use atlas_net::redial::{Backoff, BackoffLimits};
 use atlas_proto::control::JobId;
 
 use crate::client::{Client, ClientError, ServedFolder, Serving};
-use crate::exit;
+use crate::exit::{self, Exit};
 use crate::login;
+use crate::screen::Screen;
 use crate::state::StateFolder;
 
 /// The way to a manager.
@@ -113,6 +114,42 @@ impl Session {
         }
     }
 
+    /// Does what is to be done with the manager, and keeps the login renewed meanwhile: a connection ends with the certificate that
+    /// it was made with, and the next one takes another.
+    pub async fn attend<T>(&self, screen: &Screen, work: impl Future<Output = T>) -> T {
+        let Some(again) = &self.again else {
+            return work.await;
+        };
+        let renewing = login::keep_renewed(&again.state, || self.client(), |what| screen.say(what));
+        tokio::select! {
+            done = work => done,
+            never = renewing => match never {},
+        }
+    }
+
+    /// Does something with the manager that can be begun again, and begins it again on a new connection if the one that there was
+    /// is lost.
+    ///
+    /// # Errors
+    ///
+    /// It fails for another reason, or the manager does not come back.
+    pub async fn persist<T>(
+        &self,
+        screen: &Screen,
+        mut attempt: impl AsyncFnMut(&Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        loop {
+            let client = self.client();
+            let lost = match attempt(&client).await {
+                Err(error) if matches!(error.downcast_ref(), Some(ClientError::Lost(_))) => error,
+                done => return done,
+            };
+            screen.say(&format!("{lost:#}; connecting again"));
+            self.come_back(lost).await?;
+            screen.say("connected again");
+        }
+    }
+
     /// Connects again, after this error.
     ///
     /// # Errors
@@ -130,6 +167,17 @@ impl Session {
             };
             tokio::time::sleep(wait).await;
             match login::connect(&again.state).await {
+                Ok(client) if client.user().domain != self.client().user().domain => {
+                    // Jobs of that domain have numbers, too.
+                    let [now, before] =
+                        [&client, &*self.client()].map(|client| client.user().domain);
+                    return Err(Exit::error(
+                        exit::REFUSED,
+                        format_args!(
+                            "this user is logged in to {now} now, and no longer to {before}"
+                        ),
+                    ));
+                }
                 Ok(client) => {
                     again.troubles.borrow_mut().handle_connected(Instant::now());
                     *self.client.borrow_mut() = Rc::new(client);

@@ -9,6 +9,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use atlas_net::identity::{LEAF_LIFETIME, Role};
 use atlas_shell::state::StateFolder;
@@ -165,11 +166,21 @@ fn exit_codes_say_what_went_wrong() {
     );
     assert_eq!(shell.fails(&["submit"]).0, 2);
     assert_eq!(shell.fails(&["token"]).0, 77);
-    assert_eq!(
-        shell.ok(&["token", "--uses", "7", "--role", "server"]),
-        "a token for a server\n"
-    );
     drop(manager);
+}
+
+#[test]
+fn an_administrator_asks_for_tokens_as_on_the_managers_machine() {
+    let manager = FakeManager::start();
+    let shell = Shell::new();
+    let login = shell.ok(&["login", "--json", &manager.token(Role::Admin)]);
+    assert_eq!(objects(&login)[0]["role"], "admin");
+    assert_eq!(shell.ok(&["token"]), "a token for a server, for 1\n");
+    let line = ["token", "--role", "client", "--ttl", "5min", "--uses", "7"];
+    assert_eq!(shell.ok(&line), "a token for a client, for 7\n");
+    // It is as a client else.
+    shell.program();
+    shell.ok(&["submit", "./program"]);
 }
 
 #[test]
@@ -232,6 +243,79 @@ fn a_login_is_renewed_when_it_is_time() {
     assert!(new.ends_at() > old.ends_at() + LEAF_LIFETIME / 2);
     shell.ok(&["ps"]);
     assert_eq!(*manager.shared.renewals.lock().unwrap(), 1);
+}
+
+/// When the login that is saved ends.
+fn login_ends(folder: &StateFolder) -> SystemTime {
+    let login = folder.load(SystemTime::now()).unwrap();
+    login.identity.ends_at()
+}
+
+#[test]
+fn commands_that_go_on_outlive_the_certificate_that_they_began_with() {
+    // Long enough for a slow machine to renew in the last third of it.
+    let manager = FakeManager::start_with(Duration::from_secs(9));
+    let shell = Shell::new();
+    let folder = shell.folder.path().join("state/shell");
+    let folder = StateFolder::find(Some(folder), |_| None).unwrap();
+    folder.save(&manager.login(Duration::ZERO)).unwrap();
+    let first = login_ends(&folder);
+    let (submit, mut out) = followed(&shell);
+    let begin = |line: &[&str]| {
+        let mut command = shell.command(line);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let others = [begin(&["wait", "1"]), begin(&["output", "1", "--follow"])];
+    let mut children: Vec<Child> = [submit].into_iter().chain(others).collect();
+    while SystemTime::now() < first + Duration::from_secs(3) {
+        let still = children
+            .iter_mut()
+            .all(|child| child.try_wait().unwrap().is_none());
+        assert!(still, "one of them has given up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Nobody else has connected since.
+    assert!(login_ends(&folder) > first);
+    assert!(*manager.shared.renewals.lock().unwrap() >= 1);
+    shell.ok(&["kill", "1"]);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    let ended = said(children);
+    let codes: Vec<_> = ended.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [Some(137), Some(137), Some(0)], "{ended:?}");
+    for (_, error) in &ended {
+        assert!(error.contains("connected again"), "{ended:?}");
+    }
+}
+
+/// What they ended with and said to people, once they have ended.
+fn said(children: Vec<Child>) -> Vec<(Option<i32>, String)> {
+    let ended = children.into_iter().map(|child| {
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), error)
+    });
+    ended.collect()
+}
+
+#[test]
+fn a_job_is_not_looked_for_in_another_domain() {
+    let (manager, other) = (
+        FakeManager::start(),
+        FakeManager::start_in("bio.example.edu"),
+    );
+    let shell = logged_in(&manager);
+    let (child, _out) = followed(&shell);
+    shell.ok(&["login", &other.token(Role::Client)]);
+    drop(manager);
+    let ended = said(vec![child]);
+    let (code, error) = &ended[0];
+    assert_eq!(*code, Some(77), "{error}");
+    assert!(
+        error.contains("logged in to bio.example.edu now, and no longer to cs.example.edu"),
+        "{error}"
+    );
 }
 
 /// A job that goes on, once it has printed something.

@@ -106,6 +106,18 @@ impl Cluster {
     #[must_use]
     #[track_caller]
     pub fn standby(&self, manager: &Manager) -> Manager {
+        let state = self.new_standby(manager);
+        Manager::start_standby(&self.folder, manager.domain(), state)
+    }
+
+    /// Enrols a standby for a manager, and gives its state folder.
+    ///
+    /// # Panics
+    ///
+    /// It is not let in.
+    #[must_use]
+    #[track_caller]
+    pub fn new_standby(&self, manager: &Manager) -> PathBuf {
         let token = manager.token(&TokenOptions {
             role: "standby",
             ..TokenOptions::default()
@@ -113,7 +125,7 @@ impl Cluster {
         let (state, begun) = self.begin_manager(&["standby", &token]);
         let error = String::from_utf8_lossy(&begun.stderr);
         assert!(begun.status.success(), "a standby is kept out: {error}");
-        Manager::start_standby(&self.folder, manager.domain(), state)
+        state
     }
 
     /// Enrols a server and runs it. It has joined when [`Manager::wait_for_workers`] says so.

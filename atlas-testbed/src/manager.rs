@@ -34,7 +34,7 @@ pub struct ManagerOptions {
 /// What can be chosen of a join token.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenOptions<'a> {
-    /// `server`, `client` or `manager`.
+    /// `server`, `client`, `admin`, `manager` or `standby`.
     pub role: &'a str,
     /// How long it lets in, as `1h`.
     pub ttl: &'a str,

@@ -87,6 +87,40 @@ fn tokens_that_let_nobody_in() {
 }
 
 #[test]
+fn a_folder_that_is_taken_uses_up_no_token() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    for role in ["manager", "standby"] {
+        let token = manager.token(&TokenOptions {
+            role,
+            ..TokenOptions::default()
+        });
+        let line = match role {
+            "manager" => vec!["join", &token, "--domain", "lab.example.edu"],
+            _ => vec!["standby", &token],
+        };
+        // The folders of a manager and of one that is to stand by and has never run.
+        let standby = cluster.new_standby(&manager);
+        for taken in [manager.state(), &standby] {
+            let state = ["--state", taken.to_str().unwrap()];
+            let line = [&line[..], &state].concat();
+            let refused = cluster.begin(program("atlas-manager"), line).wait();
+            let said = error(&refused);
+            assert!(
+                said.contains(taken.to_str().unwrap()) && said.contains("--state"),
+                "{role}: {said}"
+            );
+            assert_eq!(refused.stdout, b"", "{role}");
+        }
+        let free = cluster.folder().join(role);
+        let line = [&line[..], &["--state", free.to_str().unwrap()]].concat();
+        let joined = cluster.begin(program("atlas-manager"), line).wait();
+        let said = String::from_utf8_lossy(&joined.stderr).into_owned();
+        assert!(joined.status.success(), "{role}: {said}");
+    }
+}
+
+#[test]
 fn a_server_of_another_domain_is_turned_away_by_name() {
     let cluster = Cluster::new();
     let (manager, _server, shell) = one_server(&cluster);

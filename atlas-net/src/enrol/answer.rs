@@ -128,7 +128,7 @@ fn admit(
     let mut after = tokens.clone();
     let role = after.redeem(now, &request.secret)?;
     let admitted = match (&request.wanted, role) {
-        (Wanted::Node, Role::Server | Role::Client | Role::Standby) => {
+        (Wanted::Node, Role::Server | Role::Client | Role::Standby | Role::Admin) => {
             let issued = authority.issue(&request.request, role, now, lifetimes.node);
             let issued = issued.map_err(|error| refusal(error, None))?;
             (Admitted::Node(role), Answer::Granted(issued))
@@ -143,7 +143,7 @@ fn admit(
             let domain = authority.domain().clone();
             return Err(EnrolRefusal::ForManagers { domain });
         }
-        (Wanted::SubDomain(_), Role::Server | Role::Client | Role::Standby) => {
+        (Wanted::SubDomain(_), Role::Server | Role::Client | Role::Standby | Role::Admin) => {
             return Err(EnrolRefusal::NotForManagers { role });
         }
     };

@@ -313,7 +313,7 @@ impl DomainAuthority {
                     ExtendedKeyUsagePurpose::ServerAuth,
                 ]
             }
-            Role::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Role::Client | Role::Admin => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
         let chain = self.sign(params, &request.public_key)?;
         let anchors = self.anchors().iter().map(|der| der.to_vec()).collect();

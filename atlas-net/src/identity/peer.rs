@@ -29,11 +29,15 @@ pub enum Role {
     Client,
     /// Stands by for the manager of its domain. Only join tokens say so: its certificate is a manager's.
     Standby,
+    /// Submits, and asks the manager for tokens that let in servers and clients.
+    Admin,
 }
 
 /// A text is no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no role: give manager, server or client, or standby for a second manager")]
+#[error(
+    "`{text}` is no role: give manager, server or client, admin for a client who may let in others, or standby for a second manager"
+)]
 pub struct ParseRoleError {
     /// What was given.
     pub text: String,
@@ -47,6 +51,7 @@ impl Role {
             Self::Manager | Self::Standby => Self::Manager,
             Self::Server => Self::Server,
             Self::Client => Self::Client,
+            Self::Admin => Self::Admin,
         }
     }
 }
@@ -85,6 +90,7 @@ impl fmt::Display for Role {
             Self::Server => "server",
             Self::Client => "client",
             Self::Standby => "standby",
+            Self::Admin => "admin",
         })
     }
 }
@@ -93,7 +99,13 @@ impl FromStr for Role {
     type Err = ParseRoleError;
 
     fn from_str(text: &str) -> Result<Self, ParseRoleError> {
-        let roles = [Self::Manager, Self::Server, Self::Client, Self::Standby];
+        let roles = [
+            Self::Manager,
+            Self::Server,
+            Self::Client,
+            Self::Admin,
+            Self::Standby,
+        ];
         let role = roles.into_iter().find(|role| role.to_string() == text);
         role.ok_or_else(|| ParseRoleError { text: text.into() })
     }
@@ -145,8 +157,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_are_read_back(node: u64, domain in "[a-z]{1,9}(\\.[a-z0-9]{1,9}){0,4}", role in 0..3usize) {
-            let role = [Role::Manager, Role::Server, Role::Client][role];
+        fn names_are_read_back(node: u64, domain in "[a-z]{1,9}(\\.[a-z0-9]{1,9}){0,4}", role in 0..4usize) {
+            let role = [Role::Manager, Role::Server, Role::Client, Role::Admin][role];
             let peer = Peer { node: NodeId(node), domain: domain.parse().unwrap(), role };
             prop_assert_eq!(Peer::from_name(&peer.name()), Some(peer));
         }

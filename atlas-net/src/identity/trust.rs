@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn nodes_deal_with_their_domain_and_managers_with_those_above_and_below() {
-        use Role::{Client, Manager, Server};
+        use Role::{Admin, Client, Manager, Server};
         let relation = |own: (Role, &str), other: (Role, &str)| {
             let (own, other) = (peer(1, own.0, own.1), peer(2, other.0, other.1));
             Relation::between(&own, &other).ok()
@@ -157,8 +157,8 @@ mod tests {
             "lab.cs.example.edu",
             "bio.example.edu",
         );
-        for own in [Manager, Server, Client] {
-            for other in [Manager, Server, Client] {
+        for own in [Manager, Server, Client, Admin] {
+            for other in [Manager, Server, Client, Admin] {
                 assert_eq!(relation((own, cs), (other, cs)), Some(Relation::SameDomain));
                 assert_eq!(relation((own, cs), (other, bio)), None);
                 assert_eq!(relation((own, cs), (other, "xcs.example.edu")), None);

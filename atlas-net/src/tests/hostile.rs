@@ -316,12 +316,15 @@ async fn strangers_can_have_little_kept_for_them() {
 async fn a_client_answers_nobody() {
     within(async {
         let cs = authority("cs.example.edu");
-        let client = bind(identity(&cs, Role::Client), &EndpointOptions::default());
-        let refused = refused(&server(&cs), &client).await;
-        assert!(refused.contains("the certificate of client"), "{refused}");
         let manager = manager(&cs);
-        let (_, down) = connect(&client, &manager).await;
-        assert_eq!(down.peer().role, Role::Client);
+        for role in [Role::Client, Role::Admin] {
+            let client = bind(identity(&cs, role), &EndpointOptions::default());
+            let refused = refused(&server(&cs), &client).await;
+            let named = format!("the certificate of {role}");
+            assert!(refused.contains(&named), "{refused}");
+            let (_, down) = connect(&client, &manager).await;
+            assert_eq!(down.peer().role, role);
+        }
     })
     .await;
 }

@@ -44,7 +44,8 @@ pub enum ClientRequest {
     Servers,
     /// The domain and those directly below: [`ClientAnswer::Domains`].
     Domains,
-    /// Make a join token: [`ClientAnswer::Token`]. Only the administrator on the manager's own machine may.
+    /// Make a join token: [`ClientAnswer::Token`]. The administrator on the manager's own machine may, and who is logged in
+    /// as one, for servers and clients.
     CreateToken(TokenRequest),
     /// Whether this manager acts, and where the domain's managers are reached: [`ClientAnswer::Managers`].
     Managers,
@@ -83,7 +84,7 @@ pub struct Submission {
 /// What token is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRequest {
-    /// `server`, `manager` or `client`.
+    /// `server`, `client`, `admin`, `manager` or `standby`.
     pub role: String,
     /// For how long it lets nodes in.
     pub lifetime: Duration,

@@ -3,6 +3,7 @@
 use std::io;
 
 use anyhow::Context as _;
+use atlas_net::identity::Peer;
 use clap::Args;
 
 use super::{CANNOT_PRINT, Context};
@@ -13,7 +14,7 @@ use crate::state;
 
 #[derive(Debug, Args)]
 pub(super) struct Login {
-    /// The line that the manager printed, made with the role client; `-` reads it from standard input.
+    /// The line that the manager printed, made with the role client or admin; `-` reads it from standard input.
     token: String,
 }
 
@@ -35,14 +36,13 @@ impl Login {
             identity,
             addresses,
         } = login::log_in(state, &token).await?;
-        let (domain, node) = (
-            identity.peer().domain.to_string(),
-            words::node(identity.peer().node),
-        );
-        let sentence = format!("logged in to {domain} as client {node}");
+        let Peer { node, domain, role } = identity.peer();
+        let node = words::node(*node);
+        let sentence = format!("logged in to {domain} as {role} {node}");
         let object = json::Login {
-            domain,
+            domain: domain.to_string(),
             node,
+            role: role.to_string(),
             addresses,
         };
         context.answer(&sentence, &object)

@@ -11,18 +11,19 @@ use super::{CANNOT_PRINT, Context};
 use crate::exit;
 use crate::print::{json, table};
 
+/// As `atlas-manager token create` has them.
 #[derive(Debug, Args)]
 pub(super) struct Token {
-    /// What the new node will be: client, server or manager.
-    #[arg(long, default_value_t = Role::Client)]
+    /// What the token lets in: server or client. Those of other roles are made on the manager's machine.
+    #[arg(long, default_value_t = Role::Server)]
     role: Role,
-    /// For how long it lets nodes in, as in `1h` or `7days`.
+    /// For how long, as 30min or 7days.
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
-    lifetime: Duration,
+    ttl: Duration,
     /// How many nodes it lets in.
     #[arg(long, default_value_t = 1)]
     uses: u32,
-    /// Where the manager is reached, in place of where it listens; may be repeated.
+    /// Where the manager is reached, as `host:port`, if that differs from what was set when the domain began; may be repeated.
     #[arg(long = "address", value_name = "HOST:PORT")]
     addresses: Vec<String>,
 }
@@ -32,7 +33,7 @@ impl Token {
         let client = context.client().await?;
         let request = TokenRequest {
             role: self.role.to_string(),
-            lifetime: self.lifetime,
+            lifetime: self.ttl,
             uses: self.uses,
             addresses: self.addresses,
         };

@@ -6,10 +6,13 @@ use anyhow::Context as _;
 use atlas_proto::control::{JobId, JobStatus};
 use clap::Args;
 
-use super::{CANNOT_PRINT, Context};
+use super::{CANNOT_PRINT, Context, Reconnect};
 use crate::client::ClientError;
 use crate::exit;
+use crate::follow;
 use crate::print::{Format, json, print, table, words};
+use crate::screen::Screen;
+use crate::session::Session;
 
 #[derive(Debug, Args)]
 pub(super) struct Ps {
@@ -23,6 +26,8 @@ pub(super) struct Wait {
     /// Their numbers, as `submit` and `ps` print them.
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<JobId>,
+    #[command(flatten)]
+    reconnect: Reconnect,
 }
 
 #[derive(Debug, Args)]
@@ -51,18 +56,28 @@ impl Ps {
 
 impl Wait {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<u8> {
-        let client = context.client().await?;
+        let session = context.session(self.reconnect).await?;
+        let screen = Screen::new(context.format, false);
+        let ended = session.attend(&screen, self.tell_ends(&session, &screen));
+        let ended = ended.await?;
+        session.client().close().await;
+        Ok(exit::of_jobs(&ended))
+    }
+
+    /// One after the other: they go on all the same, and their ends are told in the order asked for.
+    async fn tell_ends(
+        &self,
+        session: &Session,
+        screen: &Screen,
+    ) -> anyhow::Result<Vec<JobStatus>> {
         let mut ended = Vec::new();
-        // One after the other: they go on all the same, and their ends are told in the order asked for.
-        for job in self.jobs {
-            let watch = client.watch(job).await?;
-            let status = watch.ended(|_| {}).await;
+        for &job in &self.jobs {
+            let status = follow::end_of(session, job, screen).await;
             let status = status.with_context(|| format!("cannot wait for job {job}"))?;
-            tell(context.format, &status)?;
+            tell(screen.format(), &status)?;
             ended.push(status);
         }
-        client.close().await;
-        Ok(exit::of_jobs(&ended))
+        Ok(ended)
     }
 }
 

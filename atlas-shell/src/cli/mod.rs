@@ -10,14 +10,16 @@ mod output;
 mod submit;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::client::Client;
 use crate::exit;
 use crate::login;
 use crate::print::{Format, print};
+use crate::session::Session;
 use crate::state::{StateError, StateFolder};
 
 /// Submits jobs to the manager of an Atlas domain, and tells how they go on.
@@ -50,7 +52,8 @@ enum Command {
     Servers,
     /// List the domain and those directly below it.
     Domains,
-    /// Ask the manager for a join token, which it gives to its administrator alone.
+    /// Make a join token for a server or client, as an administrator: who has logged in with a token that `atlas-manager token create
+    /// --role admin` has made.
     Token(domain::Token),
     /// Log in to a domain with a join token.
     Login(account::Login),
@@ -62,6 +65,14 @@ enum Command {
     Cache(cache::Cache),
     /// Print the completions of a shell.
     Completions(account::Completions),
+}
+
+/// Of commands that take as long as a job does.
+#[derive(Clone, Copy, Debug, Args)]
+struct Reconnect {
+    /// For how long to try to come back to a manager that was lost, as in `10s`.
+    #[arg(long, value_name = "TIME", default_value = "1min", value_parser = humantime::parse_duration)]
+    reconnect: Duration,
 }
 
 /// What every command has at hand.
@@ -112,6 +123,12 @@ impl Context {
     /// To the manager where this user is logged in.
     async fn client(&self) -> anyhow::Result<Client> {
         login::connect(self.state()?).await
+    }
+
+    /// As [`Context::client`], also after the connection was lost.
+    async fn session(&self, Reconnect { reconnect }: Reconnect) -> anyhow::Result<Session> {
+        let client = self.client().await?;
+        Ok(Session::lasting(client, self.state()?.clone(), reconnect))
     }
 
     /// Prints a sentence, or an object.

@@ -7,13 +7,14 @@ use atlas_fs::FileTree;
 use atlas_proto::control::{Files, JobId, JobStatus};
 use clap::Args;
 
-use super::{CANNOT_PRINT, Context};
+use super::{CANNOT_PRINT, Context, Reconnect};
 use crate::blobs::Blobs;
 use crate::client::Client;
 use crate::exit::{self, Exit};
 use crate::follow;
 use crate::print::{json, words};
 use crate::screen::Screen;
+use crate::session::Session;
 
 #[derive(Debug, Args)]
 pub(super) struct Output {
@@ -25,18 +26,33 @@ pub(super) struct Output {
     /// Put the files that the job has left there, once it has ended.
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    #[command(flatten)]
+    reconnect: Reconnect,
 }
 
 impl Output {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<u8> {
-        let client = context.client().await?;
+        let session = context.session(self.reconnect).await?;
         let screen = Screen::new(context.format, false);
-        let output = client.output(self.job, [0, 0], self.follow).await?;
-        follow::show(output, &screen).await?;
+        session
+            .attend(&screen, self.show(&session, &screen))
+            .await?;
+        session.client().close().await;
+        Ok(exit::DONE)
+    }
+
+    async fn show(&self, session: &Session, screen: &Screen) -> anyhow::Result<()> {
+        if self.follow {
+            follow::show_to_end(session, self.job, screen).await?;
+        } else {
+            follow::show(session, self.job, screen).await?;
+        }
         if let Some(to) = &self.to {
-            let job = status(&client, self.job, self.follow).await?;
+            let job = self.status(session, screen).await?;
             match job.files {
-                Some(files) => fetch_files(&client, &job, &files, to, &screen).await?,
+                Some(files) => {
+                    fetch_files(&session.client(), &job, &files, to, screen).await?;
+                }
                 None if job.state.has_ended() => {
                     screen.say(&format!("job {} has left no files", job.id))
                 }
@@ -47,8 +63,22 @@ impl Output {
                 ),
             }
         }
-        client.close().await;
-        Ok(exit::DONE)
+        Ok(())
+    }
+
+    /// How the job stands; once it has ended, if that is waited for.
+    async fn status(&self, session: &Session, screen: &Screen) -> anyhow::Result<JobStatus> {
+        if self.follow {
+            return follow::end_of(session, self.job, screen).await;
+        }
+        let status = session.persist(screen, async |client| {
+            Ok(client.watch(self.job).await?.next().await?)
+        });
+        let status = status.await?;
+        status.with_context(|| {
+            let job = self.job;
+            format!("the manager does not say how job {job} stands: ask again")
+        })
     }
 }
 
@@ -102,13 +132,4 @@ async fn fetch(client: &Client, files: &Files, to: &Path, screen: &Screen) -> an
         to.display()
     ));
     Ok(())
-}
-
-async fn status(client: &Client, job: JobId, ended: bool) -> anyhow::Result<JobStatus> {
-    let mut watch = client.watch(job).await?;
-    if ended {
-        return Ok(watch.ended(|_| {}).await?);
-    }
-    let status = watch.next().await?;
-    status.with_context(|| format!("the manager does not say how job {job} stands: ask again"))
 }

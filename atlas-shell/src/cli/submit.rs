@@ -10,7 +10,7 @@ use atlas_proto::control::{Accepted, FilesName, JobState, JobStatus, NATIVE, Sub
 use clap::Args;
 
 use super::output::fetch_files;
-use super::{CANNOT_PRINT, Context, wait_for};
+use super::{CANNOT_PRINT, Context, Reconnect, wait_for};
 use crate::blobs::{Added, Blobs};
 use crate::client::{Client, ClientError, ServedFolder};
 use crate::embedded::{self, Embedded};
@@ -58,9 +58,8 @@ pub(super) struct Submit {
     /// The package of the program, if several have one of its name.
     #[arg(long, short)]
     package: Option<String>,
-    /// For how long to try to come back to a manager that was lost, as in `10s`.
-    #[arg(long, value_name = "TIME", default_value = "1min", value_parser = humantime::parse_duration)]
-    reconnect: Duration,
+    #[command(flatten)]
+    reconnect: Reconnect,
     /// Workers of the embedded cluster, which runs jobs while nobody is logged in.
     #[arg(long)]
     workers: Option<u32>,
@@ -107,7 +106,10 @@ impl Submit {
         };
         let job = self.submission(executable, &cluster.blobs, artifact).await;
         let ended = match job {
-            Ok(job) => self.submit_to(&cluster, &job, served, &screen).await,
+            Ok(job) => {
+                let done = self.submit_to(&cluster, &job, served, &screen);
+                cluster.session.attend(&screen, done).await
+            }
             Err(error) => Err(error),
         };
         cluster.close().await;
@@ -131,7 +133,7 @@ impl Submit {
         let ready = tokio::try_join!(login::connect(state), blobs.add_program(executable));
         let (client, artifact) = ready?;
         let cluster = Cluster {
-            session: Session::lasting(client, state.clone(), self.reconnect),
+            session: Session::lasting(client, state.clone(), self.reconnect.reconnect),
             blobs,
             embedded: None,
         };

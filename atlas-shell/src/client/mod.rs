@@ -18,8 +18,10 @@ mod fetch;
 mod search;
 mod serve;
 
+use std::time::SystemTime;
+
 use atlas_net::enrol;
-use atlas_net::identity::Identity;
+use atlas_net::identity::{Identity, Peer};
 use atlas_net::{CloseCode, Connection, ConnectionLost, Endpoint, StreamError, StreamKind};
 use atlas_proto::control::{
     Accepted, CLIENT_TOPIC, ClientAnswer, ClientRequest, DomainStatus, FilesName, JobId, JobStatus,
@@ -41,7 +43,7 @@ pub struct Client {
     connection: Connection,
     managers: Vec<String>,
     /// Sends and receives for the connection as long as it is there.
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
 }
 
 impl Client {
@@ -58,6 +60,19 @@ impl Client {
     #[must_use]
     pub fn managers(&self) -> &[String] {
         &self.managers
+    }
+
+    /// Who this user is to the manager.
+    #[must_use]
+    pub fn user(&self) -> Peer {
+        self.endpoint.identity().peer().clone()
+    }
+
+    /// The connection ends then, if nothing ends it before: with the manager's certificate, or with this user's own.
+    #[must_use]
+    pub fn ends_at(&self) -> SystemTime {
+        let own = self.endpoint.identity().ends_at();
+        own.min(self.connection.ends_at())
     }
 
     /// The next certificate for the same user.
@@ -205,7 +220,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The manager refuses, as it does unless the administrator of its machine asks; or it is gone.
+    /// The manager refuses, as it does unless this login is an administrator's; or it is gone.
     pub async fn create_token(&self, request: TokenRequest) -> Result<String, ClientError> {
         let request = ClientRequest::CreateToken(request);
         let answer = self.ask(&request).await?.one().await?;

@@ -132,7 +132,7 @@ async fn connect_at(
     Ok(Client {
         connection,
         managers: Vec::new(),
-        _endpoint: endpoint,
+        endpoint,
     })
 }
 

@@ -125,6 +125,8 @@ pub struct Login {
     pub domain: String,
     /// As which node.
     pub node: String,
+    /// `client`, or `admin` who may make tokens.
+    pub role: String,
     /// Where the manager is reached.
     pub addresses: Vec<String>,
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use atlas_net::enrol::{self, Lifetimes};
+use atlas_net::enrol;
+use atlas_net::identity::Role;
 use atlas_net::{CloseCode, Connection, Stream, StreamError, StreamKind};
 use atlas_proto::control::{
     Accepted, ClientAnswer, ClientRequest, DomainStatus, FRAME_BYTES_MAX, Files, JobId, JobState,
     JobStatus, ManagersStatus, OutputFrame, OutputStream, Refusal, ServerStatus, Submission,
+    TokenRequest,
 };
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::Load;
@@ -28,7 +30,7 @@ pub(super) async fn answer(
             stream,
             &connection,
             &shared.authority,
-            &Lifetimes::default(),
+            &shared.lifetimes(),
             now,
         )
         .await;
@@ -75,10 +77,11 @@ async fn answer_client(
             children: Some(1),
             connected: true,
         }]),
-        ClientRequest::CreateToken(request) if request.uses == 7 => {
-            ClientAnswer::Token(format!("a token for a {}", request.role))
+        ClientRequest::CreateToken(request) if connection.peer().role == Role::Admin => {
+            let TokenRequest { role, uses, .. } = request;
+            ClientAnswer::Token(format!("a token for a {role}, for {uses}"))
         }
-        ClientRequest::CreateToken(_) => refuse("only the administrator may make tokens"),
+        ClientRequest::CreateToken(_) => refuse("only an administrator may make tokens"),
     };
     stream.send_frame(&answer).await?;
     stream.finish()

@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) jobs: Mutex<Vec<Job>>,
     pub(crate) blobs: Blobs,
     pub(crate) renewals: Mutex<u32>,
+    /// Of users' certificates.
+    pub(crate) lifetime: Duration,
     /// Counts changes of jobs.
     pub(crate) changed: watch::Sender<u64>,
 }
@@ -63,16 +65,31 @@ pub(crate) struct Job {
 
 impl FakeManager {
     pub(crate) fn start() -> Self {
+        Self::start_with(LEAF_LIFETIME)
+    }
+
+    /// That of another domain.
+    pub(crate) fn start_in(domain: &str) -> Self {
+        Self::begin(domain, LEAF_LIFETIME)
+    }
+
+    /// One that lets in users for so long.
+    pub(crate) fn start_with(lifetime: Duration) -> Self {
+        Self::begin("cs.example.edu", lifetime)
+    }
+
+    fn begin(domain: &str, lifetime: Duration) -> Self {
         let now = SystemTime::now();
         let shared = Arc::new(Shared {
-            authority: DomainAuthority::init("cs.example.edu".parse().unwrap(), now).unwrap(),
+            authority: DomainAuthority::init(domain.parse().unwrap(), now).unwrap(),
             tokens: Mutex::default(),
             jobs: Mutex::default(),
             blobs: Blobs::new().unwrap(),
             renewals: Mutex::default(),
+            lifetime,
             changed: watch::channel(0).0,
         });
-        let identity = identity(&shared.authority, Role::Manager, Duration::ZERO);
+        let identity = identity(&shared.authority, Role::Manager, now, LEAF_LIFETIME);
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let served = shared.clone();
@@ -101,8 +118,17 @@ impl FakeManager {
 
     /// A login as a client, whose certificate is so old.
     pub(crate) fn login(&self, age: Duration) -> Login {
+        self.login_as(Role::Client, age)
+    }
+
+    pub(crate) fn login_as(&self, role: Role, age: Duration) -> Login {
         Login {
-            identity: identity(&self.shared.authority, Role::Client, age),
+            identity: identity(
+                &self.shared.authority,
+                role,
+                SystemTime::now() - age,
+                self.shared.lifetime,
+            ),
             addresses: vec![self.address.to_string()],
         }
     }
@@ -125,6 +151,15 @@ impl FakeManager {
     }
 }
 
+impl Shared {
+    fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            node: self.lifetime,
+            ..Lifetimes::default()
+        }
+    }
+}
+
 impl Drop for FakeManager {
     fn drop(&mut self) {
         drop(self.stop.take());
@@ -134,11 +169,15 @@ impl Drop for FakeManager {
     }
 }
 
-fn identity(authority: &DomainAuthority, role: Role, age: Duration) -> Identity {
-    let now = SystemTime::now();
+fn identity(
+    authority: &DomainAuthority,
+    role: Role,
+    made: SystemTime,
+    lifetime: Duration,
+) -> Identity {
     let key = NodeKey::generate().unwrap();
-    let issued = authority.issue(&key.request().unwrap(), role, now - age, LEAF_LIFETIME);
-    Identity::new(key, issued.unwrap(), now).unwrap()
+    let issued = authority.issue(&key.request().unwrap(), role, made, lifetime);
+    Identity::new(key, issued.unwrap(), SystemTime::now()).unwrap()
 }
 
 async fn serve(endpoint: &Endpoint, shared: &Arc<Shared>) {
@@ -154,7 +193,7 @@ async fn serve(endpoint: &Endpoint, shared: &Arc<Shared>) {
                         authority, tokens, ..
                     } = &*shared;
                     let _ = enrolment
-                        .answer(authority, tokens, &Lifetimes::default(), SystemTime::now())
+                        .answer(authority, tokens, &shared.lifetimes(), SystemTime::now())
                         .await;
                 });
             }

@@ -39,7 +39,7 @@ fn holds(top: &DomainAuthority, issued: Issued, at: SystemTime) -> Result<(), St
 #[test]
 fn a_node_is_named_by_key_domain_and_role() {
     let authority = DomainAuthority::init(domain("example.edu"), SystemTime::now()).unwrap();
-    for role in [Role::Manager, Role::Server, Role::Client] {
+    for role in [Role::Manager, Role::Server, Role::Client, Role::Admin] {
         let (key, issued) = issue(&authority, role);
         let node = key.node();
         let identity = Identity::new(key, issued, SystemTime::now()).unwrap();
