@@ -50,6 +50,8 @@ pub struct EndpointOptions {
     pub connections_max: usize,
     /// Of these, those of one node: when it connects once more, its oldest is closed.
     pub connections_per_node_max: usize,
+    /// The same of a user, who has one for each command that runs.
+    pub connections_per_user_max: usize,
     /// A manager that says nothing for so long is lost to this node: for who could go to another.
     pub patience: Duration,
     /// What is spoken; tests speak other versions.
@@ -207,6 +209,7 @@ impl Default for EndpointOptions {
             enrolment: false,
             connections_max: CONNECTIONS_MAX,
             connections_per_node_max: CONNECTIONS_PER_NODE_MAX,
+            connections_per_user_max: CONNECTIONS_PER_USER_MAX,
             patience: Duration::from_millis(IDLE_TIMEOUT_MS.into()),
             version: alpn::VERSION,
         }
@@ -240,6 +243,7 @@ impl Endpoint {
             enrolment,
             connections_max,
             connections_per_node_max,
+            connections_per_user_max,
             patience,
             version,
         } = *options;
@@ -247,8 +251,10 @@ impl Endpoint {
             credentials,
             enrolment,
             version,
-            places: Places::new(connections_max, connections_per_node_max),
+            places: Places::new(connections_max),
             connections_max,
+            connections_per_node_max,
+            connections_per_user_max,
         });
         let protocols = alpn::offers(shared.protocols(), version);
         let tls = credentials::server_config(&shared.credentials, protocols)?;
@@ -552,6 +558,8 @@ const ARRIVALS_MAX: usize = 64;
 const CONNECTIONS_MAX: usize = atlas_proto::limits::CHILDREN_MAX + 1024;
 /// One in use, and some whose loss is not noticed yet.
 const CONNECTIONS_PER_NODE_MAX: usize = 4;
+/// A script that submits or follows as many jobs at once; a few who do leave room for all children.
+const CONNECTIONS_PER_USER_MAX: usize = 128;
 /// Certificates are not chosen or verified by it, and it is not sent.
 const UNUSED_NAME: &str = "atlas.invalid";
 /// RFC 7301, section 3.2.

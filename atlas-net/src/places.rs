@@ -1,4 +1,4 @@
-//! How many connections an endpoint has accepted, and of whom: so many of all nodes, and few of each one.
+//! How many connections an endpoint has accepted, and of whom: so many of all nodes, and few of each one but those of users.
 //!
 //! A node whose connection was lost may be back before the loss is noticed here, so that a node has several for a while;
 //! the newest are the good ones. Only nodes that have proved who they are take places.
@@ -17,7 +17,6 @@ pub(crate) struct Places(Arc<Mutex<Taken>>);
 #[derive(Debug)]
 struct Taken {
     places_max: usize,
-    per_node_max: usize,
     count: usize,
     /// The number of the next.
     next: u64,
@@ -34,22 +33,27 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    pub(crate) fn new(places_max: usize, per_node_max: usize) -> Self {
+    pub(crate) fn new(places_max: usize) -> Self {
         Self(Arc::new(Mutex::new(Taken {
             places_max,
-            per_node_max,
             count: 0,
             next: 0,
             nodes: BTreeMap::new(),
         })))
     }
 
-    /// A place for a connection of this node's, if need be that of its oldest, which is closed; none if others have all.
-    pub(crate) fn take(&self, node: NodeId, closing: Closing) -> Option<Place> {
+    /// A place for a connection of this node's, which may have so many; if need be that of its oldest, which is closed. None if others have
+    /// all.
+    pub(crate) fn take(
+        &self,
+        node: NodeId,
+        per_node_max: usize,
+        closing: Closing,
+    ) -> Option<Place> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.nodes.get(&node).map_or(0, VecDeque::len);
         let full = taken.count >= taken.places_max;
-        let oldest = (own > 0 && (full || own >= taken.per_node_max))
+        let oldest = (own > 0 && (full || own >= per_node_max))
             .then(|| taken.take_oldest(node))
             .flatten();
         if full && oldest.is_none() {

@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::endpoint::{Arrival, Refusal};
 use crate::enrol::{ENROL_BYTES_MAX, Enrolment};
-use crate::identity::{Leaf, Relation};
+use crate::identity::{Leaf, Relation, Role};
 use crate::places::Places;
 use crate::stream::Stream;
 use crate::verify::VerifyError;
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) enrolment: bool,
     pub(crate) version: u32,
     pub(crate) places: Places,
+    pub(crate) connections_per_node_max: usize,
+    pub(crate) connections_per_user_max: usize,
     pub(crate) connections_max: usize,
 }
 
@@ -105,7 +107,12 @@ async fn accept_node(quinn: quinn::Connection, shared: &Shared) -> Result<Connec
         }
     };
     let closing = Closing::new(quinn.clone());
-    let Some(place) = shared.places.take(leaf.peer.node, closing.clone()) else {
+    let per_node_max = match leaf.peer.role {
+        Role::Client | Role::Admin => shared.connections_per_user_max,
+        Role::Server | Role::Manager | Role::Standby => shared.connections_per_node_max,
+    };
+    let node = leaf.peer.node;
+    let Some(place) = shared.places.take(node, per_node_max, closing.clone()) else {
         let connections_max = shared.connections_max;
         let refusal = Refusal::Full { connections_max };
         refuse(quinn, &refusal);

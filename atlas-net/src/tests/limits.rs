@@ -45,6 +45,27 @@ async fn a_node_that_connects_again_and_again_loses_its_oldest_connections() {
     .await;
 }
 
+/// Each command of a user's has a connection: six that were begun at once pushed each other out.
+#[tokio::test]
+async fn regression_a_user_runs_more_commands_at_once_than_a_node_has_connections() {
+    within(async {
+        let cs = authority("cs.example.edu");
+        let manager = manager(&cs);
+        for role in [Role::Client, Role::Admin] {
+            let user = bind(identity(&cs, role), &EndpointOptions::default());
+            let mut held = Vec::new();
+            for _ in 0..EndpointOptions::default().connections_per_node_max + 2 {
+                held.push(connect(&user, &manager).await);
+            }
+            for (up, down) in &held {
+                up.send_packet(&packet(1)).await.unwrap();
+                assert_eq!(down.recv_packet().await.unwrap(), packet(1));
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_full_endpoint_says_so_and_takes_those_again_that_it_has() {
     within(async {
