@@ -24,9 +24,11 @@ fn steals(stage: &Stage, thief: NodeId, victim: NodeId) -> Vec<StealTerms> {
         .log
         .iter()
         .filter(|(from, to, _)| (*from, *to) == (thief, victim));
-    let terms = between.filter_map(|(_, _, message)| match message {
-        Message::RequestSteal { terms, .. } => Some(terms.clone()),
-        _ => None,
+    let terms = between.filter_map(|(_, _, message)| {
+        let Message::RequestSteal { terms, .. } = message else {
+            return None;
+        };
+        Some(terms.clone())
     });
     terms.collect()
 }

@@ -21,6 +21,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::files::FilesDoor;
@@ -220,29 +221,8 @@ pub(super) async fn begin(
             }
         }
     });
-    let result = match shaken.await {
-        Ok(Ok(Ok((reader, writer)))) => Ok((reader, writer)),
-        Ok(Ok(Err(None))) => {
-            let end = timeout(HANDSHAKE_TIMEOUT, child.wait()).await;
-            let what = match end {
-                Ok(Ok(status)) => describe(status),
-                Ok(Err(_)) | Err(_) => "closed its socket".to_owned(),
-            };
-            let (name, what) = (name(), with_last_words(&what, &folder));
-            Err(BeginError::NoAnswer { name, what })
-        }
-        Ok(Ok(Err(Some(source)))) => Err(BeginError::Garbled {
-            name: name(),
-            source,
-        }),
-        Ok(Err(error)) => Err(error),
-        Err(_) => {
-            let what = format!("ran for {} seconds", HANDSHAKE_TIMEOUT.as_secs());
-            let (name, what) = (name(), with_last_words(&what, &folder));
-            Err(BeginError::NotAtlas { name, what })
-        }
-    };
-    let (reader, writer) = result?;
+    let shaken = shaken.await;
+    let (reader, writer) = greeted(shaken, &mut child, name(), &folder).await?;
     Ok(Process {
         child,
         reader,
@@ -250,6 +230,34 @@ pub(super) async fn begin(
         files,
         folder,
     })
+}
+
+/// What has come of greeting a process.
+async fn greeted(
+    shaken: Result<Result<Shaken, BeginError>, Elapsed>,
+    child: &mut Child,
+    name: String,
+    folder: &Folder,
+) -> Result<(FrameReader, OwnedWriteHalf), BeginError> {
+    match shaken {
+        Ok(Ok(Ok(ways))) => Ok(ways),
+        Ok(Ok(Err(None))) => {
+            let end = timeout(HANDSHAKE_TIMEOUT, child.wait()).await;
+            let what = match end {
+                Ok(Ok(status)) => describe(status),
+                Ok(Err(_)) | Err(_) => "closed its socket".to_owned(),
+            };
+            let what = with_last_words(&what, folder);
+            Err(BeginError::NoAnswer { name, what })
+        }
+        Ok(Ok(Err(Some(source)))) => Err(BeginError::Garbled { name, source }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            let what = format!("ran for {} seconds", HANDSHAKE_TIMEOUT.as_secs());
+            let what = with_last_words(&what, folder);
+            Err(BeginError::NotAtlas { name, what })
+        }
+    }
 }
 
 /// Where a process reaches this one.
