@@ -30,6 +30,19 @@ fn it_says_what_it_is_and_what_it_can_do() {
 }
 
 #[test]
+fn shells_complete_subcommands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = manager(&["completions", shell]);
+        assert!(completions.status.success());
+        let script = String::from_utf8(completions.stdout).unwrap();
+        assert!(
+            script.contains("atlas-manager") && script.contains("standby"),
+            "{shell}: {script}"
+        );
+    }
+}
+
+#[test]
 fn what_is_mistyped_is_named() {
     assert!(refused(&["begin"]).contains("begin"));
     assert!(refused(&["init", "--domain", "no_domain!"]).contains("no_domain!"));

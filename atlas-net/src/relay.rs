@@ -116,6 +116,12 @@ impl PacketPipe {
 
     /// Closes the pipe when all packets have been handed over, or after some seconds.
     pub async fn shut_down(self) {
+        self.finish().await;
+    }
+
+    /// Sends nothing more. Returns when all packets have been handed over, or after some seconds; what the other end sends is
+    /// still received.
+    pub async fn finish(&self) {
         let _ = timeout(SHUT_DOWN_TIMEOUT, self.packets.finish()).await;
     }
 

@@ -1,13 +1,15 @@
 //! The ways to neighbours: the connection to the manager, and to siblings that the machine speaks with.
 //!
 //! A sibling is dialled when the machine first has something to say to it; where the manager says that it is. If it cannot be
-//! reached there, the manager relays. Packets are no safer here than on a wire: what cannot be sent is dropped, and the
-//! machine sends it again if it matters.
+//! reached there, the manager relays. It does so from early on: that nobody answers is known only after seconds, for which a
+//! thief would stand still. A direct way that is found later takes over. Packets are no safer here than on a wire: what cannot
+//! be sent is dropped, and the machine sends it again if it matters.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atlas_fs::{BlobName, Store, exchange};
 use atlas_net::identity::Expected;
@@ -20,6 +22,7 @@ use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::node::Event;
 
@@ -143,14 +146,10 @@ impl Links {
         self.dialled.insert(to, [packet].into());
         let (endpoint, tell) = (self.endpoint.clone(), self.tell.clone());
         self.tasks.spawn(async move {
-            let event = match find(&endpoint, &manager, to).await {
-                Ok(way) => Event::Sibling(way),
-                Err(error) => {
-                    tracing::info!(peer = %to, %error, "no way to a sibling");
-                    Event::NoWay(to)
-                }
-            };
-            let _ = tell.send(event).await;
+            if let Err(error) = find(&endpoint, &manager, to, &tell).await {
+                tracing::info!(peer = %to, %error, "no way to a sibling");
+                let _ = tell.send(Event::NoWay(to)).await;
+            }
         });
         while self.tasks.try_join_next().is_some() {}
     }
@@ -205,7 +204,19 @@ impl Links {
         self.last_id += 1;
         let id = self.last_id;
         self.tasks.spawn(hear(way.clone(), id, self.tell.clone()));
-        self.up.insert(way.peer, Up { id, way });
+        let peer = way.peer;
+        let unused = match (&way.kind, self.up.get(&peer).map(|up| &up.way.kind)) {
+            (WayKind::Relayed(pipe, _), Some(WayKind::Direct(_)))
+            | (WayKind::Direct(_), Some(WayKind::Relayed(pipe, _))) => Some(pipe.clone()),
+            _ => None,
+        };
+        if unused.is_none() || matches!(way.kind, WayKind::Direct(_)) {
+            self.up.insert(peer, Up { id, way });
+        }
+        if let Some(pipe) = unused {
+            // What was said there still arrives.
+            self.tasks.spawn(async move { pipe.finish().await });
+        }
     }
 }
 
@@ -243,18 +254,55 @@ async fn serve_manager(connection: Connection, store: Store, tell: mpsc::Sender<
     }
 }
 
-/// A way to a sibling: its own address, or by the manager.
-async fn find(endpoint: &Endpoint, manager: &Connection, peer: NodeId) -> Result<Way, StreamError> {
-    if let Some(address) = locate(manager, peer).await? {
-        let domain = manager.peer().domain.clone();
-        match endpoint
-            .connect(address, &Expected::node(peer, domain))
-            .await
-        {
-            Ok(connection) => return Ok(Way::direct(connection)),
-            Err(error) => tracing::info!(%peer, %error, "the manager is asked to relay"),
+/// Finds a way to a sibling: its own address, or by the manager. Tells of each that there is; of a second one, if a sibling
+/// answers late.
+async fn find(
+    endpoint: &Endpoint,
+    manager: &Connection,
+    peer: NodeId,
+    tell: &mpsc::Sender<Event>,
+) -> Result<(), StreamError> {
+    let found = async |way| {
+        let _ = tell.send(Event::Sibling(way)).await;
+    };
+    let Some(address) = locate(manager, peer).await? else {
+        found(by_manager(manager, peer).await?).await;
+        return Ok(());
+    };
+    let expected = Expected::node(peer, manager.peer().domain.clone());
+    let mut dial = pin!(endpoint.connect(address, &expected));
+    let early = timeout(HEAD_START, &mut dial).await;
+    if let Ok(Ok(connection)) = early {
+        found(Way::direct(connection)).await;
+        return Ok(());
+    }
+    let relayed = match by_manager(manager, peer).await {
+        Ok(way) => {
+            found(way).await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    let late = match early {
+        Ok(failed) => failed,
+        Err(_) => {
+            tracing::info!(%peer, "the manager relays, since no answer has come yet");
+            dial.await
+        }
+    };
+    match late {
+        Ok(connection) => {
+            found(Way::direct(connection)).await;
+            Ok(())
+        }
+        Err(error) => {
+            tracing::info!(%peer, %error, "the manager relays, since there is no direct way");
+            relayed
         }
     }
+}
+
+async fn by_manager(manager: &Connection, peer: NodeId) -> Result<Way, StreamError> {
     let stream = manager.open_stream(StreamKind::Relay { peer }).await?;
     Ok(Way::relayed(peer, stream, manager.clone()))
 }
@@ -273,5 +321,8 @@ async fn locate(manager: &Connection, peer: NodeId) -> Result<Option<SocketAddr>
     }
 }
 
+/// For so long a direct way alone is tried: as RFC 8305, section 5, has it for the first of two addresses. In a domain's own network
+/// a handshake takes some milliseconds.
+const HEAD_START: Duration = Duration::from_millis(250);
 /// Packets that wait for a way: what comes later is sent again by the machine.
 const WAITING_MAX: usize = 64;

@@ -28,6 +28,19 @@ fn it_says_what_it_is_and_what_it_can_do() {
 }
 
 #[test]
+fn shells_complete_subcommands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = server(&["completions", shell]);
+        assert!(completions.status.success());
+        let script = String::from_utf8(completions.stdout).unwrap();
+        assert!(
+            script.contains("atlas-server") && script.contains("join"),
+            "{shell}: {script}"
+        );
+    }
+}
+
+#[test]
 fn what_is_mistyped_is_named() {
     assert!(refused(&["lend"]).contains("lend"));
     assert!(refused(&["join", "no-token"]).contains("no-token"));

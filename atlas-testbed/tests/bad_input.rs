@@ -250,6 +250,30 @@ fn a_program_without_atlas_is_told_what_it_lacks() {
 }
 
 #[test]
+fn a_program_of_another_version_is_to_be_built_with_the_servers() {
+    let cluster = Cluster::new();
+    let (_manager, _server, shell) = one_server(&cluster);
+    let fails = |how: &str| {
+        let ended = shell.submit(program("other-version"), [how]);
+        assert_eq!(code(&ended), 70);
+        error(&ended)
+    };
+    // Of the two, either may be the one that notices.
+    let is_named = |said: &str| {
+        said.contains("other-version ")
+            && said.contains("is of version ")
+            && said.contains("with the version of Atlas that the server has")
+            && !said.contains("no program of Atlas")
+    };
+    for how in ["speaks", "reads"] {
+        let said = fails(how);
+        assert!(is_named(&said), "{how}: {said}");
+    }
+    assert_eq!(shell.job(1)["state"], "failed");
+    assert_works(&shell);
+}
+
+#[test]
 fn a_port_in_use_is_named_with_the_option_that_chooses_another() {
     let cluster = Cluster::new();
     let (manager, server, shell) = one_server(&cluster);

@@ -5,13 +5,16 @@
     reason = "also outside of test functions, a failure here is the test's"
 )]
 
+mod origin;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use atlas_testbed::{
-    Cluster, Manager, Running, Server, ServerOptions, Shell, code, program, wait_until,
+    Cluster, Manager, Running, Server, ServerOptions, Shell, code, program, told, wait_until,
 };
+use origin::noise;
 
 /// `example.edu`, and `cs` and `bio` below it.
 struct Tree {
@@ -89,9 +92,9 @@ fn programs_give_what_they_give_alone() {
 
 #[test]
 fn a_picture_is_the_same_to_the_bit() {
-    let tree = Tree::new(1, 1);
+    let tree = Tree::new(2, 2);
     let shell = tree.cluster.login(&tree.bio);
-    let options = ["--width", "64", "--height", "48", "--samples", "8"];
+    let options = ["--width", "64", "--height", "48", "--samples", "32"];
     let line = [&options[..], &["--quiet", "--out", "picture.png"]].concat();
     let rendered = shell.submit(program("raytrace"), &line);
     assert_eq!(stdout(&rendered), "");
@@ -108,6 +111,9 @@ fn a_picture_is_the_same_to_the_bit() {
     );
     let [far, near] = [shell.here(), alone].map(|folder| fs::read(folder.join("picture.png")));
     assert!(far.unwrap() == near.unwrap(), "the pictures differ");
+    // It was not made in one domain alone.
+    let borrowed = tree.cs.metrics().get("closures_borrowed_total");
+    assert!(borrowed > 0, "no server of another domain took part");
 }
 
 #[test]
@@ -176,6 +182,42 @@ fn a_shared_value_goes_once_to_each_domain() {
 }
 
 #[test]
+fn an_input_goes_once_to_each_domain() {
+    let tree = Tree::new(2, 2);
+    let shell = tree.cluster.login(&tree.cs);
+    let folder = shell.here().join("meeting");
+    fs::create_dir(&folder).unwrap();
+    // Of such bytes blobs become no smaller on their way.
+    let content = noise(INPUT_BYTES);
+    shell.write("large", &content);
+    let job = program("testbed-job");
+    let line = [
+        "submit",
+        "--quiet",
+        "--input",
+        "large",
+        job.to_str().unwrap(),
+        "--",
+    ];
+    let what = ["fetch-afar", "4", folder.to_str().unwrap(), "large"];
+    let read = shell.run([&line[..], &what].concat());
+    let expected = format!("{}\n4 processes\n", told(&content));
+    assert_eq!(stdout(&read), expected);
+
+    // The program, the tree of inputs, and the only one.
+    let job_bytes = fs::metadata(&job).unwrap().len() + INPUT_BYTES as u64;
+    for manager in [&tree.root, &tree.cs, &tree.bio] {
+        let (blobs, bytes) = fetched(manager);
+        assert_eq!(blobs, 3, "{}", manager.domain());
+        let tree_bytes = bytes.checked_sub(job_bytes);
+        assert!(
+            tree_bytes.is_some_and(|bytes| bytes < 1000),
+            "{bytes}, of {job_bytes}"
+        );
+    }
+}
+
+#[test]
 fn a_value_that_a_borrower_shares_comes_to_where_its_job_is_from() {
     let mut tree = Tree::new(0, 2);
     let two = ServerOptions {
@@ -204,6 +246,8 @@ fn a_value_that_a_borrower_shares_comes_to_where_its_job_is_from() {
     assert!(["2 processes\n", "3 processes\n"].contains(&said), "{said}");
 }
 
+/// A large file.
+const INPUT_BYTES: usize = 5_000_000;
 /// Six times what a closure may take.
 const SHARED_BYTES: u64 = 20_000_000;
 

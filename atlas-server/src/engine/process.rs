@@ -21,6 +21,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::files::FilesDoor;
@@ -68,6 +69,11 @@ pub(super) enum BeginError {
          #[atlas::main], and build it with the version of Atlas that the server has"
     )]
     NotAtlas { name: String, what: String },
+    #[error(
+        "{name} was reached by the server and did not answer: it {what} in place of that. Build it with the version of Atlas that \
+         the server has"
+    )]
+    NoAnswer { name: String, what: String },
     #[error("{name} does not understand the server, or the other way round")]
     Garbled { name: String, source: ReadError },
     #[error("the server cannot prepare a folder for {name}: see that its disk is not full")]
@@ -83,7 +89,10 @@ impl BeginError {
     /// Another attempt would end in the same way.
     pub(super) fn is_hopeless(&self) -> bool {
         match self {
-            Self::OtherMachine { .. } | Self::NotAtlas { .. } | Self::Garbled { .. } => true,
+            Self::OtherMachine { .. }
+            | Self::NotAtlas { .. }
+            | Self::NoAnswer { .. }
+            | Self::Garbled { .. } => true,
             Self::Spawn { .. } | Self::Folder { .. } | Self::Inputs { .. } => false,
         }
     }
@@ -206,30 +215,14 @@ pub(super) async fn begin(
                 Ok((socket, _)) => Ok(shake_hands(socket, surroundings.workers_max).await),
                 Err(error) => Err(failed(error)),
             },
-            status = child.wait() => Err(not_atlas(name(), &status.map_or_else(|error| error.to_string(), describe), &folder)),
+            status = child.wait() => {
+                let what = status.map_or_else(|error| error.to_string(), describe);
+                Err(BeginError::NotAtlas { name: name(), what: with_last_words(&what, &folder) })
+            }
         }
     });
-    let result = match shaken.await {
-        Ok(Ok(Ok((reader, writer)))) => Ok((reader, writer)),
-        Ok(Ok(Err(None))) => {
-            let end = timeout(HANDSHAKE_TIMEOUT, child.wait()).await;
-            let what = match end {
-                Ok(Ok(status)) => describe(status),
-                Ok(Err(_)) | Err(_) => "closed its socket".to_owned(),
-            };
-            Err(not_atlas(name(), &what, &folder))
-        }
-        Ok(Ok(Err(Some(source)))) => Err(BeginError::Garbled {
-            name: name(),
-            source,
-        }),
-        Ok(Err(error)) => Err(error),
-        Err(_) => {
-            let what = format!("ran for {} seconds", HANDSHAKE_TIMEOUT.as_secs());
-            Err(not_atlas(name(), &what, &folder))
-        }
-    };
-    let (reader, writer) = result?;
+    let shaken = shaken.await;
+    let (reader, writer) = greeted(shaken, &mut child, name(), &folder).await?;
     Ok(Process {
         child,
         reader,
@@ -237,6 +230,34 @@ pub(super) async fn begin(
         files,
         folder,
     })
+}
+
+/// What has come of greeting a process.
+async fn greeted(
+    shaken: Result<Result<Shaken, BeginError>, Elapsed>,
+    child: &mut Child,
+    name: String,
+    folder: &Folder,
+) -> Result<(FrameReader, OwnedWriteHalf), BeginError> {
+    match shaken {
+        Ok(Ok(Ok(ways))) => Ok(ways),
+        Ok(Ok(Err(None))) => {
+            let end = timeout(HANDSHAKE_TIMEOUT, child.wait()).await;
+            let what = match end {
+                Ok(Ok(status)) => describe(status),
+                Ok(Err(_)) | Err(_) => "closed its socket".to_owned(),
+            };
+            let what = with_last_words(&what, folder);
+            Err(BeginError::NoAnswer { name, what })
+        }
+        Ok(Ok(Err(Some(source)))) => Err(BeginError::Garbled { name, source }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            let what = format!("ran for {} seconds", HANDSHAKE_TIMEOUT.as_secs());
+            let what = with_last_words(&what, folder);
+            Err(BeginError::NotAtlas { name, what })
+        }
+    }
 }
 
 /// Where a process reaches this one.
@@ -344,14 +365,14 @@ fn signal_name(signal: i32) -> &'static str {
     }
 }
 
-fn not_atlas(name: String, what: &str, folder: &Folder) -> BeginError {
+/// What a process has done, and what it had said before.
+fn with_last_words(what: &str, folder: &Folder) -> String {
     let words = folder.last_words();
-    let what = if words.is_empty() {
+    if words.is_empty() {
         what.to_owned()
     } else {
         format!("{what}, having said `{words}`,")
-    };
-    BeginError::NotAtlas { name, what }
+    }
 }
 
 /// `ENOEXEC`, everywhere.

@@ -74,6 +74,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             pin_afar(count.parse()?, folder, second, urls)?;
         }
         ["paths", folder, ref urls @ ..] => by_paths(folder, urls)?,
+        ["burn", folder] => burn(folder)?,
         ["steps", count, ms] => steps(count.parse()?, ms.parse()?),
         ["digest", bytes] => println!("{}", digest(data(bytes.parse()?).as_bytes())),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
@@ -153,6 +154,30 @@ fn nap(millis: u64, folder: String) -> u32 {
     let mut file = file.expect("the test has made the folder");
     file.write_all(b"nap\n").expect("the file is open");
     1
+}
+
+/// Keeps as many processors busy as it is given, in small tasks, until there is a file `go` in the folder, where it has noted its
+/// process. Prints how many tasks that were.
+fn burn(folder: &str) -> io::Result<()> {
+    let folder = Path::new(folder);
+    fs::write(folder.join(process::id().to_string()), "")?;
+    let (mut tasks, end) = (0, Instant::now() + PATIENCE);
+    while !folder.join("go").exists() && Instant::now() < end {
+        tasks += burn_all(4);
+    }
+    println!("{tasks} tasks");
+    Ok(())
+}
+
+/// Two to this power of tasks.
+#[atlas::spawn]
+fn burn_all(levels: u32) -> u64 {
+    if levels == 0 {
+        work(Duration::from_millis(5));
+        return 1;
+    }
+    let (first, second) = join!(burn_all(levels - 1), burn_all(levels - 1));
+    first + second
 }
 
 /// One step after the other, each of two tasks that take so long; prints each when it is done.
@@ -255,8 +280,8 @@ fn share_from_afar(party: u32, bytes: usize, folder: &str, second: &str) {
     println!("{} processes", processes.unwrap_or(0));
 }
 
-/// Runs tasks that wait until so many run, each in a process of its own, which then read files by URL at the same time. Prints what
-/// they have seen, all of it once, and in how many processes.
+/// Runs tasks that wait until so many run, each in a process of its own, which then read files at the same time: by their URLs, or
+/// the job's inputs by their paths. Prints what they have seen, all of it once, and in how many processes.
 fn fetch_afar(party: u32, folder: &str, urls: &[&str]) {
     show_work();
     let tasks: Vec<_> = (1..=TASKS_FOR_EACH * party)
@@ -348,11 +373,20 @@ fn fetch(index: u32, party: u32, folder: String, urls: Vec<String>) -> (u32, Vec
 fn fetched(url: &str) -> String {
     static SEEN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
     let mut seen = SEEN.lock().expect("nobody panics with it");
-    let read = || match atlas::fs::read(url) {
+    let read = || match read_either(url) {
         Ok(bytes) => told(&bytes),
         Err(error) => format!("{:?}: {error}", error.kind()),
     };
     seen.entry(url.to_owned()).or_insert_with(read).clone()
+}
+
+/// A file by its URL, or an input by its path.
+fn read_either(name: &str) -> io::Result<Vec<u8>> {
+    if name.contains("://") {
+        Ok(atlas::fs::read(name)?)
+    } else {
+        fs::read(name)
+    }
 }
 
 /// Work leaves its domain if much of it is expected there, and nothing is seen of what sleeps before it ends: so this works, until
@@ -389,7 +423,7 @@ fn hold(index: u32, party: u32, folder: String, data: Shared<String>, then: Then
         processes: 0,
     };
     if index == 0 {
-        work();
+        work(WORK);
         return held;
     }
     let process = held.process;
@@ -416,8 +450,8 @@ fn arrive(index: u32, party: u32, folder: &Path) {
 }
 
 /// Keeps a processor busy.
-fn work() {
-    let end = Instant::now() + WORK;
+fn work(span: Duration) {
+    let end = Instant::now() + span;
     while Instant::now() < end {
         std::hint::spin_loop();
     }
