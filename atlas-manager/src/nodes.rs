@@ -327,7 +327,7 @@ impl Node {
                 Produced::Output(frame) => {
                     if let Err(error) = output.write(&frame) {
                         return Ok(refused(format_args!(
-                            "the manager cannot keep the job's output ({error}): see that its disk is not full"
+                            "the manager cannot keep the job's output ({error}): make room on the manager's disk, and submit the job again"
                         )));
                     }
                 }
@@ -357,7 +357,9 @@ impl Node {
             {
                 return Ok(refusal);
             }
-            on.send_frame(&produced).await?;
+            if let Err(error) = on.send_frame(&produced).await {
+                return on.recv_answer_after(error, FRAME_BYTES_MAX).await;
+            }
         }
         on.finish()?;
         let answer = on.recv_frame(FRAME_BYTES_MAX).await?;
