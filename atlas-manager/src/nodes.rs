@@ -104,8 +104,8 @@ pub(crate) async fn enrol(enrolment: Enrolment, shared: Arc<Shared>) {
     }
     let tokens = shared.tokens.lock();
     let tokens = tokens.unwrap_or_else(PoisonError::into_inner).clone();
-    // Should it fail, a token lets in more than it should after a crash: the store's thread says so.
-    drop(shared.store.save_tokens(tokens));
+    // Should it die before, a token lets in more than it should.
+    shared.store.save_used_tokens(tokens);
 }
 
 struct Node {

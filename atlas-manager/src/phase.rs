@@ -27,7 +27,6 @@ use crate::relayed::Relayed;
 use crate::run::Loop;
 use crate::shared_values::SharedValues;
 use crate::state::StateFolder;
-use crate::store::Write;
 use crate::url_pins::UrlPins;
 
 /// Begins and ends what belongs to acting.
@@ -114,7 +113,7 @@ impl Phases {
         let files = (urls, client_files);
         let shared = Arc::new(Shared::new(core, authority, asker, files)?);
         let life = core.store.begin_life(incarnation())?;
-        drop(core.store.write(Write::Life(life)));
+        core.store.save_life(life);
         let mut this = Loop {
             machine: machine(&self.endpoint, policy, life),
             clock: Clock::start(),

@@ -218,13 +218,11 @@ impl Loop {
         };
         self.last_job = id.0;
         let workers = self.workers();
-        let saved = self.shared.store.save_job(record);
+        let saved = self.shared.store.save_new_job(record);
         tokio::spawn(async move {
-            let answer = match saved.await {
-                Ok(true) => Ok(Accepted { job: id, workers }),
-                Ok(false) | Err(_) => Err(Refusal::new(
-                    "the manager cannot write to its store: see its log, and that its disk is not full",
-                )),
+            let answer = match saved.safe().await {
+                Ok(()) => Ok(Accepted { job: id, workers }),
+                Err(error) => Err(Refusal::new(error)),
             };
             let _ = reply.send(answer);
         });
@@ -304,13 +302,14 @@ impl Loop {
     /// With a standby, nobody hears of a job's end before that has it, too, with all that the job has printed and left.
     fn save_and_tell(&mut self, record: JobRecord) {
         let id = record.status.id;
-        let saved = self.shared.store.save_job(record);
+        let saved = self.shared.store.save_ended_job(record);
         if self.standing.borrow().standby.is_none() {
             return self.jobs.tell(id);
         }
         let asker = self.shared.asker.clone();
         tokio::spawn(async move {
-            if matches!(saved.await, Ok(true)) {
+            // A disk that is full keeps it waiting. It is not to be told at all if another manager acts by now.
+            if saved.safe().await.is_ok() {
                 asker.tell(Ask::Saved(id)).await;
             }
         });
@@ -342,7 +341,7 @@ impl Loop {
             Pinned::First => {
                 let saved = self.shared.store.save_pin(id, (url, version.to_vec()));
                 tokio::spawn(async move {
-                    if matches!(saved.await, Ok(true)) {
+                    if saved.safe().await.is_ok() {
                         let _ = reply.send(version);
                     }
                 });
@@ -362,7 +361,7 @@ impl Loop {
         self.shared.blobs.trim(Instant::now(), || {
             let mut wanted = self.jobs.wanted_blobs();
             wanted.extend(self.values.names());
-            wanted
+            Some(wanted)
         });
     }
 
