@@ -27,6 +27,7 @@ use crate::relayed::Relayed;
 use crate::run::Loop;
 use crate::shared_values::SharedValues;
 use crate::state::StateFolder;
+use crate::submit::Newcomers;
 use crate::url_pins::UrlPins;
 
 /// Begins and ends what belongs to acting.
@@ -119,6 +120,7 @@ impl Phases {
             clock: Clock::start(),
             peers: Peers::default(),
             jobs: JobTable::default(),
+            newcomers: Newcomers::default(),
             thrift: atlas_fs::daemon::Thrift::default(),
             relayed: Relayed::default(),
             values: SharedValues::default(),
