@@ -15,12 +15,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::node::Event;
 use crate::output::Sink;
+use crate::store::SaveError;
 
 /// A question, with the way back.
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// With the blobs that the job needs, which are here.
     Submit(Taken, Reply<Result<Accepted, Refusal>>),
+    /// A job that was submitted is safe, or cannot be kept.
+    Kept(JobId, Result<(), SaveError>),
     Jobs(Reply<Vec<JobStatus>>),
     Watch(JobId, Reply<Option<Watched>>),
     Kill(JobId, Reply<Option<Watched>>),

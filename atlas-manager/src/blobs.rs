@@ -108,14 +108,17 @@ impl Blobs {
     }
 
     /// Removes what was not used for longest and nobody wants, down to the quota; now and then. What is wanted is asked only
-    /// then.
-    pub(crate) fn trim(&self, now: Instant, wanted: impl FnOnce() -> HashSet<BlobName>) {
+    /// then; as long as that is not known, nothing is removed.
+    pub(crate) fn trim(&self, now: Instant, wanted: impl FnOnce() -> Option<HashSet<BlobName>>) {
         let mut trimmed = self.trimmed.lock().unwrap_or_else(PoisonError::into_inner);
         if trimmed.is_some_and(|at| now.duration_since(at) < TRIM_INTERVAL) {
             return;
         }
         *trimmed = Some(now);
-        let (store, bytes_max, wanted) = (self.store.clone(), self.bytes_max, wanted());
+        let Some(wanted) = wanted() else {
+            return;
+        };
+        let (store, bytes_max) = (self.store.clone(), self.bytes_max);
         tokio::task::spawn_blocking(move || {
             match store.trim(bytes_max, |name| wanted.contains(name)) {
                 Ok(done) if done.files_removed > 0 => {

@@ -286,11 +286,8 @@ impl Clients {
             created.map_err(Refusal::new)?;
             tokens.clone()
         };
-        if !matches!(self.shared.store.save_tokens(tokens).await, Ok(true)) {
-            return Err(Refusal::new(
-                "the token cannot be stored: see the manager's log",
-            ));
-        }
+        let saved = self.shared.store.save_new_token(tokens).safe().await;
+        saved.map_err(|error| Refusal::new(format_args!("no token is made: {error}")))?;
         let addresses = if addresses.is_empty() {
             self.shared.core.standing.addresses()
         } else {

@@ -157,13 +157,14 @@ impl Core {
     /// As a manager that acts does; what is wanted is what the store says.
     pub(crate) fn trim_blobs(&self, now: Instant) {
         self.blobs.trim(now, || {
-            let jobs = self.store.jobs().unwrap_or_default();
+            // As long as the store cannot be read, all might be wanted.
+            let jobs = self.store.jobs().ok()?;
             let wanted = jobs.into_iter().flat_map(|record| {
                 let ended = record.status.state.has_ended();
                 let needs = if ended { Vec::new() } else { record.needs };
                 needs.into_iter().chain(record.left)
             });
-            wanted.map(BlobName).collect::<HashSet<_>>()
+            Some(wanted.map(BlobName).collect::<HashSet<_>>())
         });
     }
 }

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use crate::ask::{Ask, Counts};
 use crate::core::Core;
 use crate::node::StartError;
+use crate::store::Trouble;
 
 /// Serves `/metrics` and `/healthz`; gives the address with the port that was taken.
 pub(crate) async fn serve(
@@ -74,14 +75,11 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let counts = counts(core);
     let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/healthz") => match counts.await {
-            Some(_) => (StatusCode::OK, TEXT, format!("ok\n{}", standing(core))),
-            None => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                TEXT,
-                "stopping\n".to_owned(),
-            ),
-        },
+        (&Method::GET, "/healthz") => {
+            let answers = counts.await.is_some();
+            let (status, text) = health(answers, core.store.trouble().as_ref(), &standing(core));
+            (status, TEXT, text)
+        }
         (&Method::GET, "/metrics") => match counts.await {
             Some(counts) => (StatusCode::OK, OPEN_METRICS, metrics(&counts)),
             None => (
@@ -105,6 +103,18 @@ async fn answer(
     let kind = hyper::header::HeaderValue::from_static(kind);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     Ok(response)
+}
+
+/// Whoever watches looks at the status; the text says what to do.
+fn health(answers: bool, trouble: Option<&Trouble>, standing: &str) -> (StatusCode, String) {
+    match (answers, trouble) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
+        (true, Some(trouble)) => {
+            let text = format!("{trouble}\n{standing}");
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        (true, None) => (StatusCode::OK, format!("ok\n{standing}")),
+    }
 }
 
 /// None if the manager is ending, or waits to be sure that it acts.
@@ -223,3 +233,28 @@ const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// When there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_cannot_be_written_is_no_good_health() {
+        let trouble = Trouble {
+            path: "/state/manager.redb".into(),
+            cause: "No space left on device".into(),
+        };
+        let (status, text) = health(true, Some(&trouble), "acts in term 1\n");
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        for part in [
+            "/state/manager.redb",
+            "No space left",
+            "make room",
+            "acts in term 1",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(health(true, None, ""), (StatusCode::OK, "ok\n".to_owned()));
+        assert_eq!(health(false, None, "").0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

@@ -30,6 +30,7 @@ mod shared_values;
 mod standing;
 pub mod state;
 mod store;
+mod submit;
 mod url_pins;
 
 pub use local::ask_local;

@@ -104,8 +104,8 @@ pub(crate) async fn enrol(enrolment: Enrolment, shared: Arc<Shared>) {
     }
     let tokens = shared.tokens.lock();
     let tokens = tokens.unwrap_or_else(PoisonError::into_inner).clone();
-    // Should it fail, a token lets in more than it should after a crash: the store's thread says so.
-    drop(shared.store.save_tokens(tokens));
+    // Should it die before, a token lets in more than it should.
+    shared.store.save_used_tokens(tokens);
 }
 
 struct Node {
@@ -327,7 +327,7 @@ impl Node {
                 Produced::Output(frame) => {
                     if let Err(error) = output.write(&frame) {
                         return Ok(refused(format_args!(
-                            "the manager cannot keep the job's output ({error}): see that its disk is not full"
+                            "the manager cannot keep the job's output ({error}): make room on the manager's disk, and submit the job again"
                         )));
                     }
                 }
@@ -357,7 +357,9 @@ impl Node {
             {
                 return Ok(refusal);
             }
-            on.send_frame(&produced).await?;
+            if let Err(error) = on.send_frame(&produced).await {
+                return on.recv_answer_after(error, FRAME_BYTES_MAX).await;
+            }
         }
         on.finish()?;
         let answer = on.recv_frame(FRAME_BYTES_MAX).await?;

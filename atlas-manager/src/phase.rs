@@ -27,7 +27,7 @@ use crate::relayed::Relayed;
 use crate::run::Loop;
 use crate::shared_values::SharedValues;
 use crate::state::StateFolder;
-use crate::store::Write;
+use crate::submit::Newcomers;
 use crate::url_pins::UrlPins;
 
 /// Begins and ends what belongs to acting.
@@ -119,12 +119,13 @@ impl Phases {
         let files = (urls, client_files);
         let shared = Arc::new(Shared::new(core, authority, asker, files)?);
         let life = core.store.begin_life(incarnation())?;
-        drop(core.store.write(Write::Life(life)));
+        core.store.save_life(life);
         let mut this = Loop {
             machine: machine(&self.endpoint, policy, life),
             clock: Clock::start(),
             peers: Peers::default(),
             jobs: JobTable::default(),
+            newcomers: Newcomers::default(),
             thrift: atlas_fs::daemon::Thrift::default(),
             relayed: Relayed::default(),
             values: SharedValues::default(),

@@ -35,7 +35,7 @@ use crate::jobs::JobRecord;
 use crate::node::Shared;
 use crate::output::Sink;
 use crate::standing::State;
-use crate::store::{Everything, Write};
+use crate::store::{Everything, SaveError, Write};
 
 /// What the domain's manager has beside its store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,8 +72,8 @@ struct Kept(u64);
 enum FollowError {
     #[error("the manager that acts is not reached")]
     Stream(#[from] StreamError),
-    #[error("what the manager that acts has cannot be kept here: see that the disk is not full")]
-    Disk,
+    #[error("what the manager that acts has cannot be kept here")]
+    Disk(#[from] SaveError),
     #[error("a job's output cannot be kept here: see that the disk is not full")]
     Output(#[from] std::io::Error),
     #[error("what the manager that acts has cannot be kept here")]
@@ -284,13 +284,9 @@ fn remove_output(folder: &Path, job: JobId) {
 }
 
 async fn write(core: &Core, write: Write) -> Result<(), FollowError> {
-    match core.store.write(write).await {
-        Ok(true) => {
-            core.trim_blobs(Instant::now());
-            Ok(())
-        }
-        Ok(false) | Err(_) => Err(FollowError::Disk),
-    }
+    core.store.write(write).safe().await?;
+    core.trim_blobs(Instant::now());
+    Ok(())
 }
 
 async fn open(connection: &Connection, request: &ReplicaRequest) -> Result<Stream, StreamError> {

@@ -2,15 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use atlas_engine::{CommandLine, ROOT_TASK};
+use atlas_engine::ROOT_TASK;
 use atlas_fs::BlobName;
 use atlas_fs::daemon::{Clock, Thrift};
-use atlas_proto::control::{
-    Accepted, DomainStatus, JobId, JobProgress, JobState, JobStatus, NATIVE, NativeOptions,
-    Refusal, ServerStatus,
-};
+use atlas_proto::control::{DomainStatus, JobId, JobProgress, JobState, Refusal, ServerStatus};
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
 use atlas_proto::manager::JobOrigin;
@@ -21,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use crate::ask::{Ask, Counts, Origin, Reply, Taken, Watched};
+use crate::ask::{Ask, Counts, Origin, Reply, Watched};
 use crate::jobs::{Job, JobRecord, JobTable};
 use crate::node::{Event, Shared, StartError};
 use crate::output::Sink;
@@ -29,6 +26,7 @@ use crate::peers::Peers;
 use crate::relayed::{self, Relayed};
 use crate::shared_values::SharedValues;
 use crate::standing::State;
+use crate::submit::Newcomers;
 use crate::url_pins::{Pinned, UrlPins};
 
 /// Everything that the loop owns.
@@ -37,6 +35,7 @@ pub(crate) struct Loop {
     pub(crate) clock: Clock,
     pub(crate) peers: Peers,
     pub(crate) jobs: JobTable,
+    pub(crate) newcomers: Newcomers,
     pub(crate) thrift: Thrift,
     pub(crate) relayed: Relayed,
     pub(crate) values: SharedValues,
@@ -167,6 +166,7 @@ impl Loop {
         // Whoever does not wait for the answer any more does not get it.
         match ask {
             Ask::Submit(taken, reply) => self.take_in(taken, reply),
+            Ask::Kept(id, kept) => self.begin_kept(id, kept),
             Ask::Jobs(reply) => {
                 let all = self.jobs.iter().map(|job| job.status.borrow().clone());
                 let _ = reply.send(all.collect());
@@ -206,43 +206,7 @@ impl Loop {
         }
     }
 
-    /// Takes a job in and answers when it is safe.
-    fn take_in(&mut self, taken: Taken, reply: Reply<Result<Accepted, Refusal>>) {
-        let id = JobId(self.last_job + 1);
-        let record = match self.try_take_in(id, taken) {
-            Ok(record) => record,
-            Err(refusal) => {
-                let _ = reply.send(Err(refusal));
-                return;
-            }
-        };
-        self.last_job = id.0;
-        let workers = self.workers();
-        let saved = self.shared.store.save_job(record);
-        tokio::spawn(async move {
-            let answer = match saved.await {
-                Ok(true) => Ok(Accepted { job: id, workers }),
-                Ok(false) | Err(_) => Err(Refusal::new(
-                    "the manager cannot write to its store: see its log, and that its disk is not full",
-                )),
-            };
-            let _ = reply.send(answer);
-        });
-    }
-
-    fn try_take_in(&mut self, id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
-        let files = taken.files;
-        let record = record(id, taken)?;
-        let output = self.sink(id).map_err(Refusal::new)?;
-        let alias = self.submit(&record).map_err(Refusal::new)?;
-        self.jobs.insert(Some(alias), record.clone(), output);
-        if let Some(files) = files {
-            self.shared.client_files.begin(id, files);
-        }
-        Ok(record)
-    }
-
-    fn submit(
+    pub(crate) fn submit(
         &mut self,
         record: &JobRecord,
     ) -> Result<JobAlias, atlas_proto::manager::SubmitError> {
@@ -304,13 +268,14 @@ impl Loop {
     /// With a standby, nobody hears of a job's end before that has it, too, with all that the job has printed and left.
     fn save_and_tell(&mut self, record: JobRecord) {
         let id = record.status.id;
-        let saved = self.shared.store.save_job(record);
+        let saved = self.shared.store.save_ended_job(record);
         if self.standing.borrow().standby.is_none() {
             return self.jobs.tell(id);
         }
         let asker = self.shared.asker.clone();
         tokio::spawn(async move {
-            if matches!(saved.await, Ok(true)) {
+            // A disk that is full keeps it waiting. It is not to be told at all if another manager acts by now.
+            if saved.safe().await.is_ok() {
                 asker.tell(Ask::Saved(id)).await;
             }
         });
@@ -342,7 +307,7 @@ impl Loop {
             Pinned::First => {
                 let saved = self.shared.store.save_pin(id, (url, version.to_vec()));
                 tokio::spawn(async move {
-                    if matches!(saved.await, Ok(true)) {
+                    if saved.safe().await.is_ok() {
                         let _ = reply.send(version);
                     }
                 });
@@ -361,12 +326,13 @@ impl Loop {
         self.values.retain(|job| self.machine.has_job(job));
         self.shared.blobs.trim(Instant::now(), || {
             let mut wanted = self.jobs.wanted_blobs();
+            wanted.extend(self.newcomers.wanted_blobs());
             wanted.extend(self.values.names());
-            wanted
+            Some(wanted)
         });
     }
 
-    fn sink(&self, id: JobId) -> Result<Arc<Sink>, StartError> {
+    pub(crate) fn sink(&self, id: JobId) -> Result<Arc<Sink>, StartError> {
         let folder = self.folder.join("jobs").join(id.to_string());
         let sink = Sink::open(&folder);
         let sink = sink.map_err(|source| StartError::Output { folder, source })?;
@@ -402,7 +368,7 @@ impl Loop {
         }
     }
 
-    fn workers(&self) -> u32 {
+    pub(crate) fn workers(&self) -> u32 {
         self.machine.children().map(|(_, load)| load.workers).sum()
     }
 
@@ -486,55 +452,6 @@ fn watched(job: &Job) -> Watched {
         status: job.status.subscribe(),
         output: job.output.clone(),
     }
-}
-
-/// What is kept of a job that begins.
-fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
-    let Taken {
-        submission,
-        needs,
-        files,
-    } = taken;
-    if submission.engine != NATIVE {
-        return Err(Refusal::new(format_args!(
-            "this domain has no engine of the kind `{}`: submit a native program",
-            submission.engine
-        )));
-    }
-    let options = NativeOptions {
-        name: submission.name.clone(),
-        command_line: submission.command_line.clone(),
-        inputs: submission.inputs,
-        files,
-    };
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let submitted_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-    let args = submission.command_line.iter();
-    let status = JobStatus {
-        id,
-        name: submission.name,
-        args: args
-            .map(|arg| String::from_utf8_lossy(arg).into_owned())
-            .collect(),
-        state: JobState::Waiting,
-        submitted_ms,
-        elapsed: Duration::ZERO,
-        closures: 0,
-        work: Duration::ZERO,
-        servers: 0,
-        workers: 0,
-        output_bytes: [0; 2],
-        files: None,
-    };
-    Ok(JobRecord {
-        status,
-        engine: submission.engine,
-        artifact: submission.artifact,
-        options: options.to_bytes().map_err(Refusal::new)?.to_vec(),
-        root: CommandLine(submission.command_line).to_args().to_vec(),
-        needs,
-        left: Vec::new(),
-    })
 }
 
 /// A loop that waits for nothing looks up once in a while all the same.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
-use crate::store::Write;
+use crate::store::{Done, Write};
 
 /// What others know of this manager's standing.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +47,7 @@ enum Said {
     Connected(NodeId, Link, u64, mpsc::Sender<ManagerWord>),
     Heard(NodeId, ManagerWord),
     Gone(NodeId, u64),
-    Written(Write, oneshot::Sender<bool>),
+    Written(Write, Done),
     Replica(NodeId, mpsc::Sender<Logged>, oneshot::Sender<u64>),
     Kept(NodeId, u64),
 }
@@ -67,7 +67,7 @@ struct Task {
     own: Vec<String>,
     links: HashMap<NodeId, Neighbour>,
     replica: Option<(NodeId, mpsc::Sender<Logged>)>,
-    waiting: VecDeque<(u64, oneshot::Sender<bool>)>,
+    waiting: VecDeque<(u64, Done)>,
     state: watch::Sender<State>,
 }
 
@@ -281,11 +281,11 @@ impl Task {
     }
 
     /// Something is on this manager's disk, and goes to the standby.
-    fn log(&mut self, write: Write, done: oneshot::Sender<bool>) {
+    fn log(&mut self, write: Write, done: Done) {
         let now = self.clock.now();
         if !matches!(self.machine.stands(), Stands::Acts { .. }) {
             // What a standby writes it was told.
-            let _ = done.send(true);
+            let _ = done.send(Ok(()));
             return;
         }
         let index = self.machine.handle_record(now);
@@ -327,7 +327,7 @@ impl Task {
             .is_some_and(|waiting| waiting.0 <= safe)
         {
             if let Some((_, done)) = self.waiting.pop_front() {
-                let _ = done.send(true);
+                let _ = done.send(Ok(()));
             }
         }
         if !matches!(self.machine.stands(), Stands::Acts { .. }) {

@@ -4,15 +4,15 @@
 //! Every page has a checksum, and all are looked at when the store is opened: what was torn or has changed on the disk is found
 //! then, and named. A commit is written before the pointer to it is (two phases), so that the last one is whole or was not made.
 //!
-//! One thread writes, so that the loop never waits for a disk; who must know that something is safe waits for the
+//! One thread writes ([`Writer`]), so that the loop never waits for a disk; who must know that something is safe waits for the
 //! thread's word. With a standby the thread's word alone is not enough: what is on this disk is then told to the
 //! [`Journal`], which says when it is safe. A store in memory serves managers that live as long as one command.
+//!
+//! A disk that is full is nobody's end: what cannot be written then is refused, or written when there is room again.
 
 use std::collections::BTreeMap;
-use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::{Duration, Instant};
 
 use atlas_net::identity::Tokens;
 use atlas_proto::control::JobId;
@@ -23,21 +23,61 @@ use tokio::sync::oneshot;
 
 use crate::jobs::JobRecord;
 
+mod disk;
 mod pins;
 mod records;
+#[cfg(test)]
+mod small_disk;
+mod writer;
 
 pub(crate) use pins::Pin;
+
+use disk::{Disk, Open};
+use writer::{IfItFails, Order, Writer};
 
 /// A manager's store. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
-    writes: mpsc::Sender<(Write, oneshot::Sender<bool>)>,
+    disk: Arc<Disk>,
+    orders: mpsc::Sender<Order>,
     journal: Arc<OnceLock<Journal>>,
 }
 
 /// Hears of all that is on the disk, in its order, with whom to tell when it is safe.
-pub(crate) type Journal = Box<dyn Fn(Write, oneshot::Sender<bool>) + Send + Sync>;
+pub(crate) type Journal = Box<dyn Fn(Write, Done) + Send + Sync>;
+
+/// Whom to tell when something is safe, or refused.
+pub(crate) type Done = oneshot::Sender<Result<(), SaveError>>;
+
+/// Something that is to be safe.
+#[derive(Debug)]
+pub(crate) struct Saved(oneshot::Receiver<Result<(), SaveError>>);
+
+/// Why something is not safe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SaveError {
+    #[error(
+        "the manager's store cannot be written ({cause}): make room on the manager's disk, and ask again"
+    )]
+    Disk {
+        /// What the disk says.
+        cause: String,
+    },
+    #[error("the manager does not act any more: ask again")]
+    Stopped,
+}
+
+/// What is wrong with a store, as long as it is.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the manager's store {} cannot be written ({cause}): make room on its disk, or see that this user may write it; what needs it \
+     is refused until then, and no restart is needed",
+    path.display()
+)]
+pub(crate) struct Trouble {
+    pub(crate) path: PathBuf,
+    pub(crate) cause: String,
+}
 
 /// All that a store has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,13 +163,10 @@ impl Store {
     /// Another process uses it, or it cannot be read.
     pub fn open(folder: &Path) -> Result<Self, OpenStoreError> {
         let path = folder.join(FILE);
-        // Of some kinds of damage the database says nothing but that it has not reckoned with them.
-        let opened = panic::catch_unwind(|| open_whole(&path));
-        let database = opened.unwrap_or_else(|_| {
-            let what = "the database cannot make sense of it".to_owned();
-            Err(unusable(&path, redb::Error::Corrupted(what)))
-        })?;
-        Self::with(database, &path)
+        let database = disk::caught(&path, || open_whole(&path))?;
+        let file = path.clone();
+        let again = move || opened(&file, configured().open(&file));
+        Self::with(database, Box::new(again), &path)
     }
 
     /// A store that ends with the process.
@@ -139,14 +176,15 @@ impl Store {
     /// There is no memory.
     pub fn in_memory() -> Result<Self, OpenStoreError> {
         let path = Path::new("memory");
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(redb::backends::InMemoryBackend::new())
-            .map_err(|error| unusable(path, error))?;
-        Self::with(database, path)
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = configured().create_with_backend(backend);
+        let database = database.map_err(|error| unusable(path, error))?;
+        // Memory has no errors after which it would have to be.
+        let again = || Err(unusable(Path::new("memory"), redb::Error::DatabaseClosed));
+        Self::with(database, Box::new(again), path)
     }
 
-    fn with(database: Database, path: &Path) -> Result<Self, OpenStoreError> {
+    fn with(database: Database, again: Open, path: &Path) -> Result<Self, OpenStoreError> {
         let begin = || -> Result<(), redb::Error> {
             let write = database.begin_write()?;
             write.open_table(JOBS)?;
@@ -157,19 +195,26 @@ impl Store {
             Ok(write.commit()?)
         };
         begin().map_err(|error| unusable(path, error))?;
-        let database = Arc::new(database);
-        let (writes, todo) = mpsc::channel();
-        let (writer, journal) = (database.clone(), Arc::new(OnceLock::new()));
-        let told = journal.clone();
+        let disk = Arc::new(Disk::new(path, database, again));
+        let (orders, todo) = mpsc::channel();
+        let journal = Arc::new(OnceLock::new());
+        let writer = Writer::new(disk.clone(), journal.clone());
         let spawned = std::thread::Builder::new()
             .name("atlas-store".into())
-            .spawn(move || write_all(&writer, &todo, &told));
+            .spawn(move || writer.run(&todo));
         spawned.map_err(|error| unusable(path, redb::Error::Io(error)))?;
         Ok(Self {
-            database,
-            writes,
+            disk,
+            orders,
             journal,
         })
+    }
+
+    /// What is wrong, if something is: what cannot be written now is refused, or waits.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        let path = self.disk.path().to_owned();
+        let cause = self.disk.trouble()?;
+        Some(Trouble { path, cause })
     }
 
     /// From now on all that is written is told, too. Once.
@@ -188,24 +233,22 @@ impl Store {
 
     /// The number of the last life of the domain's manager.
     pub(crate) fn life(&self) -> Result<u64, OpenStoreError> {
-        let read = || -> Result<u64, redb::Error> {
-            let table = self.database.begin_read()?.open_table(LIVES)?;
+        self.disk.read(|database| {
+            let table = database.begin_read()?.open_table(LIVES)?;
             Ok(table.get(())?.map_or(0, |life| life.value()))
-        };
-        read().map_err(|error| unusable(Path::new(FILE), error))
+        })
     }
 
     /// All jobs, oldest first.
     pub(crate) fn jobs(&self) -> Result<Vec<JobRecord>, OpenStoreError> {
-        let read = || -> Result<Vec<(u64, Vec<u8>)>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(JOBS)?;
+        let entries = self.disk.read(|database| {
+            let table = database.begin_read()?.open_table(JOBS)?;
             let entries = table.iter()?.map(|entry| {
                 let (id, record) = entry?;
                 Ok((id.value(), record.value().to_vec()))
             });
-            entries.collect()
-        };
-        let entries = read().map_err(|error| unusable(Path::new(FILE), error))?;
+            entries.collect::<Result<Vec<_>, redb::Error>>()
+        })?;
         let records = entries.into_iter().map(|(id, record)| {
             postcard::from_bytes(&record).map_err(|_| OpenStoreError::Record {
                 what: format!("job {id}"),
@@ -216,11 +259,10 @@ impl Store {
 
     /// The tokens that let nodes in.
     pub(crate) fn tokens(&self) -> Result<Tokens, OpenStoreError> {
-        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(TOKENS)?;
+        let tokens = self.disk.read(|database| {
+            let table = database.begin_read()?.open_table(TOKENS)?;
             Ok(table.get(())?.map(|tokens| tokens.value().to_vec()))
-        };
-        let tokens = read().map_err(|error| unusable(Path::new(FILE), error))?;
+        })?;
         let Some(tokens) = tokens else {
             return Ok(Tokens::default());
         };
@@ -231,24 +273,22 @@ impl Store {
 
     /// What was recorded of a job that has not ended.
     pub(crate) fn records(&self, job: JobId) -> Result<Vec<Recorded>, OpenStoreError> {
-        let records = records::read(&self.database, job);
-        records.map_err(|error| unusable(Path::new(FILE), error))
+        self.disk.read(|database| records::read(database, job))
     }
 
     /// Keeps results of a job until it ends, some time soon: nothing depends on them.
     pub(crate) fn save_records(&self, job: JobId, entries: Vec<Recorded>) {
-        drop(self.write(Write::Records(job, entries)));
+        drop(self.order(Write::Records(job, entries), IfItFails::Drop));
     }
 
     /// The versions that a job has seen first, if it has not ended.
     pub(crate) fn pins(&self, job: JobId) -> Result<Vec<Pin>, OpenStoreError> {
-        let pins = pins::read(&self.database, job);
-        pins.map_err(|error| unusable(Path::new(FILE), error))
+        self.disk.read(|database| pins::read(database, job))
     }
 
-    /// Keeps that a job has seen a version first. True once it is safe.
-    pub(crate) fn save_pin(&self, job: JobId, pin: Pin) -> oneshot::Receiver<bool> {
-        self.write(Write::Pins(job, vec![pin]))
+    /// Keeps that a job has seen a version first, as soon as that can be.
+    pub(crate) fn save_pin(&self, job: JobId, pin: Pin) -> Saved {
+        self.order(Write::Pins(job, vec![pin]), IfItFails::Owe)
     }
 
     /// What was recorded and pinned of all jobs that have not ended, as it would be written, in pieces of some size.
@@ -273,8 +313,8 @@ impl Store {
     ///
     /// The store cannot be written.
     pub fn begin_life(&self, clock: u64) -> Result<u64, OpenStoreError> {
-        let begin = || -> Result<u64, redb::Error> {
-            let mut write = self.database.begin_write()?;
+        self.disk.read(|database| {
+            let mut write = database.begin_write()?;
             write.set_two_phase_commit(true);
             let life = {
                 let mut lives = write.open_table(LIVES)?;
@@ -285,45 +325,67 @@ impl Store {
             };
             write.commit()?;
             Ok(life)
-        };
-        begin().map_err(|error| unusable(Path::new(FILE), error))
+        })
     }
 
-    /// Keeps how a job stands. True once it is safe.
-    pub(crate) fn save_job(&self, record: JobRecord) -> oneshot::Receiver<bool> {
-        self.write(Write::Job(record.into()))
+    /// Tells of a life that has begun.
+    pub(crate) fn save_life(&self, life: u64) {
+        drop(self.order(Write::Life(life), IfItFails::Owe));
     }
 
-    /// Forgets jobs.
+    /// Keeps a job that begins, or refuses it: then it is to be forgotten, since the disk may have it all the same.
+    pub(crate) fn save_new_job(&self, record: JobRecord) -> Saved {
+        self.order(Write::Job(record.into()), IfItFails::Refuse)
+    }
+
+    /// Keeps how a job has ended, as soon as that can be.
+    pub(crate) fn save_ended_job(&self, record: JobRecord) -> Saved {
+        self.order(Write::Job(record.into()), IfItFails::Owe)
+    }
+
+    /// Forgets jobs, as soon as that can be.
     pub(crate) fn forget(&self, jobs: Vec<JobId>) {
-        drop(self.write(Write::Forget(jobs)));
+        drop(self.order(Write::Forget(jobs), IfItFails::Owe));
     }
 
-    /// Keeps the tokens. True once they are safe.
-    pub(crate) fn save_tokens(&self, tokens: Tokens) -> oneshot::Receiver<bool> {
-        self.write(Write::Tokens(tokens))
+    /// Keeps the tokens with a new one, or refuses it.
+    pub(crate) fn save_new_token(&self, tokens: Tokens) -> Saved {
+        self.order(Write::Tokens(tokens), IfItFails::Refuse)
     }
 
-    /// Changes something. True once it is safe.
-    pub(crate) fn write(&self, write: Write) -> oneshot::Receiver<bool> {
+    /// Keeps the tokens after they were used, as soon as that can be.
+    pub(crate) fn save_used_tokens(&self, tokens: Tokens) {
+        drop(self.order(Write::Tokens(tokens), IfItFails::Owe));
+    }
+
+    /// Changes what a standby has, or refuses it.
+    pub(crate) fn write(&self, write: Write) -> Saved {
+        self.order(write, IfItFails::Refuse)
+    }
+
+    fn order(&self, write: Write, if_it_fails: IfItFails) -> Saved {
         let (done, wait) = oneshot::channel();
+        let order = Order {
+            write,
+            if_it_fails,
+            done,
+        };
         // Without a thread the answer is that nobody answers.
-        let _ = self.writes.send((write, done));
-        wait
+        let _ = self.orders.send(order);
+        Saved(wait)
+    }
+}
+
+impl Saved {
+    /// Waits until it is safe.
+    pub(crate) async fn safe(self) -> Result<(), SaveError> {
+        self.0.await.unwrap_or(Err(SaveError::Stopped))
     }
 }
 
 /// Opens a database, or makes it, and looks at all that is in it.
 fn open_whole(path: &Path) -> Result<Database, OpenStoreError> {
-    let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
-    let mut database = match opened {
-        Ok(database) => database,
-        Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
-            let path = path.to_owned();
-            return Err(OpenStoreError::InUse { path });
-        }
-        Err(error) => return Err(unusable(path, error)),
-    };
+    let mut database = opened(path, configured().create(path))?;
     match database.check_integrity() {
         Ok(true) => {}
         Ok(false) => {
@@ -335,45 +397,30 @@ fn open_whole(path: &Path) -> Result<Database, OpenStoreError> {
     Ok(database)
 }
 
-type Todo = mpsc::Receiver<(Write, oneshot::Sender<bool>)>;
-
-/// What there is to write: records wait for others for a while, but hold up nothing.
-fn next_batch(todo: &Todo) -> Option<Vec<(Write, oneshot::Sender<bool>)>> {
-    let mut batch = vec![todo.recv().ok()?];
-    let end = Instant::now() + RECORDS_WAIT;
-    while let Some((Write::Records(..), _)) = batch.last() {
-        match todo.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(next) => batch.push(next),
-            Err(_) => break,
-        }
-    }
-    batch.extend(todo.try_iter());
-    Some(batch)
+fn configured() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
 }
 
-/// Writes what there is, together: one commit makes all of it safe.
-fn write_all(database: &Database, todo: &Todo, journal: &OnceLock<Journal>) {
-    let mut sizes = records::Sizes::default();
-    while let Some(batch) = next_batch(todo) {
-        let (writes, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let written = commit(database, &writes, &mut sizes);
-        if let Err(error) = &written {
-            tracing::error!(%error, "the manager's store cannot be written: see that its disk is not full");
+fn opened(
+    path: &Path,
+    opened: Result<Database, redb::DatabaseError>,
+) -> Result<Database, OpenStoreError> {
+    match opened {
+        Ok(database) => Ok(database),
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+            let path = path.to_owned();
+            Err(OpenStoreError::InUse { path })
         }
-        for (write, done) in writes.into_iter().zip(waiting) {
-            match journal.get().filter(|_| written.is_ok()) {
-                Some(journal) => journal(write, done),
-                None => {
-                    let _ = done.send(written.is_ok());
-                }
-            }
-        }
+        Err(error) => Err(unusable(path, error)),
     }
 }
 
-fn commit(
+/// Makes all of it safe together.
+fn commit<'a>(
     database: &Database,
-    writes: &[Write],
+    writes: impl Iterator<Item = &'a Write>,
     sizes: &mut records::Sizes,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
@@ -461,8 +508,6 @@ const FILE: &str = "manager.redb";
 const RECORDS_PIECE: usize = 64;
 /// Versions in one message to a standby.
 const PINS_PIECE: usize = 256;
-/// So long results may wait for others before they are written together: an interval. They are lost if the manager dies then.
-const RECORDS_WAIT: Duration = Duration::from_secs(1);
 /// What the database says of a file that is not, or not all of, a store.
 const DAMAGE: [std::io::ErrorKind; 2] = [
     std::io::ErrorKind::InvalidData,
@@ -479,7 +524,7 @@ mod tests {
     use crate::jobs::JobRecord;
     use atlas_proto::control::{JobState, JobStatus};
 
-    fn record(id: u64) -> JobRecord {
+    pub(super) fn record(id: u64) -> JobRecord {
         JobRecord {
             status: JobStatus {
                 id: JobId(id),
@@ -504,10 +549,16 @@ mod tests {
         }
     }
 
+    impl Saved {
+        pub(super) fn blocking(self) -> Result<(), SaveError> {
+            self.0.blocking_recv().unwrap_or(Err(SaveError::Stopped))
+        }
+    }
+
     fn filled(folder: &Path, jobs: u64) {
         let store = Store::open(folder).unwrap();
         for id in 1..=jobs {
-            assert!(store.save_job(record(id)).blocking_recv().unwrap());
+            store.save_new_job(record(id)).blocking().unwrap();
         }
     }
 

@@ -138,6 +138,23 @@ impl Stream {
         recv_frame(&mut self.recv, bytes_max).await
     }
 
+    /// What the peer has answered that takes no more of what is sent, such as why; the error that sending has ended with, if
+    /// it has answered nothing.
+    ///
+    /// # Errors
+    ///
+    /// That one.
+    pub async fn recv_answer_after<T: DeserializeOwned>(
+        &mut self,
+        error: StreamError,
+        bytes_max: usize,
+    ) -> Result<T, StreamError> {
+        match self.recv_frame(bytes_max).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) | Err(_) => Err(error),
+        }
+    }
+
     /// The two directions, for a task each.
     #[must_use]
     pub fn split(self) -> (FrameSender, FrameReceiver) {

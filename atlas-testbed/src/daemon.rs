@@ -10,6 +10,8 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::folder::Folder;
+#[cfg(target_os = "linux")]
+use crate::process::limit_files;
 use crate::process::{children, signal};
 use crate::running::{PATIENCE, signal_child, wait_child};
 use crate::wait::PAUSE;
@@ -151,6 +153,18 @@ impl Daemon {
             signal(child, Signal::CONT);
         }
         signal(child.id(), Signal::CONT);
+    }
+
+    /// From now on no file of its process may become larger, as if its disk were full, until there is room again: no bound. Its log
+    /// is such a file, too. It must have been started with a bound of some kind; its engines keep theirs.
+    ///
+    /// # Panics
+    ///
+    /// It was stopped, or the system does not let this user.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub fn limit_files(&self, bytes_max: Option<u64>) {
+        limit_files(self.pid(), bytes_max);
     }
 
     /// All that it has printed and logged, in all its lives.

@@ -62,12 +62,12 @@ impl Folder {
     }
 
     /// As [`Folder::command`], for a process that is not to write files larger than so: beyond, it gets an error, as on a disk
-    /// that is full.
+    /// that is full. [`Daemon::limit_files`](crate::Daemon::limit_files) changes that while it runs.
     pub(crate) fn limited(&self, program: &Path, file_bytes_max: u64) -> Command {
         let mut command = self.command(Path::new("/bin/sh"));
         let blocks = file_bytes_max.div_ceil(ULIMIT_BLOCK_BYTES);
-        // Without the trap, the system would end the process.
-        let script = format!("trap '' XFSZ && ulimit -f {blocks} && exec \"$0\" \"$@\"");
+        // Without the trap, the system would end the process. A soft limit can be put up again.
+        let script = format!("trap '' XFSZ && ulimit -S -f {blocks} && exec \"$0\" \"$@\"");
         command.args(["-c", &script]).arg(program);
         command
     }

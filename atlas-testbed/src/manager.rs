@@ -218,6 +218,14 @@ impl Manager {
         wait_for(&what, || Metrics::of(self.http))
     }
 
+    /// What it says of its health when it is not well; none while it is.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        metrics::fetch(self.http, "/healthz")
+            .err()
+            .map(|error| error.to_string())
+    }
+
     /// What it answers to a question over HTTP; none unless all is well.
     #[must_use]
     pub fn http(&self, path: &str) -> Option<String> {

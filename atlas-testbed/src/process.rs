@@ -3,6 +3,8 @@
 use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
+#[cfg(target_os = "linux")]
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 /// The parent of a process; none if it is gone.
 #[must_use]
@@ -17,6 +19,19 @@ pub fn signal(process: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
+}
+
+/// Bounds the length of the files that a process writes; none takes the bound away.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub(crate) fn limit_files(process: u32, bytes_max: Option<u64>) {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let limit = Rlimit {
+        current: bytes_max,
+        maximum: getrlimit(Resource::Fsize).maximum,
+    };
+    let limited = prlimit(pid, Resource::Fsize, limit);
+    limited.expect("a user may put up the soft limits of their own processes");
 }
 
 /// The processes that a process has started and that have not ended.

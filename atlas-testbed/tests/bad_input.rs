@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use atlas_testbed::{
-    Cluster, Manager, ManagerOptions, Server, ServerOptions, Shell, TokenOptions, code, program,
-    wait_until,
+    Cluster, Manager, Server, ServerOptions, Shell, TokenOptions, code, program, wait_until,
 };
 
 /// What was said by a command that failed.
@@ -304,51 +303,3 @@ fn a_port_in_use_is_named_with_the_option_that_chooses_another() {
     assert!(is_named(&said), "{said}");
     assert_works(&shell);
 }
-
-#[test]
-fn regression_a_full_disk_of_the_manager_is_named_not_the_stream_that_it_breaks() {
-    let cluster = Cluster::new();
-    let line = ["init", "--domain", "example.edu"];
-    let full = ManagerOptions {
-        file_bytes_max: Some(FULL_BYTES),
-    };
-    let mut manager = cluster.manager(&line, "example.edu", &full);
-    let _server = cluster.server(&manager, ServerOptions::default());
-    manager.wait_for_workers(1);
-    let shell = cluster.login(&manager);
-    let said = error(&shell.submit(program("nqueens"), ["6"]));
-    assert!(
-        said.contains("the manager cannot get the job's files"),
-        "{said}"
-    );
-    assert!(said.contains("disk"), "{said}");
-    assert_eq!(manager.http("/healthz").as_deref(), Some("ok\n"));
-    manager.stop();
-    manager.restart();
-    manager.wait_for_workers(1);
-    assert_works(&shell);
-}
-
-#[test]
-fn a_full_disk_of_a_server_is_named() {
-    let cluster = Cluster::new();
-    let manager = cluster.root("example.edu");
-    let mut server = cluster.server(
-        &manager,
-        ServerOptions {
-            file_bytes_max: Some(FULL_BYTES),
-            ..ServerOptions::default()
-        },
-    );
-    manager.wait_for_workers(1);
-    let shell = cluster.login(&manager);
-    let said = error(&shell.submit(program("nqueens"), ["6"]));
-    assert!(said.contains("disk"), "{said}");
-    assert!(server.is_running());
-    drop(server);
-    let _server = cluster.server(&manager, ServerOptions::default());
-    assert_works(&shell);
-}
-
-/// More than a manager's store, and less than a program.
-const FULL_BYTES: u64 = 4 << 20;

@@ -63,10 +63,14 @@ impl Output {
             wait = match self.send_new().await {
                 Ok(false) => (2 * wait).min(SILENT_INTERVAL),
                 Ok(true) => LOOK_INTERVAL,
-                Err(_) => {
-                    self.open = None;
-                    LOOK_INTERVAL
-                }
+                Err(error) => match self.answer_after(error).await {
+                    // The last word on it is what is said at the end.
+                    Ok(answer) => {
+                        tracing::info!(?answer, "a root's output is not taken now");
+                        REFUSED_INTERVAL
+                    }
+                    Err(_) => LOOK_INTERVAL,
+                },
             };
             sleep(wait).await;
         }
@@ -79,7 +83,11 @@ impl Output {
         name: BlobName,
     ) -> Result<(), OutputError> {
         loop {
-            match self.try_finish(tree, name).await {
+            let answered = match self.try_finish(tree, name).await {
+                Err(error) => self.answer_after(error).await,
+                answered => answered,
+            };
+            match answered {
                 Ok(NodeAnswer::Refused(refusal)) => return Err(OutputError::Refused(refusal)),
                 Ok(_) => return Ok(()),
                 Err(error) => tracing::debug!(%error, "telling a root's output again"),
@@ -107,6 +115,14 @@ impl Output {
         stream.finish()?;
         let answer = stream.recv_frame(FRAME_BYTES_MAX).await?;
         answer.ok_or(StreamError::BrokenOff)
+    }
+
+    /// What came on the stream whose sending has ended with an error; it is not used any more.
+    async fn answer_after(&mut self, error: StreamError) -> Result<NodeAnswer, StreamError> {
+        match self.open.take() {
+            Some((mut stream, _)) => stream.recv_answer_after(error, FRAME_BYTES_MAX).await,
+            None => Err(error),
+        }
     }
 
     /// True if there was something.
@@ -196,5 +212,7 @@ pub(super) async fn connected(manager: &mut watch::Receiver<Option<Connection>>)
 
 /// Often enough for people who watch.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// A manager whose disk is full may have room some time later; each attempt sends all from the beginning.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(5);
 /// While nothing is printed: each look takes its time from what computes.
 const SILENT_INTERVAL: Duration = Duration::from_millis(200);

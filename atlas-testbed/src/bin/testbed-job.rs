@@ -44,9 +44,18 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             println!("{naps} naps");
         }
         ["print"] => print()?,
+        ["print-much", bytes, folder] => {
+            arrive(0, 0, Path::new(folder));
+            let mut out = io::stdout().lock();
+            out.write_all(data(bytes.parse()?).as_bytes())?;
+            out.flush()?;
+        }
         ["files"] => write_files()?,
         ["read", ref paths @ ..] => read(paths)?,
-        ["hold", count, folder] => hold_all(count.parse()?, 0, folder, &nothing()),
+        // What comes after is to be long.
+        ["hold", count, folder] | ["hold", count, folder, _] => {
+            hold_all(count.parse()?, 0, folder, &nothing());
+        }
         ["meet-afar", count, folder] => {
             show_work();
             let party = count.parse()?;

@@ -1,0 +1,156 @@
+//! How a job is taken in: what is kept of it is safe before anything else is done for it, and before anybody is told. So a job
+//! that cannot be kept is refused, and leaves nothing.
+//!
+//! ```text
+//! Ask::Submit -> newcomer, its record on the way to the disk -> Ask::Kept -> job, Accepted
+//!                                                                        \-> forgotten, Refusal
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use atlas_engine::CommandLine;
+use atlas_fs::BlobName;
+use atlas_proto::control::{
+    Accepted, FilesName, JobId, JobState, JobStatus, NATIVE, NativeOptions, Refusal,
+};
+
+use crate::ask::{Ask, Reply, Taken};
+use crate::jobs::JobRecord;
+use crate::output::Sink;
+use crate::run::Loop;
+use crate::store::SaveError;
+
+/// Jobs whose records are on the way to the disk, or to a standby.
+#[derive(Debug, Default)]
+pub(crate) struct Newcomers(BTreeMap<JobId, Newcomer>);
+
+#[derive(Debug)]
+struct Newcomer {
+    record: JobRecord,
+    output: Arc<Sink>,
+    files: Option<FilesName>,
+    reply: Reply<Result<Accepted, Refusal>>,
+}
+
+impl Newcomers {
+    /// What they need must not go before they begin.
+    pub(crate) fn wanted_blobs(&self) -> impl Iterator<Item = BlobName> {
+        let needs = self.0.values().flat_map(|newcomer| &newcomer.record.needs);
+        needs.copied().map(BlobName)
+    }
+}
+
+impl Loop {
+    /// Takes a job in, which begins when it is safe.
+    pub(crate) fn take_in(&mut self, taken: Taken, reply: Reply<Result<Accepted, Refusal>>) {
+        let id = JobId(self.last_job + 1);
+        let files = taken.files;
+        let opened = record(id, taken).and_then(|record| {
+            let output = self.sink(id).map_err(Refusal::new)?;
+            Ok((record, output))
+        });
+        let (record, output) = match opened {
+            Ok(opened) => opened,
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
+        self.last_job = id.0;
+        let saved = self.shared.store.save_new_job(record.clone());
+        let newcomer = Newcomer {
+            record,
+            output,
+            files,
+            reply,
+        };
+        self.newcomers.0.insert(id, newcomer);
+        let asker = self.shared.asker.clone();
+        tokio::spawn(async move { asker.tell(Ask::Kept(id, saved.safe().await)).await });
+    }
+
+    /// A job is safe, and begins; or it cannot be kept, and does not.
+    pub(crate) fn begin_kept(&mut self, id: JobId, kept: Result<(), SaveError>) {
+        let Some(newcomer) = self.newcomers.0.remove(&id) else {
+            return;
+        };
+        let Newcomer {
+            record,
+            output,
+            files,
+            reply,
+        } = newcomer;
+        let begun = match kept {
+            Ok(()) => self.submit(&record).map_err(Refusal::new),
+            Err(error) => Err(Refusal::new(format_args!("the job does not run: {error}"))),
+        };
+        let answer = match begun {
+            Ok(alias) => {
+                self.jobs.insert(Some(alias), record, output);
+                if let Some(files) = files {
+                    self.shared.client_files.begin(id, files);
+                }
+                let workers = self.workers();
+                Ok(Accepted { job: id, workers })
+            }
+            Err(refusal) => {
+                // What was written before the disk failed may be there all the same.
+                self.shared.store.forget(vec![id]);
+                output.remove();
+                Err(refusal)
+            }
+        };
+        let _ = reply.send(answer);
+    }
+}
+
+/// What is kept of a job that begins.
+fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
+    let Taken {
+        submission,
+        needs,
+        files,
+    } = taken;
+    if submission.engine != NATIVE {
+        return Err(Refusal::new(format_args!(
+            "this domain has no engine of the kind `{}`: submit a native program",
+            submission.engine
+        )));
+    }
+    let options = NativeOptions {
+        name: submission.name.clone(),
+        command_line: submission.command_line.clone(),
+        inputs: submission.inputs,
+        files,
+    };
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let submitted_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    let args = submission.command_line.iter();
+    let status = JobStatus {
+        id,
+        name: submission.name,
+        args: args
+            .map(|arg| String::from_utf8_lossy(arg).into_owned())
+            .collect(),
+        state: JobState::Waiting,
+        submitted_ms,
+        elapsed: Duration::ZERO,
+        closures: 0,
+        work: Duration::ZERO,
+        servers: 0,
+        workers: 0,
+        output_bytes: [0; 2],
+        files: None,
+    };
+    Ok(JobRecord {
+        status,
+        engine: submission.engine,
+        artifact: submission.artifact,
+        options: options.to_bytes().map_err(Refusal::new)?.to_vec(),
+        root: CommandLine(submission.command_line).to_args().to_vec(),
+        needs,
+        left: Vec::new(),
+    })
+}
