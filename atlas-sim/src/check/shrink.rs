@@ -19,6 +19,7 @@ pub fn shrink(scenario: &Scenario, invariant: Invariant) -> Scenario {
         shrinker.leave_out(|scenario| &mut scenario.faults as &mut Vec<Fault>);
         shrinker.leave_out(|scenario| &mut scenario.network.cuts as &mut Vec<Cut>);
         shrinker.leave_out(|scenario| &mut scenario.borders as &mut Vec<Border>);
+        shrinker.leave_out(|scenario| &mut scenario.standbys as &mut Vec<u32>);
         if shrinker.best == before {
             break;
         }

@@ -79,7 +79,7 @@ fn a_lease(
 fn forge(world: &mut Atlantis, from: NodeId, to: NodeId, message: Message) -> Option<()> {
     let packet = next_packet(world, from, to, message)?;
     let (nodes, stage) = world.parts_mut();
-    nodes.deliver(stage, from, to, AtlasPacket(packet));
+    nodes.deliver(stage, from, to, AtlasPacket::Node(packet));
     Some(())
 }
 
@@ -235,7 +235,7 @@ fn an_alias_that_leaves_its_domain_is_seen() {
 fn say(world: &mut Atlantis, from: NodeId, to: NodeId, message: Message) -> Option<()> {
     let packet = next_packet(world, from, to, message)?;
     let (_, stage) = world.parts_mut();
-    stage.send(from, to, AtlasPacket(packet));
+    stage.send(from, to, AtlasPacket::Node(packet));
     Some(())
 }
 

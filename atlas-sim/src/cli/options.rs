@@ -207,6 +207,7 @@ impl Options {
             seed: self.seed,
             horizon: self.horizon(),
             borders: Vec::new(),
+            standbys: Vec::new(),
             faults: self.server_faults(),
             skew: ClockSkew::default(),
             heal_at: self.heal_at,

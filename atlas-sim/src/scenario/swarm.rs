@@ -37,6 +37,7 @@ impl Scenario {
             seed,
             horizon: HORIZON,
             borders: borders(&mut rng, &topology),
+            standbys: Vec::new(),
             faults: faults(&mut rng, servers, heal_at),
             skew: ClockSkew::default(),
             heal_at: Some(heal_at),
