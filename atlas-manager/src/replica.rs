@@ -284,7 +284,7 @@ fn remove_output(folder: &Path, job: JobId) {
 }
 
 async fn write(core: &Core, write: Write) -> Result<(), FollowError> {
-    match core.store.write(write).await {
+    match core.store.take(write).await {
         Ok(true) => {
             core.trim_blobs(Instant::now());
             Ok(())

@@ -32,7 +32,7 @@ pub(crate) use pins::Pin;
 #[derive(Clone)]
 pub struct Store {
     database: Arc<Database>,
-    writes: mpsc::Sender<(Write, oneshot::Sender<bool>)>,
+    writes: mpsc::Sender<Queued>,
     journal: Arc<OnceLock<Journal>>,
 }
 
@@ -306,9 +306,18 @@ impl Store {
 
     /// Changes something. True once it is safe.
     pub(crate) fn write(&self, write: Write) -> oneshot::Receiver<bool> {
+        self.queue(write, Whose::Own)
+    }
+
+    /// Keeps what the manager that acts has told. True once it is on this disk.
+    pub(crate) fn take(&self, write: Write) -> oneshot::Receiver<bool> {
+        self.queue(write, Whose::Told)
+    }
+
+    fn queue(&self, write: Write, whose: Whose) -> oneshot::Receiver<bool> {
         let (done, wait) = oneshot::channel();
         // Without a thread the answer is that nobody answers.
-        let _ = self.writes.send((write, done));
+        let _ = self.writes.send(Queued { write, whose, done });
         wait
     }
 }
@@ -335,13 +344,27 @@ fn open_whole(path: &Path) -> Result<Database, OpenStoreError> {
     Ok(database)
 }
 
-type Todo = mpsc::Receiver<(Write, oneshot::Sender<bool>)>;
+type Todo = mpsc::Receiver<Queued>;
+
+/// A change that waits for the thread.
+struct Queued {
+    write: Write,
+    whose: Whose,
+    done: oneshot::Sender<bool>,
+}
+
+/// Whose change it is: this manager's own is safe when its journal says so, what it was told when it is on the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Own,
+    Told,
+}
 
 /// What there is to write: records wait for others for a while, but hold up nothing.
-fn next_batch(todo: &Todo) -> Option<Vec<(Write, oneshot::Sender<bool>)>> {
+fn next_batch(todo: &Todo) -> Option<Vec<Queued>> {
     let mut batch = vec![todo.recv().ok()?];
     let end = Instant::now() + RECORDS_WAIT;
-    while let Some((Write::Records(..), _)) = batch.last() {
+    while let Some(Write::Records(..)) = batch.last().map(|queued| &queued.write) {
         match todo.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(next) => batch.push(next),
             Err(_) => break,
@@ -355,13 +378,17 @@ fn next_batch(todo: &Todo) -> Option<Vec<(Write, oneshot::Sender<bool>)>> {
 fn write_all(database: &Database, todo: &Todo, journal: &OnceLock<Journal>) {
     let mut sizes = records::Sizes::default();
     while let Some(batch) = next_batch(todo) {
-        let (writes, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let waiting = batch.into_iter();
+        let (writes, waiting): (Vec<_>, Vec<_>) = waiting
+            .map(|queued| (queued.write, (queued.whose, queued.done)))
+            .unzip();
         let written = commit(database, &writes, &mut sizes);
         if let Err(error) = &written {
             tracing::error!(%error, "the manager's store cannot be written: see that its disk is not full");
         }
-        for (write, done) in writes.into_iter().zip(waiting) {
-            match journal.get().filter(|_| written.is_ok()) {
+        for (write, (whose, done)) in writes.into_iter().zip(waiting) {
+            let is_own = whose == Whose::Own;
+            match journal.get().filter(|_| is_own && written.is_ok()) {
                 Some(journal) => journal(write, done),
                 None => {
                     let _ = done.send(written.is_ok());
