@@ -108,6 +108,11 @@ impl Child {
         self.life.as_ref()?.witness.heeds()
     }
 
+    #[cfg(test)]
+    pub(super) fn forget(&mut self) {
+        self.disk = WitnessRecord::default();
+    }
+
     /// What it has promised, in all its lives.
     pub(super) fn promised(&self) -> Term {
         self.disk.promised

@@ -27,17 +27,19 @@ impl Atlas {
         };
         let place = self.managers.place(node);
         match message {
-            AtlasPacket::Node(packet) if place.manager.is_some() => {
-                place.held.push_back((from, packet));
-            }
+            // Nobody is there who could hear it.
+            AtlasPacket::Node(_) if place.manager.is_none() => {}
+            AtlasPacket::Node(packet) => place.held.push_back((from, packet)),
             AtlasPacket::Standby(message) if is_above(from) => {
                 if let Some(child) = &mut place.child {
                     child.handle_message(now, from, &message);
                 }
             }
-            other => {
+            message @ (AtlasPacket::Standby(_)
+            | AtlasPacket::Hello(_)
+            | AtlasPacket::Replica(_)) => {
                 if let Some(seat) = &mut place.seat {
-                    seat.handle(now, from, other, &mut place.store);
+                    seat.handle(now, from, message, &mut place.store);
                 }
             }
         }
@@ -135,9 +137,14 @@ impl Atlas {
 
     fn submit_to(&mut self, stage: Play<'_>, node: NodeId) {
         let now = self.local(stage, node);
-        let Some(tree) = stage.tree.clone().filter(|_| self.outcome.is_none()) else {
+        let Some(tree) = stage.tree.clone() else {
             return;
         };
+        // A store without a standby is not told that its job has ended.
+        let is_over = self.outcome.is_some() && self.managers.place(node).seat.is_none();
+        if is_over {
+            return;
+        }
         // If it is not there, it will be.
         if let Some(job) = self.managers.submit(now, node, &tree) {
             self.job = Some(job);
@@ -257,16 +264,11 @@ impl Atlas {
         let now = self.local(stage, node);
         let place = self.managers.place(node);
         place.job = None;
-        let Some(seat) = &place.seat else {
+        if place.seat.is_none() {
             let known = self.job == Some(job);
             return self.deliver_result(stage, finished, known);
-        };
-        let has_standby = seat.has_standby();
-        let number = self.managers.keep(now, node, What::Ended(finished.clone()));
-        if !has_standby {
-            self.told.insert(number);
-            self.deliver_result(stage, finished, true);
         }
+        self.managers.keep(now, node, What::Ended(finished));
     }
 
     /// What somebody waits to hear is told when it is safe.
@@ -276,9 +278,7 @@ impl Atlas {
             seat.and_then(|seat| seat.poll_safe())
         } {
             self.managers.note_safe(node, write.number);
-            if let What::Ended(finished) = write.what
-                && self.told.insert(write.number)
-            {
+            if let What::Ended(finished) = write.what {
                 self.deliver_result(stage, finished, true);
             }
         }

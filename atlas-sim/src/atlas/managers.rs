@@ -10,7 +10,7 @@ use std::time::Duration;
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Closure, JobSpec};
 use atlas_proto::message::Packet;
-use atlas_proto::standby::{StandingRecord, Term};
+use atlas_proto::standby::Term;
 use atlas_proto::stats::Stats;
 use atlas_proto::time::Time;
 use atlas_proto::{Manager, ManagerConfig};
@@ -204,7 +204,7 @@ impl Managers {
     }
 
     /// Something of the job is to survive.
-    pub(super) fn keep(&mut self, now: Time, node: NodeId, what: What) -> u64 {
+    pub(super) fn keep(&mut self, now: Time, node: NodeId, what: What) {
         let number = self.next_write();
         let place = self.place(node);
         let write = Write { number, what };
@@ -213,7 +213,6 @@ impl Managers {
             None if place.dies => place.store.apply(&write),
             None => {}
         }
-        number
     }
 
     /// A write is safe.
@@ -246,14 +245,9 @@ impl Place {
         let name = topology.place(domain).name.parse();
         let above = topology.domain_above(node);
         let two_above = above.filter(|&above| topology.standby(above).is_some());
-        let seat = topology.other_manager(node).map(|other| {
-            let disk = if node == topology.manager(domain) {
-                StandingRecord::first(node)
-            } else {
-                StandingRecord::standby(node)
-            };
-            Seat::new(node, other, disk)
-        });
+        let begins = node == topology.manager(domain);
+        let other = topology.other_manager(node);
+        let seat = other.map(|other| Seat::new(node, other, begins, scenario.disks_stick));
         let mut faults = scenario.faults.iter();
         Self {
             config: ManagerConfig {

@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atlas_proto::engine::EngineEvent;
@@ -55,8 +55,6 @@ pub struct Atlas {
     job: Option<JobAlias>,
     outcome: Option<JobOutcome>,
     deliveries: u64,
-    /// The writes of ends of the job that its client has heard of.
-    told: BTreeSet<u64>,
     seed: u64,
     wire: bool,
 }
@@ -94,7 +92,6 @@ impl Atlas {
             job: None,
             outcome: None,
             deliveries: 0,
-            told: BTreeSet::new(),
             seed: scenario.seed,
             wire: scenario.wire,
         }
@@ -404,6 +401,32 @@ impl Nodes for Atlas {
             }
         }
         counts
+    }
+}
+
+/// For tests that break a world on purpose.
+#[cfg(test)]
+impl Atlas {
+    /// A manager has nothing on its disk any more.
+    pub(crate) fn lose_store(&mut self, node: NodeId) {
+        self.managers.place(node).store = Store::default();
+    }
+
+    /// A manager comes back as one that begins the domain.
+    pub(crate) fn forget_standing(&mut self, stage: Play<'_>, node: NodeId) {
+        let now = self.local(stage, node);
+        self.managers.remove(node);
+        if let Some(seat) = &mut self.managers.place(node).seat {
+            seat.forget();
+        }
+        self.managers.start(now, node);
+    }
+
+    /// A server does not remember what it has promised.
+    pub(crate) fn forget_promise(&mut self, index: ServerIndex) {
+        if let Some(child) = self.servers.child(index) {
+            child.forget();
+        }
     }
 }
 

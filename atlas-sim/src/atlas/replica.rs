@@ -257,3 +257,86 @@ const SAY_EVERY: Duration = Duration::from_millis(300);
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// As a connection ends.
 const GONE_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::What;
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time(ms * 1_000_000)
+    }
+
+    fn write(number: u64) -> Write {
+        let what = What::Life(number);
+        Write { number, what }
+    }
+
+    /// The word of a standby that is due at a time.
+    fn said(following: &mut Following, ms: u64) -> (u64, Option<(u64, u64)>) {
+        match following.say(at(ms)) {
+            Some(ReplicaWord::Follow { follower, kept }) => (follower, kept),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pair() -> (Leading, Following, Store, Store) {
+        let leading = Leading::new(at(0), NodeId(1), 7, 3);
+        let following = Following::new(at(0), (NodeId(0), Term(1)), 7);
+        (leading, following, Store::default(), Store::default())
+    }
+
+    #[test]
+    fn what_is_lost_or_out_of_order_comes_again_and_in_order() {
+        let (mut leading, mut following, mut own, mut copy) = pair();
+        own.apply(&write(1));
+        let (follower, kept) = said(&mut following, 0);
+        assert_eq!(leading.hear(at(1), follower, kept), Asked::Everything);
+        let all = leading.everything(at(1), 1, own.clone());
+        following.handle(at(2), all, &mut copy);
+        let (follower, kept) = said(&mut following, 2);
+        assert_eq!(leading.hear(at(3), follower, kept), Asked::Kept(1));
+        let words = [2, 3].map(|index| {
+            own.apply(&write(index));
+            leading.record(at(4), index, write(index))
+        });
+        // The first one is lost, and the second is of no use without it.
+        following.handle(at(5), words[1].clone(), &mut copy);
+        assert!(copy != own);
+        assert_eq!(leading.again(at(5)), []);
+        for word in leading.again(at(400)) {
+            following.handle(at(401), word, &mut copy);
+        }
+        assert_eq!(copy, own);
+        let (follower, kept) = said(&mut following, 401);
+        assert_eq!(leading.hear(at(402), follower, kept), Asked::Kept(3));
+        assert_eq!(leading.again(at(900)), []);
+    }
+
+    #[test]
+    fn nothing_of_another_stream_is_taken() {
+        let (mut leading, mut following, own, mut copy) = pair();
+        following.handle(at(1), leading.everything(at(1), 1, own.clone()), &mut copy);
+        let before = copy.clone();
+        for (follower, leader) in [(6, 3), (7, 4)] {
+            let mut other = Leading::new(at(1), NodeId(1), follower, leader);
+            let mut newer = own.clone();
+            newer.apply(&write(9));
+            let all = other.everything(at(1), 5, newer);
+            assert!(!following.handle(at(2), all, &mut copy));
+            following.handle(at(2), other.record(at(2), 2, write(9)), &mut copy);
+        }
+        assert_eq!(copy, before);
+        // What a manager hears of an earlier stream says nothing of this one.
+        assert_eq!(leading.hear(at(3), 6, Some((3, 1))), Asked::Nothing);
+        assert_eq!(leading.hear(at(3), 7, Some((4, 1))), Asked::Unknown);
+        assert_eq!(leading.hear(at(3), 8, None), Asked::Unknown);
+    }
+
+    #[test]
+    fn a_stream_that_its_manager_does_not_know_is_over() {
+        let (_, mut following, _, mut copy) = pair();
+        assert!(!following.handle(at(1), ReplicaWord::Gone { follower: 6 }, &mut copy));
+        assert!(following.handle(at(1), ReplicaWord::Gone { follower: 7 }, &mut copy));
+    }
+}

@@ -23,6 +23,7 @@ pub(super) struct Seat {
     node: NodeId,
     other: NodeId,
     disk: StandingRecord,
+    disk_sticks: bool,
     lives: u64,
     life: Option<Life>,
 }
@@ -53,11 +54,17 @@ struct Neighbour {
 }
 
 impl Seat {
-    pub(super) fn new(node: NodeId, other: NodeId, disk: StandingRecord) -> Self {
+    /// One of two managers. It begins the domain, or stands by; `disk_sticks` says that its disk does now and then.
+    pub(super) fn new(node: NodeId, other: NodeId, begins: bool, disk_sticks: bool) -> Self {
         Self {
             node,
             other,
-            disk,
+            disk: if begins {
+                StandingRecord::first(node)
+            } else {
+                StandingRecord::standby(node)
+            },
+            disk_sticks,
             lives: 0,
             life: None,
         }
@@ -149,7 +156,13 @@ impl Seat {
     pub(super) fn write(&mut self, now: Time, write: Write) {
         if let Some(life) = &mut self.life {
             let last = life.writes.back().map_or(now, |(at, _)| *at);
-            let takes = Duration::from_micros(life.rng.below(DISK_US_MAX) as u64);
+            let is_stuck = self.disk_sticks && life.rng.below(DISK_STUCK_OF) == 0;
+            let most = if is_stuck {
+                DISK_STUCK_US_MAX
+            } else {
+                DISK_US_MAX
+            };
+            let takes = Duration::from_micros(life.rng.below(most) as u64);
             life.writes.push_back((last.max(now + takes), write));
         }
     }
@@ -192,6 +205,11 @@ impl Seat {
     pub(super) fn has_standby(&self) -> bool {
         let life = self.life.as_ref();
         life.is_some_and(|life| life.standing.standby().is_some())
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget(&mut self) {
+        self.disk = StandingRecord::first(self.node);
     }
 
     fn acting(&self) -> Option<(Term, Option<Time>)> {
@@ -360,7 +378,7 @@ impl Life {
         while let Some((_, write)) = self.writes.pop_front_if(|(at, _)| *at <= now) {
             store.apply(&write);
             if !matches!(self.standing.stands(), Stands::Acts { .. }) {
-                self.safe.push_back(write);
+                // Another may act by now: nobody is told that it is safe.
                 continue;
             }
             let index = self.standing.handle_record(now);
@@ -376,6 +394,10 @@ impl Life {
 
 /// A neighbour of whom nothing is heard for so long is not connected.
 const GONE_AFTER: Duration = Duration::from_secs(5);
-/// A disk takes up to so long.
+/// A disk takes up to so long,
 const DISK_US_MAX: usize = 30_000;
+/// and once in so many times
+const DISK_STUCK_OF: usize = 30;
+/// up to so long: longer than it takes to be replaced.
+const DISK_STUCK_US_MAX: usize = 10_000_000;
 const DISK_SALT: u64 = 0x5be0_cd19_137e_2179;

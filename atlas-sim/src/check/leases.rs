@@ -21,8 +21,10 @@ use crate::topology::{Role, ServerIndex};
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     /// For what each number was used, in the present life of each node, which has a number, too.
-    used: BTreeMap<NodeId, (u64, BTreeMap<LeaseId, (EntryId, NodeId)>)>,
+    used: BTreeMap<NodeId, (u64, Used)>,
 }
+
+type Used = BTreeMap<LeaseId, (EntryId, NodeId)>;
 
 impl Leases {
     /// Looks at one node, which has just been touched.
@@ -55,7 +57,7 @@ impl Leases {
     fn check_used_once(&mut self, node: NodeId, life: u64, ledger: &Ledger) -> Result<(), String> {
         let (of, used) = self.used.entry(node).or_default();
         if *of != life {
-            (*of, *used) = (life, BTreeMap::new());
+            (*of, *used) = (life, Used::new());
         }
         let leases = ledger.entries().flat_map(|(id, _)| {
             let leases = ledger.leases_of(id);

@@ -74,6 +74,7 @@ impl Shrinker {
                 .links_mut()
                 .for_each(|link| link.reordering_ppm = 0);
         });
+        self.attempt(|scenario| scenario.disks_stick = false);
         self.attempt(|scenario| scenario.speeds = Speeds::Equal);
         self.attempt(|scenario| scenario.workers = 1);
         self.attempt(|scenario| scenario.levels = 1);

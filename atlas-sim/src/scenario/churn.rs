@@ -55,6 +55,7 @@ fn add_standbys(world: &mut Scenario, topology: &Topology, seed: u64) {
         _ => vec![0],
     };
     world.standbys.dedup();
+    world.disks_stick = true;
     let heal_at = world.heal_at.unwrap_or_default();
     let topology = topology.clone().with_standbys(&world.standbys);
     for &domain in &world.standbys {
@@ -76,14 +77,14 @@ fn pair_faults(rng: &mut Rng, domain: u32, heal_at: Duration) -> Vec<Fault> {
             kind,
         });
     };
-    for _ in 0..rng.below(6) {
+    for _ in 0..1 + rng.below(8) {
         let at = within(rng, heal_at);
         let back = match rng.below(3) {
             0 => at + millis(rng, 1, 3_000),
             1 => at + millis(rng, 1, 20_000),
             _ => heal_at,
         };
-        match rng.below(4) {
+        match rng.below(8) {
             0 => befall(at, FaultKind::KillStandby),
             1 => {
                 befall(at, FaultKind::KillManager);

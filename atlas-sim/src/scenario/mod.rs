@@ -46,6 +46,9 @@ pub struct Scenario {
     /// The domains with a standby, by their numbers.
     #[serde(default)]
     pub standbys: Vec<u32>,
+    /// Disks of managers of those domains are stuck now and then.
+    #[serde(default)]
+    pub disks_stick: bool,
     /// What befalls servers.
     pub faults: Vec<Fault>,
     /// How far the nodes' clocks are apart.
@@ -170,6 +173,7 @@ pub(crate) mod tests {
             horizon: Duration::from_secs(10_000),
             borders: Vec::new(),
             standbys: Vec::new(),
+            disks_stick: false,
             faults: Vec::new(),
             skew: ClockSkew::default(),
             heal_at: None,

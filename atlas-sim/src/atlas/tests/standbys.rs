@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::run as check;
 use crate::network::{Cut, CutWhat};
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadConfig};
 
 /// The root's manager and its standby; four servers in one domain, or in two with a manager each.
 fn pair(levels: u32, faults: Vec<Fault>) -> Scenario {
@@ -126,4 +126,49 @@ fn a_standby_that_dies_costs_nothing() {
 fn one_seed_gives_one_run_with_a_standby_too() {
     let scenario = pair(2, vec![fault(8, 0, FaultKind::KillActing)]);
     assert_eq!(run(&scenario), run(&scenario));
+}
+
+/// It had struck its standby from the list, of which no majority knew yet; the standby took over with the list of before and ran the job
+/// to its end once more.
+#[test]
+fn regression_the_end_of_a_job_is_told_once_where_a_struck_standby_may_still_take_over() {
+    let mut scenario = pair(1, Vec::new());
+    scenario.servers = 3;
+    let chain = WorkloadConfig {
+        shape: Workload::Chain,
+        total_work: Duration::from_secs(20),
+        ..scenario.workload.unwrap()
+    };
+    scenario.workload = Some(chain);
+    let ends = {
+        let mut world = World::new(&scenario, None, Atlas::new);
+        while world.goes_on() {
+            world.step();
+        }
+        world.nodes().outcome().unwrap().ended.since(Time::ZERO)
+    };
+    // Some of these are between the strike and the end of the lease, four tenths of a second later.
+    for before_ms in (1200..1900).step_by(100) {
+        let cut_at = ends - Duration::from_millis(before_ms);
+        cut_off_but_for_the_root(&mut scenario, cut_at);
+        check(&scenario).unwrap_or_else(|violation| panic!("{before_ms} ms: {violation}"));
+    }
+}
+
+/// From then on the manager is reached by nobody but the server that runs the job.
+fn cut_off_but_for_the_root(scenario: &mut Scenario, from: Duration) {
+    scenario.network.cuts.clear();
+    let mut world = World::new(scenario, None, Atlas::new);
+    until(&mut world, |_, stage| stage.now().since(Time::ZERO) >= from);
+    let topology = &world.stage().topology;
+    let runs = |server: &ServerIndex| world.stage().engine(*server).running() > 0;
+    let root = topology.servers().find(runs).unwrap();
+    let others = topology.servers().filter(|&server| server != root);
+    let others = others.map(|server| topology.server(server));
+    let cut = |node: NodeId| Cut {
+        what: CutWhat::Pair(FIRST.0, node.0),
+        from,
+        until: Duration::from_secs(35),
+    };
+    scenario.network.cuts = others.chain([second(&world)]).map(cut).collect();
 }

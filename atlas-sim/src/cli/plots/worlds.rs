@@ -236,6 +236,7 @@ impl Base {
             horizon: WARM_UP + GIVE_UP_FACTOR * self.work_per_server,
             borders: Vec::new(),
             standbys: Vec::new(),
+            disks_stick: false,
             faults: Vec::new(),
             heal_at: None,
             skew: ClockSkew::default(),
