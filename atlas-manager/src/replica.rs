@@ -284,7 +284,7 @@ fn remove_output(folder: &Path, job: JobId) {
 }
 
 async fn write(core: &Core, write: Write) -> Result<(), FollowError> {
-    core.store.write(write).safe().await?;
+    core.store.take(write).safe().await?;
     core.trim_blobs(Instant::now());
     Ok(())
 }

@@ -265,11 +265,12 @@ impl Loop {
         }
     }
 
-    /// With a standby, nobody hears of a job's end before that has it, too, with all that the job has printed and left.
+    /// Where there is another manager, nobody hears of a job's end before that has it, too, with all that the job has printed and left,
+    /// or cannot take over: one that was struck from the list a moment ago still may.
     fn save_and_tell(&mut self, record: JobRecord) {
         let id = record.status.id;
         let saved = self.shared.store.save_ended_job(record);
-        if self.standing.borrow().standby.is_none() {
+        if self.standing.borrow().is_only_one() {
             return self.jobs.tell(id);
         }
         let asker = self.shared.asker.clone();

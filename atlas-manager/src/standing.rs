@@ -83,6 +83,11 @@ impl State {
         let until = self.acts.map(|(_, until)| until);
         until.is_some_and(|until| until.is_none_or(|until| Instant::now() < until))
     }
+
+    /// The domain has no other manager, as far as is known here.
+    pub(crate) fn is_only_one(&self) -> bool {
+        self.standby.is_none() && self.others.is_empty()
+    }
 }
 
 impl StandingHandle {
@@ -284,8 +289,8 @@ impl Task {
     fn log(&mut self, write: Write, done: Done) {
         let now = self.clock.now();
         if !matches!(self.machine.stands(), Stands::Acts { .. }) {
-            // What a standby writes it was told.
-            let _ = done.send(Ok(()));
+            // It was written as long as this manager acted, and another may act by now: nobody is told that it is safe.
+            drop(done);
             return;
         }
         let index = self.machine.handle_record(now);

@@ -33,7 +33,7 @@ mod writer;
 pub(crate) use pins::Pin;
 
 use disk::{Disk, Open};
-use writer::{IfItFails, Order, Writer};
+use writer::{IfItFails, Order, Whose, Writer};
 
 /// A manager's store. Clones share it.
 #[derive(Clone)]
@@ -358,16 +358,21 @@ impl Store {
         drop(self.order(Write::Tokens(tokens), IfItFails::Owe));
     }
 
-    /// Changes what a standby has, or refuses it.
-    pub(crate) fn write(&self, write: Write) -> Saved {
-        self.order(write, IfItFails::Refuse)
+    /// Keeps what the manager that acts has told, or refuses it. It is safe once it is on this disk.
+    pub(crate) fn take(&self, write: Write) -> Saved {
+        self.send(write, IfItFails::Refuse, Whose::Told)
     }
 
     fn order(&self, write: Write, if_it_fails: IfItFails) -> Saved {
+        self.send(write, if_it_fails, Whose::Own)
+    }
+
+    fn send(&self, write: Write, if_it_fails: IfItFails, whose: Whose) -> Saved {
         let (done, wait) = oneshot::channel();
         let order = Order {
             write,
             if_it_fails,
+            whose,
             done,
         };
         // Without a thread the answer is that nobody answers.

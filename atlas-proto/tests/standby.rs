@@ -170,6 +170,34 @@ fn a_manager_that_is_started_again_at_once_is_the_same_again() {
     assert!(world.acts(A));
 }
 
+/// The standby acted for a moment, of which nobody heard, and had made a list of its own. The first one acted after it with its old
+/// list, took the number of the other's for a later one of its own, and believed that nobody could stand beside it.
+#[test]
+fn regression_a_list_made_by_another_is_not_taken_for_a_later_one_of_ones_own() {
+    for children in [1, 2, 3] {
+        let mut world = pair(children);
+        world.kill(A);
+        world.run_until("the standby acts", TAKEOVER, |world| world.acts(B));
+        for child in world.children() {
+            world.cut(B, child);
+        }
+        world.cut(A, B);
+        world.start(A);
+        world.run_until("the first one acts", SOON * 20, |world| world.acts(A));
+        world.heal();
+        world.run_for(SOON);
+        world.kill(A);
+        world.run_until("the standby acts again", TAKEOVER * 2, |world| {
+            world.acts(B)
+        });
+        // The world looks after every event.
+        world.start(A);
+        world.run_until("the first one stands by", SOON * 20, |world| {
+            world.standby_of(B) == Some(A)
+        });
+    }
+}
+
 #[test]
 fn one_seed_gives_one_run() {
     let run = |seed| {

@@ -2,7 +2,8 @@
 //!
 //! Nodes are numbered without gaps, managers first, so that whoever keeps something per node keeps it in a
 //! vector: [`NodeId`] 0 is the root's manager, the manager of domain `d` is node `d`, and server `s` is node
-//! `domains + s`. Domains are numbered breadth first, so a parent's number is smaller than its children's.
+//! `domains + s`. Domains are numbered breadth first, so a parent's number is smaller than its children's. A domain may have a
+//! second manager, its standby: those are the last nodes.
 
 use std::ops::Range;
 
@@ -22,6 +23,8 @@ pub struct Topology {
     domains: Vec<DomainPlace>,
     /// The domain of each server.
     homes: Vec<DomainIndex>,
+    /// Those with a standby, in order.
+    with_standby: Vec<DomainIndex>,
 }
 
 /// One domain's place in the tree.
@@ -62,7 +65,22 @@ impl Topology {
             level = end..domains.len();
         }
         let homes = populate(&mut domains, level, servers);
-        Self { domains, homes }
+        Self {
+            domains,
+            homes,
+            with_standby: Vec::new(),
+        }
+    }
+
+    /// The same, and these domains have a standby. Those that do not exist have none.
+    #[must_use]
+    pub fn with_standbys(mut self, domains: &[u32]) -> Self {
+        let exists = |domain: &DomainIndex| (domain.0 as usize) < self.domains.len();
+        let domains = domains.iter().copied().map(DomainIndex);
+        self.with_standby = domains.filter(exists).collect();
+        self.with_standby.sort_unstable();
+        self.with_standby.dedup();
+        self
     }
 
     /// All domains, in the order of their numbers.
@@ -78,7 +96,7 @@ impl Topology {
     /// How many nodes there are.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.domains.len() + self.homes.len()
+        self.domains.len() + self.homes.len() + self.with_standby.len()
     }
 
     /// A domain's place.
@@ -87,10 +105,64 @@ impl Topology {
         &self.domains[domain.0 as usize]
     }
 
-    /// The node that manages a domain.
+    /// The node that manages a domain, or the first one that does if it has a standby.
     #[must_use]
     pub fn manager(&self, domain: DomainIndex) -> NodeId {
         NodeId(u64::from(domain.0))
+    }
+
+    /// The domain's second manager, if it has one.
+    #[must_use]
+    pub fn standby(&self, domain: DomainIndex) -> Option<NodeId> {
+        let number = self.with_standby.binary_search(&domain).ok()?;
+        Some(NodeId(self.first_standby() + number as u64))
+    }
+
+    /// Some domain has a standby.
+    #[must_use]
+    pub fn has_standbys(&self) -> bool {
+        !self.with_standby.is_empty()
+    }
+
+    /// The node that manages a domain, and its standby if there is one.
+    pub fn managers(&self, domain: DomainIndex) -> impl Iterator<Item = NodeId> + use<> {
+        [Some(self.manager(domain)), self.standby(domain)]
+            .into_iter()
+            .flatten()
+    }
+
+    /// All managers, those of the domains first, then their standbys.
+    pub fn all_managers(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let firsts = 0..self.domains.len() as u64;
+        firsts
+            .chain(self.first_standby()..self.nodes() as u64)
+            .map(NodeId)
+    }
+
+    /// Where a manager comes among all of them.
+    #[must_use]
+    pub fn manager_number(&self, node: NodeId) -> Option<usize> {
+        let domains = self.domains.len() as u64;
+        let number = match node.0.checked_sub(self.first_standby()) {
+            Some(standby) => domains + standby,
+            None => node.0,
+        };
+        let is_manager = matches!(self.role(node), Some(Role::Manager(_)));
+        usize::try_from(number).ok().filter(|_| is_manager)
+    }
+
+    /// The domain's other manager, if it has two.
+    #[must_use]
+    pub fn other_manager(&self, node: NodeId) -> Option<NodeId> {
+        let Some(Role::Manager(domain)) = self.role(node) else {
+            return None;
+        };
+        let standby = self.standby(domain)?;
+        Some(if node == standby {
+            self.manager(domain)
+        } else {
+            standby
+        })
     }
 
     /// The node that is a server.
@@ -114,7 +186,11 @@ impl Topology {
             return Some(Role::Manager(DomainIndex(number)));
         }
         let server = number - domains;
-        ((server as usize) < self.homes.len()).then_some(Role::Server(ServerIndex(server)))
+        if (server as usize) < self.homes.len() {
+            return Some(Role::Server(ServerIndex(server)));
+        }
+        let standby = server as usize - self.homes.len();
+        self.with_standby.get(standby).copied().map(Role::Manager)
     }
 
     /// The domain that a node is directly inside of: a manager is inside its own.
@@ -127,20 +203,29 @@ impl Topology {
         }
     }
 
-    /// Who has a node for a child: a server's manager, a manager's parent; nobody for the root's manager.
+    /// The domain that has a node for a child: a server's, that around a manager's; none for the root's managers.
     #[must_use]
-    pub fn parent(&self, node: NodeId) -> Option<NodeId> {
+    pub fn domain_above(&self, node: NodeId) -> Option<DomainIndex> {
         match self.role(node)? {
-            Role::Server(server) => Some(self.manager(self.home(server))),
-            Role::Manager(domain) => self.place(domain).parent.map(|parent| self.manager(parent)),
+            Role::Server(server) => Some(self.home(server)),
+            Role::Manager(domain) => self.place(domain).parent,
         }
     }
 
-    /// How many children the manager of a domain has.
+    /// Who has a node for a child: a server's manager, a manager's parent; nobody for the root's manager. Where there is a standby,
+    /// this is the first of the two.
+    #[must_use]
+    pub fn parent(&self, node: NodeId) -> Option<NodeId> {
+        Some(self.manager(self.domain_above(node)?))
+    }
+
+    /// How many children the managers of a domain have, standbys of domains below among them.
     #[must_use]
     pub fn children(&self, domain: DomainIndex) -> usize {
         let place = self.place(domain);
-        place.children.len() + place.servers.len()
+        let below = place.children.iter();
+        let managers: usize = below.map(|&below| self.managers(below).count()).sum();
+        managers + place.servers.len()
     }
 
     /// The domain itself or the one that encloses it at a depth.
@@ -168,7 +253,7 @@ impl Topology {
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The manager of a domain.
+    /// The manager of a domain, or its standby.
     Manager(DomainIndex),
     /// A server.
     Server(ServerIndex),
@@ -193,6 +278,12 @@ impl DomainPlace {
             servers: 0..0,
             name: format!("d{number}.{}", parent.name),
         }
+    }
+}
+
+impl Topology {
+    fn first_standby(&self) -> u64 {
+        (self.domains.len() + self.homes.len()) as u64
     }
 }
 
@@ -269,6 +360,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn standbys_are_the_last_nodes_and_managers_of_their_domains() {
+        let topology = Topology::new(4, 2).with_standbys(&[2, 0, 9]);
+        assert_eq!(topology.nodes(), 3 + 4 + 2);
+        let (root, second) = (DomainIndex(0), DomainIndex(2));
+        assert_eq!(topology.standby(root), Some(NodeId(7)));
+        assert_eq!(topology.standby(DomainIndex(1)), None);
+        assert_eq!(topology.role(NodeId(8)), Some(Role::Manager(second)));
+        assert_eq!(topology.role(NodeId(9)), None);
+        assert_eq!(topology.other_manager(NodeId(8)), Some(NodeId(2)));
+        assert_eq!(topology.other_manager(NodeId(2)), Some(NodeId(8)));
+        assert_eq!(topology.domain_above(NodeId(8)), Some(root));
+        assert_eq!(topology.children(root), 3);
+        let numbers = topology.all_managers();
+        let numbers: Vec<_> = numbers.map(|node| topology.manager_number(node)).collect();
+        assert_eq!(numbers, (0..5).map(Some).collect::<Vec<_>>());
+        assert_eq!(topology.manager_number(NodeId(3)), None);
     }
 
     #[test]

@@ -43,8 +43,15 @@ impl Trace {
             "[\n{{\"ph\":\"M\",\"name\":\"trace\",\"pid\":0}}"
         ));
         for domain in topology.domains() {
-            let name = format_args!("manager {}", topology.place(domain).name);
-            self.name(topology.manager(domain), topology, name);
+            let name = &topology.place(domain).name;
+            self.name(
+                topology.manager(domain),
+                topology,
+                format_args!("manager {name}"),
+            );
+            if let Some(standby) = topology.standby(domain) {
+                self.name(standby, topology, format_args!("standby {name}"));
+            }
         }
         for server in topology.servers() {
             let home = &topology.place(topology.home(server)).name;

@@ -33,6 +33,12 @@ fn regression_an_orphan_is_not_adopted_by_who_has_it_of_its_holder() {
     }
 }
 
+/// Two managers acted at once: `atlas-proto` tells it as a story.
+#[test]
+fn regression_a_standby_that_acted_in_vain_does_not_act_beside_its_manager() {
+    assert!(run(&Scenario::churned(174)).is_ok());
+}
+
 #[test]
 fn churned_worlds_lose_servers_managers_and_links() {
     let worlds: Vec<Scenario> = (0..60).map(Scenario::churned).collect();
@@ -53,6 +59,17 @@ fn churned_worlds_lose_servers_managers_and_links() {
         faults.any(|fault| fault.kind == FaultKind::Kill)
     };
     assert!(worlds.iter().all(kill));
+    assert!(some(&|world| !world.standbys.is_empty()));
+    let of_acting = |world: &Scenario| {
+        let mut faults = world.faults.iter();
+        faults.any(|fault| fault.kind == FaultKind::KillActing)
+    };
+    assert!(some(&|world| of_acting(world) || world.standbys.is_empty()));
+    assert!(
+        !worlds
+            .iter()
+            .any(|world| of_acting(world) && world.standbys.is_empty())
+    );
 }
 
 #[test]

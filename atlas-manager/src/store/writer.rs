@@ -27,7 +27,15 @@ use super::{Done, Journal, SaveError, Trouble, Write, commit, records};
 pub(super) struct Order {
     pub(super) write: Write,
     pub(super) if_it_fails: IfItFails,
+    pub(super) whose: Whose,
     pub(super) done: Done,
+}
+
+/// Whose change it is: this manager's own is safe when its journal says so, what it was told when it is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Own,
+    Told,
 }
 
 /// What becomes of a write that fails.
@@ -181,10 +189,11 @@ impl Writer {
 
     /// What is on the disk is told to whoever waits for it, when it is safe.
     fn tell(&self, orders: Vec<Order>) {
-        for Order { write, done, .. } in orders {
-            match self.journal.get() {
-                Some(journal) => journal(write, done),
-                None => drop(done.send(Ok(()))),
+        for order in orders {
+            let journal = self.journal.get();
+            match journal.filter(|_| order.whose == Whose::Own) {
+                Some(journal) => journal(order.write, order.done),
+                None => drop(order.done.send(Ok(()))),
             }
         }
     }
@@ -279,6 +288,7 @@ mod tests {
         Order {
             write,
             if_it_fails,
+            whose: Whose::Own,
             done,
         }
     }

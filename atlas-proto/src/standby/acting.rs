@@ -178,6 +178,7 @@ impl Standing {
         }
         acting.wanted = None;
         (self.record.term, self.record.acted_in) = (acting.term, acting.term);
+        self.number_anew(acting.term);
         self.unsaved = true;
         true
     }

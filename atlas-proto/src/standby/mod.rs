@@ -16,7 +16,7 @@
 //! - *Leases*: a witness, and the standby, that heeds a manager gives no vote to another, and asks for none, within
 //!   [`VOTE_AFTER`]. A manager acts only within [`LEASE`] of something that it sent and that the standby, or a majority of
 //!   each list, has heeded. So its time is over on its own clock before another's begins, if no clock runs by a fifth faster.
-//! - Lists have numbers. A witness that knows a later list votes for nobody who stands with an earlier one. So a manager
+//! - Lists have numbers, which begin with the term of whoever acts: the last list of an earlier term is numbered anew. A witness that knows a later list votes for nobody who stands with an earlier one. So a manager
 //!   strikes a standby that does not answer from the list, has a majority of the last list know it, and acts on its own
 //!   from then on, whoever dies.
 //!

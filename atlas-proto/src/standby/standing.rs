@@ -397,6 +397,7 @@ impl Standing {
                     let term = promised.next();
                     acting.term = term;
                     (self.record.term, self.record.acted_in) = (term, term);
+                    self.number_anew(term);
                     self.unsaved = true;
                     self.lead_all(now);
                 } else {
@@ -486,7 +487,9 @@ impl Standing {
     fn begin_to_act(&mut self, now: Time, term: Term, granted: BTreeMap<NodeId, Time>) {
         (self.record.acted_in, self.record.acted) = (term, Some(self.node));
         self.record.term = term;
-        if self.record.newest.manager != self.node {
+        if self.record.newest.manager == self.node {
+            self.number_anew(term);
+        } else {
             // Whoever acted before is not heard, and has not what is to come.
             self.record.newest = Roll {
                 id: RollId { term, count: 0 },
@@ -499,6 +502,16 @@ impl Standing {
         self.records.lost_at = now;
         self.phase = Phase::Acting(Acting::new(term, now, granted));
         self.lead_all(now);
+    }
+
+    /// The last list becomes one of this term, whoever may vote and stand as before: another may have acted since it was made, of
+    /// whom nobody has heard, and the lists of that one are no later ones of this manager's.
+    pub(super) fn number_anew(&mut self, term: Term) {
+        let id = RollId { term, count: 0 };
+        let old = std::mem::replace(&mut self.record.newest.id, id);
+        if let Some(roll) = self.record.rolls.iter_mut().find(|roll| roll.id == old) {
+            roll.id = id;
+        }
     }
 
     fn lead_all(&mut self, now: Time) {

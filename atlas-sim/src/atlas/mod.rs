@@ -4,10 +4,15 @@
 //! machine says, and arms its timer. It decides nothing. Faults come from the scenario: servers die, start
 //! again, leave, retreat and resume at the times that it states.
 
+mod child;
 mod clocks;
+mod drive;
 mod managers;
 mod packet;
+mod replica;
+mod seat;
 mod servers;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +24,19 @@ use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::message::Message;
 use atlas_proto::policy::Policy;
 use atlas_proto::rng::Rng;
+use atlas_proto::standby::Term;
 use atlas_proto::stats::Stats;
 use atlas_proto::time::Time;
-use atlas_proto::{Manager, ManagerEvent, Server};
+use atlas_proto::{Manager, Server};
 
+pub use child::Hello;
 use clocks::Clocks;
-use managers::Managers;
+use managers::{Managers, Place};
 pub use packet::AtlasPacket;
+pub use replica::{ReplicaWord, StreamId};
+use seat::Seat;
 use servers::{Servers, sum};
+pub use store::{Store, What, Write};
 
 use crate::scenario::{Fault, FaultKind, Scenario, Submit};
 use crate::topology::{DomainIndex, Role, ServerIndex};
@@ -76,7 +86,7 @@ impl Atlas {
         Self {
             managers,
             clocks,
-            servers: Servers::new(scenario),
+            servers: Servers::new(scenario, topology),
             faults: scenario.faults.iter().copied().filter(exists).collect(),
             submit: (submit_to, Time::ZERO + scenario.warm_up),
             job: None,
@@ -109,10 +119,10 @@ impl Atlas {
         self.deliveries
     }
 
-    /// The manager of a domain, if it is there.
+    /// A manager, if it is there.
     #[must_use]
-    pub fn manager(&self, domain: DomainIndex) -> Option<&Manager> {
-        self.managers.get(domain)
+    pub fn manager(&self, node: NodeId) -> Option<&Manager> {
+        self.managers.get(node)
     }
 
     /// A server, if it is there.
@@ -121,75 +131,83 @@ impl Atlas {
         self.servers.get(index)
     }
 
+    /// The term in which a manager of a domain with a standby acts now.
+    #[must_use]
+    pub fn acts_in(&self, stage: &Stage<AtlasPacket>, node: NodeId) -> Option<Term> {
+        let now = self.local(stage, node);
+        self.managers.get_place(node)?.acts_in(now)
+    }
+
+    /// A manager acts now.
+    #[must_use]
+    pub fn acts(&self, stage: &Stage<AtlasPacket>, node: NodeId) -> bool {
+        let now = self.local(stage, node);
+        let place = self.managers.get_place(node);
+        place.is_some_and(|place| place.holds(now))
+    }
+
+    /// A manager has a standby with all that it has.
+    #[must_use]
+    pub fn has_standby(&self, node: NodeId) -> bool {
+        let seat = self
+            .managers
+            .get_place(node)
+            .and_then(|place| place.seat.as_ref());
+        seat.is_some_and(Seat::has_standby)
+    }
+
+    /// The job's root is a manager's to run.
+    #[must_use]
+    pub fn has_root(&self, node: NodeId) -> bool {
+        let place = self.managers.get_place(node);
+        place.is_some_and(|place| place.job.is_some())
+    }
+
+    /// How many records of a domain are safe: those of whom anybody could have been told.
+    #[must_use]
+    pub fn safe_records(&self, domain: DomainIndex) -> usize {
+        self.managers.safe_count(domain)
+    }
+
+    /// A record that is safe, and that a manager of its domain does not have.
+    #[must_use]
+    pub fn lost_record(&self, node: NodeId) -> Option<u64> {
+        self.managers.lacks(node)
+    }
+
+    /// The term that a child of a domain with a standby has promised last, in all its lives, and the one in which it heeds somebody.
+    #[must_use]
+    pub fn promises(
+        &self,
+        stage: &Stage<AtlasPacket>,
+        node: NodeId,
+    ) -> Option<(Term, Option<Term>)> {
+        let child = match stage.topology.role(node)? {
+            Role::Server(server) => self.servers.get_child(server)?,
+            Role::Manager(_) => self.managers.get_place(node)?.child.as_ref()?,
+        };
+        Some((child.promised(), child.heeds().map(|heeds| heeds.1)))
+    }
+
+    /// Counts the machines that there have been at a node.
+    #[must_use]
+    pub fn lives(&self, stage: &Stage<AtlasPacket>, node: NodeId) -> u64 {
+        match stage.topology.role(node) {
+            Some(Role::Server(server)) => self.servers.lives(server),
+            Some(Role::Manager(_)) => self.managers.get_place(node).map_or(0, Place::lives),
+            None => 0,
+        }
+    }
+
     /// The domain at whose manager the job is submitted.
     #[must_use]
     pub fn submitted_at(&self) -> DomainIndex {
         self.submit.0
     }
 
-    /// The job comes to its manager, for the first time or from its store.
-    fn submit_job(&mut self, stage: Play<'_>) {
-        let domain = self.submit.0;
-        let now = self.local(stage, stage.topology.manager(domain));
-        let Some(tree) = stage.tree.clone().filter(|_| self.outcome.is_none()) else {
-            return;
-        };
-        // If it is not there, it will be.
-        if let Some(job) = self.managers.submit(now, domain, &tree) {
-            self.job = Some(job);
-        }
-        self.drain_manager(stage, domain);
-    }
-
-    fn befall_manager(&mut self, stage: Play<'_>, domain: DomainIndex, kind: FaultKind) {
-        let node = stage.topology.manager(domain);
-        if kind == FaultKind::KillManager {
-            return self.managers.remove(domain);
-        }
-        let now = self.local(stage, node);
-        if !self.managers.start(now, domain) {
-            return;
-        }
-        if let (Some(parent), Some(manager)) =
-            (stage.topology.parent(node), self.managers.at(domain))
-        {
-            manager.handle_path(now, parent, stage.path(node, parent));
-        }
-        if domain == self.submit.0 && stage.now() >= self.submit.1 {
-            self.submit_job(stage);
-        }
-        self.drain_manager(stage, domain);
-    }
-
     /// What the clock of a node shows now.
     fn local(&self, stage: &Stage<AtlasPacket>, node: NodeId) -> Time {
         self.clocks.shown(node, stage.now())
-    }
-
-    fn drain_manager(&mut self, stage: Play<'_>, domain: DomainIndex) {
-        let Some(manager) = self.managers.at(domain) else {
-            return;
-        };
-        let node = stage.topology.manager(domain);
-        let mut kept = Vec::new();
-        while let Some(transmit) = manager.poll_transmit() {
-            packet::send(stage, node, transmit, self.wire);
-        }
-        while let Some(event) = manager.poll_event() {
-            match event {
-                ManagerEvent::JobFinished { job, finished } => {
-                    self.deliveries += 1;
-                    if self.job == Some(job) && self.outcome.is_none() {
-                        self.outcome = Some(JobOutcome {
-                            ended: stage.now(),
-                            finished,
-                        });
-                    }
-                }
-                ManagerEvent::CheckpointRecorded { entries, .. } => kept.extend(entries),
-            }
-        }
-        self.managers.keep(domain, kept);
     }
 
     fn drain_server(&mut self, stage: Play<'_>, index: ServerIndex) {
@@ -208,23 +226,21 @@ impl Atlas {
         }
     }
 
-    fn deliver_to_manager(
-        &mut self,
-        stage: Play<'_>,
-        from: NodeId,
-        domain: DomainIndex,
-        message: AtlasPacket,
-    ) {
-        let node = stage.topology.manager(domain);
+    /// A server of a domain with a standby speaks with both managers, and serves the one that it heeds.
+    fn drain_child(&mut self, stage: Play<'_>, index: ServerIndex) {
+        let node = stage.topology.server(index);
         let now = self.local(stage, node);
-        let Some(manager) = self.managers.at(domain) else {
+        let Some(child) = self.servers.child(index) else {
             return;
         };
-        if matches!(message.0.message, Message::JoinDomain { .. }) {
-            manager.handle_path(now, from, stage.path(node, from));
+        let heeds = child.heeds();
+        while let Some((to, packet)) = child.poll_send() {
+            stage.send(node, to, packet);
         }
-        manager.handle_packet(now, from, message.0);
-        self.drain_manager(stage, domain);
+        if let Some((manager, _)) = heeds {
+            self.servers.serve(stage, now, index, manager);
+            self.drain_server(stage, index);
+        }
     }
 
     fn deliver_to_server(
@@ -236,21 +252,31 @@ impl Atlas {
     ) {
         let node = stage.topology.server(index);
         let now = self.local(stage, node);
+        let packet = match message {
+            AtlasPacket::Node(packet) => packet,
+            AtlasPacket::Standby(message) => {
+                if let Some(child) = self.servers.child(index) {
+                    child.handle_message(now, from, &message);
+                }
+                return self.drain_child(stage, index);
+            }
+            AtlasPacket::Hello(_) | AtlasPacket::Replica(_) => return,
+        };
         let Some(server) = self.servers.at(index) else {
             return;
         };
         // A driver measures the way to a peer when the two are connected.
-        if let Message::HintPeers { peers } = &message.0.message {
+        if let Message::HintPeers { peers } = &packet.message {
             peers
                 .iter()
                 .for_each(|hint| server.handle_path(now, hint.peer, stage.path(node, hint.peer)));
         } else if matches!(
-            message.0.message,
+            packet.message,
             Message::RequestSteal { .. } | Message::WelcomeChild { .. }
         ) {
             server.handle_path(now, from, stage.path(node, from));
         }
-        server.handle_packet(now, from, message.0);
+        server.handle_packet(now, from, packet);
         self.drain_server(stage, index);
     }
 }
@@ -259,15 +285,9 @@ impl Nodes for Atlas {
     type Message = AtlasPacket;
 
     fn start(&mut self, stage: Play<'_>) {
-        for domain in stage.topology.domains() {
-            let node = stage.topology.manager(domain);
-            let now = self.local(stage, node);
-            if let (Some(parent), Some(manager)) =
-                (stage.topology.parent(node), self.managers.at(domain))
-            {
-                manager.handle_path(now, parent, stage.path(node, parent));
-            }
-            self.drain_manager(stage, domain);
+        for node in stage.topology.all_managers() {
+            self.greet_parent(stage, node);
+            self.carry_out(stage, node);
             self.settled(stage, node);
         }
         // Machines of a building are not switched on within one millisecond.
@@ -293,7 +313,7 @@ impl Nodes for Atlas {
 
     fn deliver(&mut self, stage: Play<'_>, from: NodeId, to: NodeId, message: AtlasPacket) {
         match stage.topology.role(to) {
-            Some(Role::Manager(domain)) => self.deliver_to_manager(stage, from, domain, message),
+            Some(Role::Manager(_)) => self.deliver_to_manager(stage, from, to, message),
             Some(Role::Server(server)) => self.deliver_to_server(stage, from, server, message),
             None => {}
         }
@@ -302,17 +322,16 @@ impl Nodes for Atlas {
     fn alarm(&mut self, stage: Play<'_>, node: NodeId) {
         let now = self.local(stage, node);
         match stage.topology.role(node) {
-            Some(Role::Manager(domain)) => {
-                if let Some(manager) = self.managers.at(domain) {
-                    manager.handle_timeout(now);
-                }
-                self.drain_manager(stage, domain);
-            }
+            Some(Role::Manager(_)) => self.manager_alarm(stage, node),
             Some(Role::Server(index)) => {
                 if let Some(server) = self.servers.at(index) {
                     server.handle_timeout(now);
                 }
                 self.drain_server(stage, index);
+                if let Some(child) = self.servers.child(index) {
+                    child.handle_timeout(now);
+                }
+                self.drain_child(stage, index);
             }
             None => {}
         }
@@ -332,22 +351,22 @@ impl Nodes for Atlas {
         }
         let fault = self.faults[number as usize];
         if fault.kind.is_of_manager() {
-            return self.befall_manager(stage, DomainIndex(fault.server), fault.kind);
+            return self.befall_manager(stage, fault);
         }
         let now = self.local(stage, stage.topology.server(ServerIndex(fault.server)));
         self.servers.befall(stage, now, fault);
         self.drain_server(stage, ServerIndex(fault.server));
+        self.drain_child(stage, ServerIndex(fault.server));
     }
 
     fn settled(&mut self, stage: Play<'_>, node: NodeId) {
         let at = match stage.topology.role(node) {
-            Some(Role::Manager(domain)) => {
-                self.managers.get(domain).and_then(Manager::poll_timeout)
+            Some(Role::Manager(_)) => {
+                let now = self.local(stage, node);
+                let place = self.managers.get_place(node);
+                place.and_then(|place| place.poll_timeout(now))
             }
-            Some(Role::Server(server)) => self
-                .servers
-                .at(server)
-                .and_then(|server| server.poll_timeout()),
+            Some(Role::Server(server)) => self.servers.poll_timeout(server),
             None => None,
         };
         stage.arm(node, at.map(|at| self.clocks.when(node, at)));
@@ -382,6 +401,32 @@ impl Nodes for Atlas {
             }
         }
         counts
+    }
+}
+
+/// For tests that break a world on purpose.
+#[cfg(test)]
+impl Atlas {
+    /// A manager has nothing on its disk any more.
+    pub(crate) fn lose_store(&mut self, node: NodeId) {
+        self.managers.place(node).store = Store::default();
+    }
+
+    /// A manager comes back as one that begins the domain.
+    pub(crate) fn forget_standing(&mut self, stage: Play<'_>, node: NodeId) {
+        let now = self.local(stage, node);
+        self.managers.remove(node);
+        if let Some(seat) = &mut self.managers.place(node).seat {
+            seat.forget();
+        }
+        self.managers.start(now, node);
+    }
+
+    /// A server does not remember what it has promised.
+    pub(crate) fn forget_promise(&mut self, index: ServerIndex) {
+        if let Some(child) = self.servers.child(index) {
+            child.forget();
+        }
     }
 }
 

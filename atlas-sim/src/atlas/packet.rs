@@ -4,21 +4,56 @@ use atlas_proto::Transmit;
 use atlas_proto::codec;
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::{Message, Packet};
+use atlas_proto::standby::StandbyMessage;
+
+use super::child::Hello;
+use super::replica::ReplicaWord;
 
 use crate::topology::Role;
 use crate::world::{HEADER_BYTES, Parcel, Stage};
 
-/// A packet of the protocol.
+/// What nodes send each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AtlasPacket(pub Packet);
+pub enum AtlasPacket {
+    /// A packet of the protocol.
+    Node(Packet),
+    /// Who acts, where a domain has a standby.
+    Standby(StandbyMessage),
+    /// A node is there, for a manager of a domain with a standby.
+    Hello(Hello),
+    /// What a standby comes to have.
+    Replica(ReplicaWord),
+}
+
+impl AtlasPacket {
+    /// A packet of the protocol, if it is one.
+    #[must_use]
+    pub fn packet(&self) -> Option<&Packet> {
+        match self {
+            Self::Node(packet) => Some(packet),
+            Self::Standby(_) | Self::Hello(_) | Self::Replica(_) => None,
+        }
+    }
+}
 
 impl Parcel for AtlasPacket {
     fn bytes(&self) -> u64 {
-        HEADER_BYTES + codec::encoded_len(&self.0) as u64
+        HEADER_BYTES
+            + match self {
+                Self::Node(packet) => codec::encoded_len(packet) as u64,
+                Self::Standby(_) | Self::Hello(_) => WORD_BYTES,
+                Self::Replica(word) => WORD_BYTES + word.bytes(),
+            }
     }
 
     fn kind(&self) -> &'static str {
-        match &self.0.message {
+        let packet = match self {
+            Self::Node(packet) => packet,
+            Self::Standby(message) => return kind_of_standby(message),
+            Self::Hello(_) => return "Hello",
+            Self::Replica(_) => return "Replica",
+        };
+        match &packet.message {
             Message::JoinDomain { .. } => "JoinDomain",
             Message::WelcomeChild { .. } => "WelcomeChild",
             Message::RefuseChild { .. } => "RefuseChild",
@@ -52,7 +87,7 @@ pub(super) fn send(stage: &mut Stage<AtlasPacket>, from: NodeId, transmit: Trans
         count_grant(stage, from, to, closures.len());
     }
     let packet = if wire { over_the_wire(packet) } else { packet };
-    stage.send(from, to, AtlasPacket(packet));
+    stage.send(from, to, AtlasPacket::Node(packet));
 }
 
 /// What a peer would read of it, which must be the same.
@@ -91,3 +126,16 @@ fn count_grant(stage: &mut Stage<AtlasPacket>, from: NodeId, to: NodeId, closure
         stage.tally.stole(below, -count);
     }
 }
+
+fn kind_of_standby(message: &StandbyMessage) -> &'static str {
+    match message {
+        StandbyMessage::LeadDomain { .. } => "LeadDomain",
+        StandbyMessage::HeedManager { .. } => "HeedManager",
+        StandbyMessage::RequestVote { .. } => "RequestVote",
+        StandbyMessage::GrantVote { .. } => "GrantVote",
+        StandbyMessage::RefuseManager { .. } => "RefuseManager",
+    }
+}
+
+/// What is said of who acts is some numbers.
+const WORD_BYTES: u64 = 32;

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use atlas_proto::ids::NodeId;
 use atlas_proto::stats::Stats;
 use atlas_proto::time::Time;
 use atlas_proto::{Server, ServerConfig};
 
+use super::child::Child;
 use super::{AtlasPacket, machine_seed};
 use crate::scenario::{Fault, FaultKind, SLOWED, Scenario};
-use crate::topology::ServerIndex;
+use crate::topology::{ServerIndex, Topology};
 use crate::world::Stage;
 
 /// All servers, there or not.
@@ -26,8 +28,15 @@ pub(super) struct Servers {
 
 #[derive(Debug, Default)]
 struct Place {
+    is_up: bool,
+    /// Its machine, for the manager that it serves.
     server: Option<Server>,
-    /// How often it was started.
+    /// Whom it serves, if two manage its domain.
+    child: Option<Child>,
+    manager: Option<NodeId>,
+    is_retreated: bool,
+    leaves: bool,
+    /// How many machines there were.
     lives: u64,
     /// When it was last.
     since: Time,
@@ -36,9 +45,18 @@ struct Place {
 }
 
 impl Servers {
-    pub(super) fn new(scenario: &Scenario) -> Self {
+    pub(super) fn new(scenario: &Scenario, topology: &Topology) -> Self {
+        let place = |server| {
+            let home = topology.home(server);
+            let is_one_of_two = topology.standby(home).is_some();
+            let managers = topology.managers(home);
+            Place {
+                child: is_one_of_two.then(|| Child::new(managers)),
+                ..Place::default()
+            }
+        };
         Self {
-            places: (0..scenario.servers).map(|_| Place::default()).collect(),
+            places: topology.servers().map(place).collect(),
             workers: scenario.workers,
             no_rivals: scenario.no_rivals,
             seed: scenario.seed,
@@ -74,22 +92,84 @@ impl Servers {
     /// How long each server was there up to a time, since the job was submitted.
     pub(super) fn present(&self, until: Time) -> impl Iterator<Item = Duration> {
         self.places.iter().map(move |place| {
-            let now = place.server.is_some();
             let life = until.since(place.since.max(self.from));
-            place.before + if now { life } else { Duration::ZERO }
+            place.before + if place.is_up { life } else { Duration::ZERO }
         })
+    }
+
+    /// What tells a server whom to serve, if two manage its domain.
+    pub(super) fn child(&mut self, index: ServerIndex) -> Option<&mut Child> {
+        self.places[index.0 as usize].child.as_mut()
+    }
+
+    pub(super) fn get_child(&self, index: ServerIndex) -> Option<&Child> {
+        self.places.get(index.0 as usize)?.child.as_ref()
+    }
+
+    /// How many machines there were.
+    pub(super) fn lives(&self, index: ServerIndex) -> u64 {
+        self.places
+            .get(index.0 as usize)
+            .map_or(0, |place| place.lives)
+    }
+
+    pub(super) fn poll_timeout(&self, index: ServerIndex) -> Option<Time> {
+        let place = self.places.get(index.0 as usize)?;
+        let machine = place.server.as_ref().and_then(Server::poll_timeout);
+        let child = place.child.as_ref().and_then(Child::poll_timeout);
+        machine.into_iter().chain(child).min()
     }
 
     /// A server comes, unless it is there.
     pub(super) fn start(&mut self, stage: &mut Stage<AtlasPacket>, now: Time, index: ServerIndex) {
         let place = &mut self.places[index.0 as usize];
-        if place.server.is_some() {
+        if place.is_up {
             return;
         }
-        place.lives += 1;
+        place.is_up = true;
         place.since = stage.now();
+        match &mut place.child {
+            Some(child) => child.start(now),
+            None => {
+                let manager = stage.topology.manager(stage.topology.home(index));
+                self.begin(stage, now, index, manager);
+            }
+        }
+    }
+
+    /// A server serves this manager from now on, beginning anew if it was another.
+    pub(super) fn serve(
+        &mut self,
+        stage: &mut Stage<AtlasPacket>,
+        now: Time,
+        index: ServerIndex,
+        manager: NodeId,
+    ) {
+        let place = &self.places[index.0 as usize];
+        let serves = place.server.as_ref().map(|_| place.manager);
+        if !place.is_up || serves == Some(Some(manager)) {
+            return;
+        }
+        if serves.is_some() {
+            self.end(stage, index);
+        }
+        if self.places[index.0 as usize].leaves {
+            return self.remove(stage, index);
+        }
+        self.begin(stage, now, index, manager);
+    }
+
+    fn begin(
+        &mut self,
+        stage: &mut Stage<AtlasPacket>,
+        now: Time,
+        index: ServerIndex,
+        manager: NodeId,
+    ) {
+        let place = &mut self.places[index.0 as usize];
+        place.lives += 1;
+        place.manager = Some(manager);
         let node = stage.topology.server(index);
-        let manager = stage.topology.manager(stage.topology.home(index));
         let config = ServerConfig {
             node,
             manager,
@@ -101,16 +181,30 @@ impl Servers {
         if self.no_rivals {
             server.forbid_rivals();
         }
+        if place.is_retreated {
+            server.retreat(now);
+        }
         place.server = Some(server);
+    }
+
+    /// A machine is gone, with all that it held.
+    fn end(&mut self, stage: &mut Stage<AtlasPacket>, index: ServerIndex) {
+        if let Some(server) = self.places[index.0 as usize].server.take() {
+            self.past = sum(self.past, *server.stats());
+            stage.clear_engine(index);
+        }
     }
 
     /// A server is gone, with all that it held.
     pub(super) fn remove(&mut self, stage: &mut Stage<AtlasPacket>, index: ServerIndex) {
+        self.end(stage, index);
         let place = &mut self.places[index.0 as usize];
-        if let Some(server) = place.server.take() {
+        if place.is_up {
             place.before += stage.now().since(place.since.max(self.from));
-            self.past = sum(self.past, *server.stats());
-            stage.clear_engine(index);
+        }
+        (place.is_up, place.is_retreated, place.leaves) = (false, false, false);
+        if let Some(child) = &mut place.child {
+            child.stop();
         }
     }
 
@@ -121,22 +215,34 @@ impl Servers {
             FaultKind::Kill => self.remove(stage, index),
             FaultKind::Start => self.start(stage, now, index),
             FaultKind::Slow => stage.slow_down(index, SLOWED),
-            FaultKind::KillManager | FaultKind::StartManager => {}
-            FaultKind::Leave | FaultKind::Retreat | FaultKind::Resume => {
-                let Some(server) = self.at(index) else {
-                    return;
-                };
-                match fault.kind {
-                    FaultKind::Leave => server.leave(now),
-                    FaultKind::Retreat => server.retreat(now),
-                    FaultKind::Resume => server.resume(now),
-                    FaultKind::Kill
-                    | FaultKind::Start
-                    | FaultKind::Slow
-                    | FaultKind::KillManager
-                    | FaultKind::StartManager => {}
+            FaultKind::Leave => self.leave(stage, now, index),
+            FaultKind::Retreat | FaultKind::Resume => {
+                let place = &mut self.places[index.0 as usize];
+                place.is_retreated = place.is_up && fault.kind == FaultKind::Retreat;
+                if let Some(server) = &mut place.server {
+                    match place.is_retreated {
+                        true => server.retreat(now),
+                        false => server.resume(now),
+                    }
                 }
             }
+            FaultKind::KillManager
+            | FaultKind::StartManager
+            | FaultKind::KillStandby
+            | FaultKind::StartStandby
+            | FaultKind::KillActing => {}
+        }
+    }
+
+    /// A server is asked to go; it goes at once if it serves nobody.
+    fn leave(&mut self, stage: &mut Stage<AtlasPacket>, now: Time, index: ServerIndex) {
+        let place = &mut self.places[index.0 as usize];
+        match &mut place.server {
+            Some(server) => {
+                place.leaves = true;
+                server.leave(now);
+            }
+            None => self.remove(stage, index),
         }
     }
 }

@@ -60,7 +60,8 @@ fn describe(view: View<'_>, server: ServerIndex) -> String {
         let queued = server.ledger().ready_count();
         (server.epoch(), queued, server.load())
     });
-    let manager = view.nodes.manager(home);
+    let mut managers = topology.managers(home);
+    let manager = managers.find_map(|manager| view.nodes.manager(manager));
     let believed = manager.and_then(|manager| manager.children().find(|(child, _)| *child == node));
     let (running, ready) = (engine.running(), engine.ready());
     format!(

@@ -20,9 +20,11 @@ use crate::topology::{Role, ServerIndex};
 /// What is remembered of leases.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    /// For what each number was used, in the present life of each node.
-    used: BTreeMap<NodeId, BTreeMap<LeaseId, (EntryId, NodeId)>>,
+    /// For what each number was used, in the present life of each node, which has a number, too.
+    used: BTreeMap<NodeId, (u64, Used)>,
 }
+
+type Used = BTreeMap<LeaseId, (EntryId, NodeId)>;
 
 impl Leases {
     /// Looks at one node, which has just been touched.
@@ -31,7 +33,7 @@ impl Leases {
             self.used.remove(&node);
             return Ok(());
         };
-        self.check_used_once(node, present.ledger())?;
+        self.check_used_once(node, view.lives(node), present.ledger())?;
         check_sessions(view, node, present)?;
         match (view.stage.topology.role(node), present) {
             (Some(Role::Server(server)), Node::Server(_)) => {
@@ -52,8 +54,11 @@ impl Leases {
         check_root(view)
     }
 
-    fn check_used_once(&mut self, node: NodeId, ledger: &Ledger) -> Result<(), String> {
-        let used = self.used.entry(node).or_default();
+    fn check_used_once(&mut self, node: NodeId, life: u64, ledger: &Ledger) -> Result<(), String> {
+        let (of, used) = self.used.entry(node).or_default();
+        if *of != life {
+            (*of, *used) = (life, Used::new());
+        }
         let leases = ledger.entries().flat_map(|(id, _)| {
             let leases = ledger.leases_of(id);
             leases.map(move |(borrower, lease)| (id, borrower, lease))
@@ -210,10 +215,9 @@ fn step_up(view: View<'_>, node: NodeId, id: EntryId) -> Option<(NodeId, EntryId
     }
 }
 
-/// The root of a live job is at the manager that the job was submitted to, once; of no other job is there one.
+/// The root of a live job is at the manager that the job was submitted to, once; of no other job is there one. A manager whose
+/// standby has taken over and that has not noticed has the root that it had.
 fn check_root(view: View<'_>) -> Result<(), String> {
-    let home = view.stage.topology.manager(view.nodes.submitted_at());
-    let live = view.nodes.job().is_some() && view.nodes.deliveries() == 0;
     for (node, present) in view.all() {
         let is_root = |entry: &Entry| entry.source == Source::Root;
         let roots = present
@@ -221,7 +225,8 @@ fn check_root(view: View<'_>) -> Result<(), String> {
             .entries()
             .filter(|(_, e)| is_root(e))
             .count();
-        let expected = usize::from(live && node == home);
+        let is_home = view.stage.topology.domain_of(node) == view.nodes.submitted_at();
+        let expected = usize::from(is_home && view.nodes.has_root(node));
         if roots != expected {
             return Err(format!("{node:?} has {roots} roots in place of {expected}"));
         }

@@ -13,6 +13,7 @@ mod hunger;
 mod leases;
 mod run;
 mod shrink;
+mod standbys;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -32,6 +33,7 @@ use hunger::Hunger;
 use leases::Leases;
 pub use run::{Passed, run};
 pub use shrink::shrink;
+use standbys::Standbys;
 use view::View;
 
 /// What must hold.
@@ -52,6 +54,8 @@ pub enum Invariant {
     Inflow,
     /// State is proportional to children and jobs, and none is left after the job.
     State,
+    /// Of a domain's two managers one acts at a time, with all that was told to be safe, and no child goes back to an earlier term.
+    Standby,
     /// A machine stopped at an assertion of its own.
     Panic,
 }
@@ -79,6 +83,7 @@ pub struct Checks {
     leases: Leases,
     borders: Borders,
     hunger: Hunger,
+    standbys: Standbys,
     /// From then on nobody may starve.
     calm_at: Option<Time>,
     events: u64,
@@ -97,6 +102,7 @@ impl Checks {
             leases: Leases::default(),
             borders: Borders::new(scenario, nodes, &stage.topology),
             hunger: Hunger::default(),
+            standbys: Standbys::new(&stage.topology),
             calm_at: scenario.heal_at.map(|at| Time::ZERO + at + CALM_AFTER),
             events: 0,
             sweep_at: 0,
@@ -128,6 +134,9 @@ impl Checks {
         self.borders
             .check_secrecy(view)
             .map_err(as_invariant(Invariant::Anonymity))?;
+        self.standbys
+            .check(view, touched)
+            .map_err(as_invariant(Invariant::Standby))?;
         check_result(view).map_err(as_invariant(Invariant::Result))?;
         let now = view.stage.now();
         let sweeps = self.events >= self.sweep_at;

@@ -19,6 +19,7 @@ pub fn shrink(scenario: &Scenario, invariant: Invariant) -> Scenario {
         shrinker.leave_out(|scenario| &mut scenario.faults as &mut Vec<Fault>);
         shrinker.leave_out(|scenario| &mut scenario.network.cuts as &mut Vec<Cut>);
         shrinker.leave_out(|scenario| &mut scenario.borders as &mut Vec<Border>);
+        shrinker.leave_out(|scenario| &mut scenario.standbys as &mut Vec<u32>);
         if shrinker.best == before {
             break;
         }
@@ -73,6 +74,7 @@ impl Shrinker {
                 .links_mut()
                 .for_each(|link| link.reordering_ppm = 0);
         });
+        self.attempt(|scenario| scenario.disks_stick = false);
         self.attempt(|scenario| scenario.speeds = Speeds::Equal);
         self.attempt(|scenario| scenario.workers = 1);
         self.attempt(|scenario| scenario.levels = 1);

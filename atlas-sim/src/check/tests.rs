@@ -79,7 +79,7 @@ fn a_lease(
 fn forge(world: &mut Atlantis, from: NodeId, to: NodeId, message: Message) -> Option<()> {
     let packet = next_packet(world, from, to, message)?;
     let (nodes, stage) = world.parts_mut();
-    nodes.deliver(stage, from, to, AtlasPacket(packet));
+    nodes.deliver(stage, from, to, AtlasPacket::Node(packet));
     Some(())
 }
 
@@ -235,7 +235,7 @@ fn an_alias_that_leaves_its_domain_is_seen() {
 fn say(world: &mut Atlantis, from: NodeId, to: NodeId, message: Message) -> Option<()> {
     let packet = next_packet(world, from, to, message)?;
     let (_, stage) = world.parts_mut();
-    stage.send(from, to, AtlasPacket(packet));
+    stage.send(from, to, AtlasPacket::Node(packet));
     Some(())
 }
 
@@ -272,6 +272,71 @@ fn what_is_left_of_a_job_is_seen() {
 fn holds_borrowed(node: Node<'_>) -> bool {
     let mut entries = node.ledger().entries();
     entries.any(|(_, entry)| matches!(entry.source, Source::Peer { .. }))
+}
+
+/// What is seen of a domain's two managers after `sabotage`, which happens when one of them has a standby and the job is there.
+fn seen_of_two(sabotage: impl FnOnce(&mut Atlantis)) -> String {
+    let scenario = Scenario {
+        standbys: vec![0],
+        ..sound()
+    };
+    let mut world = World::new(&scenario, None, Atlas::new);
+    let mut standbys = super::standbys::Standbys::new(&world.stage().topology);
+    let mut step = |world: &mut Atlantis| {
+        assert!(world.goes_on(), "nothing is seen");
+        let touched = world.step();
+        standbys.check(view(world), touched)
+    };
+    while !world.nodes().has_standby(NodeId(0)) || world.nodes().job().is_none() {
+        step(&mut world).unwrap();
+    }
+    sabotage(&mut world);
+    loop {
+        if let Err(seen) = step(&mut world) {
+            return seen;
+        }
+    }
+}
+
+fn root_standby(world: &Atlantis) -> NodeId {
+    let root = crate::topology::DomainIndex(0);
+    world.stage().topology.standby(root).unwrap()
+}
+
+#[test]
+fn two_managers_that_act_at_once_are_seen() {
+    let seen = seen_of_two(|world| {
+        let standby = root_standby(world);
+        let (nodes, stage) = world.parts_mut();
+        nodes.forget_standing(stage, standby);
+    });
+    assert!(seen.contains("at once"), "{seen}");
+}
+
+#[test]
+fn a_safe_record_that_is_lost_is_seen() {
+    let seen = seen_of_two(|world| world.parts_mut().0.lose_store(NodeId(0)));
+    assert!(seen.contains("which is safe"), "{seen}");
+}
+
+#[test]
+fn a_child_that_forgets_its_promise_is_seen() {
+    let scenario = Scenario {
+        standbys: vec![1],
+        ..sound()
+    };
+    let mut world = World::new(&scenario, None, Atlas::new);
+    let server = crate::topology::ServerIndex(0);
+    let node = world.stage().topology.server(server);
+    let mut standbys = super::standbys::Standbys::new(&world.stage().topology);
+    let promised = |world: &Atlantis| world.nodes().promises(world.stage(), node).unwrap().0;
+    while promised(&world).0 == 0 {
+        let touched = world.step();
+        standbys.check(view(&world), touched).unwrap();
+    }
+    world.parts_mut().0.forget_promise(server);
+    let seen = standbys.check(view(&world), Some(node)).unwrap_err();
+    assert!(seen.contains("had promised"), "{seen}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl<'a> View<'a> {
     pub(super) fn node(self, node: NodeId) -> Option<Node<'a>> {
         match self.stage.topology.role(node)? {
             Role::Server(server) => self.nodes.server(server).map(Node::Server),
-            Role::Manager(domain) => self.nodes.manager(domain).map(Node::Manager),
+            Role::Manager(_) => self.nodes.manager(node).map(Node::Manager),
         }
     }
 
@@ -60,6 +60,11 @@ impl<'a> View<'a> {
     pub(super) fn all(self) -> impl Iterator<Item = (NodeId, Node<'a>)> {
         let numbers = 0..self.stage.topology.nodes() as u64;
         numbers.filter_map(move |number| Some((NodeId(number), self.node(NodeId(number))?)))
+    }
+
+    /// Counts the machines that there have been at a node.
+    pub(super) fn lives(self, node: NodeId) -> u64 {
+        self.nodes.lives(self.stage, node)
     }
 
     /// How many closures are at a node.
@@ -90,7 +95,9 @@ impl<'a> View<'a> {
             Some(Node::Manager(manager)) => manager.children().map(|(child, _)| child).collect(),
             Some(Node::Server(_)) | None => Vec::new(),
         };
-        let mut neighbours = topology.parent(node).into_iter().chain(children);
+        let above = topology.domain_above(node).into_iter();
+        let parents = above.flat_map(|above| topology.managers(above));
+        let mut neighbours = parents.chain(children);
         neighbours.any(|from| {
             self.unheard(from, node)
                 .any(|message| matches!(message, Message::EndJob { .. }))

@@ -118,7 +118,7 @@ pub(crate) struct Options {
     /// always hold.
     #[arg(long, value_name = "FROM..TO", value_parser = parse_seeds)]
     pub(super) seeds: Option<Range<u64>>,
-    /// With --seeds: worlds in which everything goes wrong at once. Without: an hour of work for each server in closures of a second,
+    /// With --seeds: worlds in which everything goes wrong at once; a third of them has a standby for a domain. Without: an hour of work for each server in closures of a second,
     /// with --faults crash-churn.
     #[arg(long, conflicts_with_all = ["faults", "total_work"])]
     pub(super) churn: bool,
@@ -207,6 +207,8 @@ impl Options {
             seed: self.seed,
             horizon: self.horizon(),
             borders: Vec::new(),
+            standbys: Vec::new(),
+            disks_stick: false,
             faults: self.server_faults(),
             skew: ClockSkew::default(),
             heal_at: self.heal_at,

@@ -32,17 +32,32 @@ pub enum FaultKind {
     Resume,
     /// It does everything [`SLOWED`] times as slowly from now on, and says nothing of it.
     Slow,
-    /// The manager of the domain dies without a word; its store stays.
+    /// The manager of the domain dies without a word; its store stays. Of two, it is the one that began.
     KillManager,
     /// It starts, with what its store has.
     StartManager,
+    /// The standby of the domain, or what began as that, dies without a word; its store stays.
+    KillStandby,
+    /// It starts, with what its store has.
+    StartStandby,
+    /// Whichever of the two managers acts dies without a word.
+    KillActing,
 }
 
 impl FaultKind {
     /// It befalls a manager.
     #[must_use]
     pub fn is_of_manager(self) -> bool {
-        matches!(self, Self::KillManager | Self::StartManager)
+        match self {
+            Self::KillManager
+            | Self::StartManager
+            | Self::KillStandby
+            | Self::StartStandby
+            | Self::KillActing => true,
+            Self::Kill | Self::Start | Self::Leave | Self::Retreat | Self::Resume | Self::Slow => {
+                false
+            }
+        }
     }
 }
 

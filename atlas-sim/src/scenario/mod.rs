@@ -43,6 +43,12 @@ pub struct Scenario {
     pub horizon: Duration,
     /// What domains let in and out; those that are not named let everything.
     pub borders: Vec<Border>,
+    /// The domains with a standby, by their numbers.
+    #[serde(default)]
+    pub standbys: Vec<u32>,
+    /// Disks of managers of those domains are stuck now and then.
+    #[serde(default)]
+    pub disks_stick: bool,
     /// What befalls servers.
     pub faults: Vec<Fault>,
     /// How far the nodes' clocks are apart.
@@ -166,6 +172,8 @@ pub(crate) mod tests {
             seed: 5,
             horizon: Duration::from_secs(10_000),
             borders: Vec::new(),
+            standbys: Vec::new(),
+            disks_stick: false,
             faults: Vec::new(),
             skew: ClockSkew::default(),
             heal_at: None,

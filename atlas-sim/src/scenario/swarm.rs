@@ -37,6 +37,8 @@ impl Scenario {
             seed,
             horizon: HORIZON,
             borders: borders(&mut rng, &topology),
+            standbys: Vec::new(),
+            disks_stick: false,
             faults: faults(&mut rng, servers, heal_at),
             skew: ClockSkew::default(),
             heal_at: Some(heal_at),

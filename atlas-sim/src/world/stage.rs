@@ -72,7 +72,8 @@ pub(super) enum Happening {
 
 impl<M: Parcel> Stage<M> {
     pub(super) fn new(scenario: &Scenario, mut trace: Option<Trace>) -> Self {
-        let topology = Arc::new(Topology::new(scenario.servers, scenario.levels));
+        let topology = Topology::new(scenario.servers, scenario.levels);
+        let topology = Arc::new(topology.with_standbys(&scenario.standbys));
         if let Some(trace) = &mut trace {
             trace.start(&topology);
         }

@@ -235,6 +235,8 @@ impl Base {
             seed,
             horizon: WARM_UP + GIVE_UP_FACTOR * self.work_per_server,
             borders: Vec::new(),
+            standbys: Vec::new(),
+            disks_stick: false,
             faults: Vec::new(),
             heal_at: None,
             skew: ClockSkew::default(),

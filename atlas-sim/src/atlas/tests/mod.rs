@@ -1,3 +1,5 @@
+mod standbys;
+
 use super::*;
 use crate::network::{Cut, CutWhat};
 use crate::report::JobReport;
