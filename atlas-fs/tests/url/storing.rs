@@ -31,6 +31,21 @@ async fn a_file_that_is_larger_than_the_quota_is_read_and_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn regression_what_is_not_kept_is_right_where_an_origin_sends_no_ranges() {
+    let origin = Origin::start().await;
+    let scratch = Scratch::with(|options| options.quota = Some(1));
+    let content = random(2 << 20, 1);
+    origin.put_as("/x", content.clone(), &[Mood::NoRanges]);
+    let (url, pins) = (origin.url("/x"), Pins::new());
+    // Nothing tells yet that there are no ranges.
+    scratch.files.metadata(&url, &pins).await.unwrap();
+    let file = scratch.files.open(&url, &pins).await.unwrap();
+    let mut buffer = vec![0; 100_000];
+    file.read_at(1_500_000, &mut buffer).await.unwrap();
+    assert!(buffer == content[1_500_000..1_600_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_must_not_be_stored_is_read_while_it_is_open_and_leaves_nothing() {
     let (origin, scratch) = (Origin::start().await, Scratch::new());
     let content = random(3 << 20, 1);

@@ -217,8 +217,9 @@ impl UrlFile {
                 return Err(super::http::Failure::broken(&origin.url, what));
             };
             origin.counts.fetched(answer.giver(), chunk.len());
-            let chunk = &chunk[skip.min(chunk.len())..];
-            skip = skip.saturating_sub(chunk.len());
+            let skipped = skip.min(chunk.len());
+            skip -= skipped;
+            let chunk = &chunk[skipped..];
             let taken = chunk.len().min(buffer.len() - filled);
             buffer[filled..filled + taken].copy_from_slice(&chunk[..taken]);
             filled += taken;
