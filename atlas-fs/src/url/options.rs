@@ -14,7 +14,8 @@ use super::http::Credentials;
 pub struct Options {
     /// The store's folder. Processes that name the same one share it.
     pub folder: PathBuf,
-    /// How many bytes it may hold. A file that does not fit beside those in use is read without being kept.
+    /// How many bytes it may hold. A file that does not fit beside those in use is read without being kept; if its origin tells no
+    /// version of it or, where it sends no ranges of it, no length, there is no room for it.
     pub quota: Option<u64>,
     /// For how long after it was fresh something is served when its origin cannot be asked, if the answer itself allows
     /// less.

@@ -86,9 +86,10 @@ fn story() -> impl Strategy<Value = Story> {
 }
 
 impl Story {
-    /// Of a file that comes in one piece, and does not fit.
+    /// Of a file that comes in one piece, does not fit, and is as long as nobody knows.
     fn may_have_no_room(&self) -> bool {
-        self.quota.is_some() && self.moods.contains(&Mood::NoRanges)
+        let wanted = [Mood::NoRanges, Mood::Chunked];
+        self.quota.is_some() && wanted.iter().all(|mood| self.moods.contains(mood))
     }
 
     /// Nothing if there is no room, and need be none.

@@ -91,9 +91,13 @@ async fn regression_a_file_in_one_piece_that_does_not_fit_drives_no_other_out() 
     let origin = Origin::start().await;
     let scratch = Scratch::with(|options| options.quota = Some(4 << 20));
     keep_others(&origin, &scratch.files).await;
-    origin.put_as("/x", random(6 << 20, 1), &[Mood::NoRanges]);
-    let error = error_of(&scratch.files, &origin.url("/x")).await;
-    assert!(matches!(error, UrlError::NoRoom { .. }), "{error:?}");
+    let content = random(6 << 20, 1);
+    origin.put_as("/x", content.clone(), &[Mood::NoRanges]);
+    let read = read(&scratch.files, &origin.url("/x"), &Pins::new()).await;
+    assert!(read.unwrap() == content, "it is read without being kept");
+    let log = origin.log();
+    let asked = log.iter().filter(|logged| logged.path == "/x").count();
+    assert_eq!(asked, 2, "to open it, and to read all of it");
     assert_others_stay(&origin, &scratch.files).await;
 }
 
