@@ -49,7 +49,7 @@ pub use error::UrlError;
 pub use file::UrlFile;
 pub use files::{Files, FilesError, ReadListing};
 pub use http::{ClientError, Credential, Credentials, NetrcError};
-pub use options::{Options, Timeouts};
+pub use options::{AccessError, Options, Timeouts};
 pub use pins::{Judge, Judging, Pins};
 pub use service::FileService;
 pub use source::{Entry, Kind, Metadata, Source};
