@@ -109,11 +109,17 @@ struct Urls {
     /// For how many seconds after it was fresh a file is served while its origin cannot be asked, unless the file's own answer allows more.
     #[arg(long, value_name = "SECS", default_value_t = 0)]
     urls_stale: u64,
+    /// Names and secrets by host, in a netrc file, for files by URL. What is fetched with them is given to all below who ask.
+    #[arg(long, value_name = "FILE")]
+    urls_netrc: Option<PathBuf>,
+    /// Certificates, in PEM, of authorities that are trusted beside the system's, for files by URL.
+    #[arg(long, value_name = "FILE")]
+    urls_ca: Option<PathBuf>,
 }
 
 impl Urls {
     /// As a manager can do it, which has little memory: so many requests with a megabyte or two each.
-    fn options(&self, state: &StateFolder) -> atlas_fs::url::Options {
+    fn options(&self, state: &StateFolder) -> Result<atlas_fs::url::Options> {
         let mut options = atlas_fs::url::Options::new(state.urls_folder());
         options.quota = Some(self.urls_max);
         options.stale = Duration::from_secs(self.urls_stale);
@@ -121,7 +127,8 @@ impl Urls {
         options.range_bytes_max = 4 << 20;
         options.ranges_parallel_max = 2;
         options.read_ahead_bytes_max = 32 << 20;
-        options
+        options.add_access(self.urls_netrc.as_deref(), self.urls_ca.as_deref())?;
+        Ok(options)
     }
 }
 
@@ -311,7 +318,7 @@ async fn run(
         store: Store::open(state.path())?,
         blobs: atlas_fs::Store::open(state.blobs_folder())?,
         blobs_bytes_max: settings.blobs_bytes_max,
-        urls: Some(urls.options(state)),
+        urls: Some(urls.options(state)?),
         folder: state.path().to_owned(),
         http: match http {
             Http::At(address) => Some(address),

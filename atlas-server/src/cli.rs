@@ -62,6 +62,12 @@ struct RunArgs {
     /// For how many seconds after it was fresh a file is served while its origin cannot be asked, unless the file's own answer allows more.
     #[arg(long, value_name = "SECS", default_value_t = 0)]
     urls_stale: u64,
+    /// Names and secrets by host, in a netrc file, for files by URL. What is fetched with them is given to all who may run jobs here.
+    #[arg(long, value_name = "FILE")]
+    urls_netrc: Option<PathBuf>,
+    /// Certificates, in PEM, of authorities that are trusted beside the system's, for files by URL.
+    #[arg(long, value_name = "FILE")]
+    urls_ca: Option<PathBuf>,
     /// Where jobs find files by URL as paths, if this process may mount (root). Made if it is not there; no other program sees the mount.
     #[arg(long, value_name = "DIR", default_value = "/atlas")]
     mount_at: PathBuf,
@@ -141,6 +147,7 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
     let mut urls = atlas_fs::url::Options::new(state.urls_folder());
     urls.quota = Some(options.urls_max);
     urls.stale = Duration::from_secs(options.urls_stale);
+    urls.add_access(options.urls_netrc.as_deref(), options.urls_ca.as_deref())?;
     let server = ServerNode::start(ServerOptions {
         identity,
         manager,

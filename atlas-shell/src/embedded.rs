@@ -23,6 +23,7 @@ use atlas_proto::policy::Policy;
 use atlas_server::{ServerNode, ServerOptions};
 use tempfile::TempDir;
 
+use crate::access::Access;
 use crate::blobs::Blobs;
 use crate::client::Client;
 use crate::state::{Login, urls_folder};
@@ -59,6 +60,8 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
     let workers = workers.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(1));
     // What was fetched is there for the next job.
     let urls = urls_folder(None).unwrap_or_else(|_| folder.path().join("urls"));
+    let mut urls = Options::new(urls);
+    Access::default().add_to(&mut urls)?;
     let server = ServerNode::start(ServerOptions {
         identity: server,
         manager: addresses.clone(),
@@ -67,7 +70,7 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
         folder: folder.path().join("engines"),
         store: store.clone(),
         blobs_bytes_max: u64::MAX,
-        urls: Options::new(urls),
+        urls,
         mount_at: mount_folder(folder.path()),
         nice: None,
         inherit_environment: true,

@@ -13,6 +13,7 @@
 //! file or the terminal blocks: a short job is not to wait for its shell.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod blobs;
 pub mod cli;
 pub mod client;

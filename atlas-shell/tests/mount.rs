@@ -153,6 +153,58 @@ fn is_mounted(dir: &Path) -> bool {
         .any(|line| line.split(' ').nth(4) == Some(&dir))
 }
 
+/// `me` with the password `secret`.
+const MINE: &str = "Basic bWU6c2VjcmV0";
+
+#[test]
+fn regression_credentials_of_a_netrc_file_let_commands_in() {
+    let bed = Bed::new();
+    let file = File {
+        authorization: Some(MINE),
+        ..File::new("for me alone")
+    };
+    bed.origin.put("/x", file);
+    let url = bed.origin.url("/x");
+    let refused = bed.shell(&["cache", "pin", &url, "--netrc", "/dev/null"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success());
+    assert!(said.contains("401") && said.contains("netrc"), "{said}");
+    let netrc = bed.cache.path().join("netrc");
+    let netrc = netrc.to_str().unwrap();
+    fs::write(netrc, "machine 127.0.0.1 login me password secret\n").unwrap();
+    let pinned = bed.json(&["cache", "pin", &url, "--netrc", netrc]);
+    assert_eq!(pinned[0]["complete"], true, "{pinned:?}");
+    // A file that is wrong is told of, by those who would use it alone.
+    fs::write(netrc, "machine 127.0.0.1\nlogin me pasword secret\n").unwrap();
+    let wrong = bed.shell(&["cache", "pin", &url, "--netrc", netrc]);
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(!wrong.status.success());
+    assert!(said.contains(netrc) && said.contains("line 2"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+    assert_eq!(bed.json(&["cache", "ls", "--netrc", netrc]).len(), 1);
+    let wrong = bed.shell(&["cache", "pin", &url, "--netrc", "/dev/null", "--ca", netrc]);
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(!wrong.status.success() && said.contains("PEM"), "{said}");
+}
+
+#[test]
+fn the_users_netrc_file_lets_a_mount_in() {
+    let mut bed = Bed::new();
+    let file = File {
+        authorization: Some(MINE),
+        ..File::new("for me alone")
+    };
+    bed.origin.put("/x", file);
+    let home = tempfile::tempdir().unwrap();
+    let netrc = home.path().join(".netrc");
+    fs::write(netrc, "default login me password secret\n").unwrap();
+    let mut shell = Command::new(env!("CARGO_BIN_EXE_atlas-shell"));
+    shell.env("HOME", home.path()).env_remove("NETRC");
+    if bed.mount_by(shell, &[]).is_some() {
+        assert_eq!(fs::read(bed.at("x")).unwrap(), b"for me alone");
+    }
+}
+
 #[test]
 fn a_signal_unmounts() {
     let mut bed = Bed::new();

@@ -41,7 +41,7 @@ pub enum UrlError {
         status: u16,
     },
     /// The origin, or a proxy, does not let us.
-    #[error("not allowed to read {} (status {status}): give credentials for its host", shown(.url))]
+    #[error("not allowed to read {} (status {status}): give credentials for its host in a netrc file", shown(.url))]
     Denied {
         /// What was asked for.
         url: Box<Url>,

@@ -23,6 +23,7 @@ use super::http::{Ask, ClientError, Request};
 use super::options::Options;
 use super::pins::Pins;
 use super::plan::Limits;
+use super::retry::Retry;
 use super::source::{Entry, Kind, Metadata, Source};
 use super::store::{BLOCK, UrlStore, Usage};
 use super::version::{Condition, Version};
@@ -300,14 +301,28 @@ impl Core {
                     let served = known(url, head, false, Duration::ZERO)?;
                     let (core, place, head) = (self.clone(), url.clone(), head.clone());
                     self.refresh(url, async move {
-                        core.ask(&place, Some(&head), Want::Head).await.map(drop)
+                        let retry = core.client.retry();
+                        core.ask(&place, Some(&head), Want::Head, retry)
+                            .await
+                            .map(drop)
                     });
                     return Ok((served, None));
                 }
                 Verdict::Ask => {}
             }
         }
-        match self.ask(url, before.as_ref(), want).await {
+        let may_do = before
+            .as_ref()
+            .filter(|head| serves_on_error(url, head, now, self.options.stale));
+        let retry = match may_do {
+            Some(head) if self.client.is_down(url) => {
+                tracing::debug!(%url, "what is known is served, since its origin could not be asked just now");
+                return Ok((known(url, head, true, Duration::ZERO)?, None));
+            }
+            Some(_) => self.client.no_retry(),
+            None => self.client.retry(),
+        };
+        match self.ask(url, before.as_ref(), want, retry).await {
             Ok((head, stale, answer)) => {
                 let left = match verdict(url, &head, SystemTime::now()) {
                     Verdict::Fresh(left) => left,
@@ -315,14 +330,13 @@ impl Core {
                 };
                 Ok((known(url, &head, stale, left)?, answer))
             }
-            Err(error) if error.is_origin_down() => match before {
-                Some(head) if serves_on_error(url, &head, now, self.options.stale) => {
+            Err(error) => match may_do {
+                Some(head) if error.is_origin_down() => {
                     tracing::warn!(%url, %error, "what is known is served, since the origin cannot be asked");
-                    Ok((known(url, &head, true, Duration::ZERO)?, None))
+                    Ok((known(url, head, true, Duration::ZERO)?, None))
                 }
                 Some(_) | None => Err(error),
             },
-            Err(error) => Err(error),
         }
     }
 
@@ -332,6 +346,7 @@ impl Core {
         url: &Url,
         before: Option<&Head>,
         want: Want,
+        retry: Retry,
     ) -> Result<(Head, bool, Option<Answer>), UrlError> {
         self.counts.asked();
         let request = Request {
@@ -347,7 +362,8 @@ impl Core {
                 .filter(|head| head.status == 200)
                 .map(|head| &head.version),
         };
-        let mut answer = self.client.ask(request).await;
+        let mut answer = self.client.ask(request, retry).await;
+        self.client.note(url, &answer);
         let mut asked = if want == Want::Head {
             Asked::Head
         } else {
@@ -359,7 +375,7 @@ impl Core {
                 range: Some((0, 1)),
                 ..request
             };
-            answer = self.client.ask(request).await;
+            answer = self.client.ask(request, retry).await;
             asked = Asked::Range;
         }
         let answer = answer?;

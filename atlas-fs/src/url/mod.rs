@@ -6,7 +6,7 @@
 //!
 //! | file | owns |
 //! | --- | --- |
-//! | `version.rs`, `fresh.rs`, `retry.rs`, `plan.rs` | what is the same, what may be served, when to ask again, what to fetch next: pure |
+//! | `version.rs`, `fresh.rs`, `retry.rs`, `down.rs`, `plan.rs` | what is the same, what may be served, when to ask again, whom not to wait for, what to fetch next: pure |
 //! | `ways/` | who is asked: the next cache above, or the origin |
 //! | `above/` | caches that ask one another, what they say, and when it is better to ask the origin |
 //! | `client/` | files of clients, as an origin beside those of the web |
@@ -23,6 +23,7 @@ pub mod above;
 mod care;
 pub mod client;
 mod counts;
+mod down;
 pub mod error;
 mod file;
 mod files;
@@ -48,7 +49,7 @@ pub use error::UrlError;
 pub use file::UrlFile;
 pub use files::{Files, FilesError, ReadListing};
 pub use http::{ClientError, Credential, Credentials, NetrcError};
-pub use options::{Options, Timeouts};
+pub use options::{AccessError, Options, Timeouts};
 pub use pins::{Judge, Judging, Pins};
 pub use service::FileService;
 pub use source::{Entry, Kind, Metadata, Source};

@@ -1,12 +1,15 @@
 //! [`Options`]: how files by URL are fetched and kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::above::Above;
 use super::client::ClientWays;
-use super::http::Credentials;
+use super::http::{Credentials, NetrcError};
 
 /// How files by URL are fetched and kept. [`Options::new`] has what suits most.
 #[derive(Clone, Debug)]
@@ -14,7 +17,8 @@ use super::http::Credentials;
 pub struct Options {
     /// The store's folder. Processes that name the same one share it.
     pub folder: PathBuf,
-    /// How many bytes it may hold. A file that does not fit beside those in use is read without being kept.
+    /// How many bytes it may hold. A file that does not fit beside those in use is read without being kept; if its origin tells no
+    /// version of it or, where it sends no ranges of it, no length, there is no room for it.
     pub quota: Option<u64>,
     /// For how long after it was fresh something is served when its origin cannot be asked, if the answer itself allows
     /// less.
@@ -80,6 +84,55 @@ impl Options {
             clients: None,
         }
     }
+}
+
+impl Options {
+    /// Tells hosts who asks, as this netrc file says, and trusts the authorities whose certificates are in this file, in PEM, beside the
+    /// system's.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be read, or is of another form.
+    pub fn add_access(
+        &mut self,
+        netrc: Option<&Path>,
+        authorities: Option<&Path>,
+    ) -> Result<(), AccessError> {
+        if let Some(path) = netrc {
+            self.credentials.add_netrc(path)?;
+        }
+        if let Some(path) = authorities {
+            let wrong = |source| AccessError::Authorities {
+                path: path.into(),
+                source,
+            };
+            let pem = std::fs::read(path).map_err(wrong)?;
+            let mut certificates = CertificateDer::pem_slice_iter(&pem);
+            if !matches!(certificates.next(), Some(Ok(_))) {
+                return Err(wrong(std::io::ErrorKind::InvalidData.into()));
+            }
+            self.authorities_pem = pem;
+        }
+        Ok(())
+    }
+}
+
+/// What lets this machine in at origins cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// The credentials.
+    #[error(transparent)]
+    Netrc(#[from] NetrcError),
+    /// The authorities.
+    #[error("{} cannot be read as certificates in PEM", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Default for Timeouts {

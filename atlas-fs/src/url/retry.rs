@@ -14,7 +14,7 @@ pub(crate) struct Patience {
 }
 
 /// Attempts at one thing. A failure is handed in, and a pause comes out, or nothing: then it has failed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Retry {
     patience: Patience,
     attempts: u32,

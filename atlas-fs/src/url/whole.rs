@@ -12,6 +12,7 @@ use super::files::Core;
 use super::fresh::{Verdict, may_be_kept, serves_on_error, verdict};
 use super::head::{Asked, Head};
 use super::http::{Ask, Failure, Request};
+use super::retry::Retry;
 use super::source::Entry;
 use super::store::Page;
 use crate::blocking::blocking;
@@ -70,23 +71,36 @@ impl Core {
                 Verdict::WhileAsking => {
                     let (core, place, known) = (self.clone(), url.clone(), page.clone());
                     self.refresh(&page_turn(url), async move {
-                        core.ask_page(&place, ask, Some(known)).await.map(drop)
+                        let retry = core.client.retry();
+                        core.ask_page(&place, ask, Some(known), retry)
+                            .await
+                            .map(drop)
                     });
                     return succeeded(url, page.clone());
                 }
                 Verdict::Ask => {}
             }
         }
-        match self.ask_page(url, ask, before.clone()).await {
+        let may_do = before
+            .as_ref()
+            .filter(|page| serves_on_error(url, &page.head, now, self.options.stale));
+        let retry = match may_do {
+            Some(page) if self.client.is_down(url) => {
+                tracing::debug!(%url, "a folder is served as it is known, since its origin could not be asked just now");
+                return succeeded(url, page.clone());
+            }
+            Some(_) => self.client.no_retry(),
+            None => self.client.retry(),
+        };
+        match self.ask_page(url, ask, before.clone(), retry).await {
             Ok(page) => succeeded(url, page),
-            Err(error) if error.is_origin_down() => match before {
-                Some(page) if serves_on_error(url, &page.head, now, self.options.stale) => {
+            Err(error) => match may_do {
+                Some(page) if error.is_origin_down() => {
                     tracing::warn!(%url, %error, "a folder is served as it is known, since the origin cannot be asked");
-                    succeeded(url, page)
+                    succeeded(url, page.clone())
                 }
                 Some(_) | None => Err(error),
             },
-            Err(error) => Err(error),
         }
     }
 
@@ -95,14 +109,20 @@ impl Core {
         url: &Url,
         ask: Ask,
         before: Option<Page>,
+        mut retry: Retry,
     ) -> Result<Page, UrlError> {
-        let mut retry = self.client.retry();
-        let page = loop {
+        let answer = loop {
             match self.ask_page_once(url, ask, before.as_ref()).await {
-                Ok(page) => break page,
-                Err(failure) => self.client.wait_after(failure, &mut retry).await?,
+                Ok(page) => break Ok(page),
+                Err(failure) => {
+                    if let Err(error) = self.client.wait_after(failure, &mut retry).await {
+                        break Err(error);
+                    }
+                }
             }
         };
+        self.client.note(url, &answer);
+        let page = answer?;
         let (core, place, kept) = (self.clone(), url.clone(), page.clone());
         let keeping = blocking(move || {
             if may_be_kept(&kept.head.headers()) {

@@ -10,5 +10,6 @@ mod apart;
 mod bed;
 mod origin;
 mod programs;
+mod progress;
 mod trouble;
 mod versions;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH,
-    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
+    ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+    IF_MATCH, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -57,6 +57,8 @@ pub struct File {
     pub status: u16,
     /// How long nothing is answered.
     pub delay: Duration,
+    /// What has to be said of who asks.
+    pub authorization: Option<&'static str>,
 }
 
 impl File {
@@ -68,6 +70,7 @@ impl File {
             cache_control: "max-age=60",
             status: 200,
             delay: Duration::ZERO,
+            authorization: None,
         }
     }
 }
@@ -173,9 +176,13 @@ fn answer(file: &File, asked: &HeaderMap) -> Response<Full<Bytes>> {
         .header(LAST_MODIFIED, "Thu, 26 Nov 2026 17:01:09 GMT")
         .header(CACHE_CONTROL, file.cache_control);
     let length = file.bytes.len();
-    if file.status != 200 {
+    let lets_in = file
+        .authorization
+        .is_none_or(|wanted| says(AUTHORIZATION, wanted));
+    let status = if lets_in { file.status } else { 401 };
+    if status != 200 {
         return Response::builder()
-            .status(file.status)
+            .status(status)
             .body(Full::default())
             .unwrap();
     }

@@ -3,9 +3,9 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use atlas_fs::url::{Pins, Source, UrlError};
+use atlas_fs::url::{Pins, Source, Timeouts, UrlError};
 use rustix::io::Errno;
 
 use crate::origin::{Mood, Origin};
@@ -169,6 +169,54 @@ async fn without_an_origin_what_is_known_is_served_as_far_as_is_allowed() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_who_can_do_without_an_origin_waits_for_it_once() {
+    let mut origin = Origin::start().await;
+    let scratch = Scratch::with(|options| {
+        options.stale = Duration::from_secs(3600);
+        options.timeouts = Timeouts::default();
+    });
+    let paths: Vec<_> = (0..100).map(|number| format!("/d/{number}")).collect();
+    for path in paths.iter().map(String::as_str).chain(["/d/"]) {
+        origin.put(path, path.as_bytes().to_vec());
+        origin.change(path, |resource| {
+            let at_once = ("cache-control", "max-age=0".to_owned());
+            resource.headers.push(at_once);
+        });
+    }
+    // A version that is pinned would not be asked for.
+    let pins = Pins::new;
+    let folder = origin.url("/d/");
+    scratch.files.list(&folder, &pins()).await.unwrap();
+    for path in &paths {
+        read(&scratch.files, &origin.url(path), &pins())
+            .await
+            .unwrap();
+    }
+    origin.stop().await;
+    // Its connections go a moment later.
+    let is_stale = async || {
+        let metadata = scratch
+            .files
+            .metadata(&origin.url(&paths[0]), &pins())
+            .await;
+        metadata.unwrap().stale
+    };
+    while !is_stale().await {}
+    let (begun, before) = (Instant::now(), scratch.files.figures().questions);
+    for path in &paths {
+        let url = origin.url(path);
+        scratch.files.list(&folder, &pins()).await.unwrap();
+        assert!(scratch.files.metadata(&url, &pins()).await.unwrap().stale);
+        let content = read(&scratch.files, &url, &pins()).await.unwrap();
+        assert_eq!(content, path.as_bytes());
+    }
+    // Again after ten seconds, on a machine that is as slow as that.
+    let asked = scratch.files.figures().questions - before;
+    let spans = begun.elapsed().as_secs() / 10 + 1;
+    assert!(asked <= spans, "{asked} in {:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! What is read is what the origin has, and it is asked for once.
 
-use atlas_fs::url::{Credential, Kind, Pins, Source};
+use std::collections::HashMap;
+
+use atlas_fs::url::{Credential, Kind, Pins, Source, UrlError};
 
 use crate::origin::{Mood, Origin, Resource};
 use crate::support::{Scratch, eventually, random, read, read_file};
@@ -221,6 +223,74 @@ async fn what_must_be_asked_again_is_asked_with_its_validators() {
             .headers
             .contains_key("if-none-match")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_range_is_asked_for_of_one_version() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let date = "Thu, 01 Jan 2026 00:00:00 GMT";
+    for path in ["/etag", "/date"] {
+        origin.put(path, random(2 << 20, 1));
+    }
+    origin.change("/date", |resource| {
+        (resource.etag, resource.modified) = (Some("W/\"x\"".to_owned()), Some(date.to_owned()));
+    });
+    origin.change("/etag", |resource| {
+        (resource.etag, resource.modified) = (Some("\"x\"".to_owned()), Some(date.to_owned()));
+    });
+    let by_etag = [("if-match", "\"x\""), ("if-range", "\"x\"")];
+    let by_date = [("if-unmodified-since", date), ("if-range", date)];
+    for (path, wanted) in [("/etag", by_etag), ("/date", by_date)] {
+        let file = scratch.files.open(&origin.url(path), &Pins::new()).await;
+        let file = file.unwrap();
+        file.read_at(1_500_000, &mut [0; 1000]).await.unwrap();
+        let log = origin.log();
+        let mut ranges = log.iter().filter(|logged| logged.path == path);
+        let first = &ranges.next().unwrap().headers;
+        let conditions = ["if-match", "if-unmodified-since", "if-range"];
+        let of = |headers: &HashMap<String, String>| {
+            let said = conditions.into_iter().filter_map(|name| {
+                let value = headers.get(name)?;
+                Some((name, value.clone()))
+            });
+            said.collect::<Vec<_>>()
+        };
+        assert_eq!(of(first), [], "no version is known yet");
+        let mut later = 0;
+        for range in ranges {
+            assert!(range.headers.contains_key("range"));
+            let wanted = wanted.map(|(name, value)| (name, value.to_owned()));
+            assert_eq!(of(&range.headers), wanted, "{path}");
+            later += 1;
+        }
+        assert!(later > 0, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_an_encoding_that_nobody_asked_for_is_no_content() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    for (path, said, is_refused) in [
+        ("/x.txt", "gzip", true),
+        ("/x.txt.gz", "x-gzip", false),
+        ("/y.txt", "aws-chunked", false),
+    ] {
+        origin.put(path, random(1000, 1));
+        origin.change(path, |resource| {
+            let encoded = ("content-encoding", said.to_owned());
+            resource.headers.push(encoded);
+        });
+        let (url, pins) = (origin.url(path), Pins::new());
+        let read = read(&scratch.files, &url, &pins).await;
+        if is_refused {
+            let error = read.unwrap_err();
+            assert!(error.to_string().contains("encoding gzip"), "{error}");
+            let error = scratch.files.metadata(&url, &pins).await.unwrap_err();
+            assert!(matches!(error, UrlError::Broken { .. }), "{error:?}");
+        } else {
+            assert!(read.unwrap() == random(1000, 1));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

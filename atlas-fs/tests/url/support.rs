@@ -29,7 +29,13 @@ impl Scratch {
 
     /// The same store, as another process has it.
     pub(crate) fn again(&self) -> Files {
-        Files::open_store(options(self.folder.path()), read_lines).unwrap()
+        self.again_with(|_| {})
+    }
+
+    pub(crate) fn again_with(&self, change: impl FnOnce(&mut Options)) -> Files {
+        let mut options = options(self.folder.path());
+        change(&mut options);
+        Files::open_store(options, read_lines).unwrap()
     }
 }
 

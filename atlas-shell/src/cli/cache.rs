@@ -13,6 +13,7 @@ use tokio::net::UnixListener;
 use url::Url;
 
 use super::{CANNOT_PRINT, Context};
+use crate::access::Access;
 use crate::downloads::Downloads;
 use crate::exit;
 use crate::print::{Format, cache as show, json, print, words};
@@ -23,6 +24,8 @@ pub(super) struct Cache {
     /// Where the files are kept [default: ~/.cache/atlas/urls].
     #[arg(long, value_name = "DIR", global = true)]
     cache: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,11 +71,15 @@ impl Cache {
             .build()
             .context("the system gives no sockets, timers or threads: see its limits")?;
         let ended = runtime.block_on(async {
+            let mut options = Options::new(&folder);
+            if self.command.fetches() {
+                self.access.add_to(&mut options)?;
+            }
             if matches!(self.command, Command::Serve) {
-                let (options, own) = with_own_files(Options::new(&folder))?;
+                let (options, own) = with_own_files(options)?;
                 return serve(options, own).await;
             }
-            let files = Files::open(Options::new(&folder))
+            let files = Files::open(options)
                 .with_context(|| format!("cannot keep files in {}", folder.display()))?;
             match self.command {
                 Command::Ls => list(&files, format),
@@ -86,6 +93,13 @@ impl Cache {
         });
         runtime.shutdown_background();
         ended
+    }
+}
+
+impl Command {
+    /// Whether it asks origins: the others work whatever the credentials are.
+    fn fetches(&self) -> bool {
+        matches!(self, Self::Serve | Self::Pin { off: false, .. })
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CANNOT_PRINT, Context};
+use crate::access::Access;
 use crate::downloads::Downloads;
 use crate::exit;
 use crate::print::{Format, json, print};
@@ -40,6 +41,8 @@ pub(super) struct Mount {
     /// A folder that is found at DIR/atlas/client, where programs of jobs have what `submit --serve` names.
     #[arg(long, value_name = "FOLDER")]
     serve: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     /// After how many seconds at the latest any call ends.
     #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
@@ -86,6 +89,7 @@ impl Mount {
         let mut options = Options::new(&cache);
         options.quota = self.quota.map(|quota| quota.as_u64());
         options.stale = Duration::from_secs(self.stale);
+        self.access.add_to(&mut options)?;
         let mut client = ClientFiles::default();
         if let Some(folder) = &self.serve {
             let (files, own) = LocalFiles::new(Shelf::of_own_folder(folder)?);

@@ -72,10 +72,12 @@ impl Fetch {
                 self.shared.lock().plan.missing_to(from..claim.blocks.end)
             };
             if to > reserved_to {
-                self.reserve(from.max(reserved_to)..to).await?;
-                reserved_to = to;
+                let first = from.max(reserved_to);
+                reserved_to = to.min(first + RESERVED_AHEAD);
+                self.reserve(first..reserved_to, to).await?;
             }
-            let attempt = self.attempt(from..to, answer.take()).await;
+            let attempt = self.attempt(from..to, answer.take(), &mut reserved_to);
+            let attempt = attempt.await;
             drop(claim);
             if self.first_missing() != Some(from) {
                 retry.handle_progress(client.now());
@@ -155,7 +157,9 @@ impl Fetch {
         Ok(())
     }
 
-    async fn reserve(&self, blocks: Blocks) -> Result<(), UrlError> {
+    /// Takes room for these blocks, if there can be room to `expected_to`: how long a file is, is known by its origin's word alone, which
+    /// may be a lie.
+    async fn reserve(&self, blocks: Blocks, expected_to: u64) -> Result<(), UrlError> {
         if let Some((until, error)) = &self.shared.lock().no_room
             && *until > Instant::now()
         {
@@ -163,10 +167,10 @@ impl Fetch {
         }
         let shared = self.shared.clone();
         let reserved = blocking(move || {
-            let (start, _) = block_span(blocks.start, shared.entry.length());
-            let (_, end) = block_span(blocks.end - 1, shared.entry.length());
+            let end_of = |blocks: u64| block_span(blocks - 1, shared.entry.length()).1;
+            let (start, end) = (blocks.start * BLOCK, end_of(blocks.end));
             let ledger = shared.origin.store.ledger();
-            ledger.reserve(shared.entry.data(), start, end - start)
+            ledger.reserve(shared.entry.data(), start..end, end_of(expected_to) - start)
         });
         match reserved.await.map_err(|error| self.refused(error))? {
             Reserved::Yes => Ok(()),
@@ -182,7 +186,12 @@ impl Fetch {
     }
 
     /// One answer, with these blocks.
-    async fn attempt(&self, blocks: Blocks, answer: Option<Answer>) -> Result<Brought, Failure> {
+    async fn attempt(
+        &self,
+        blocks: Blocks,
+        answer: Option<Answer>,
+        reserved_to: &mut u64,
+    ) -> Result<Brought, Failure> {
         let origin = &self.shared.origin;
         let whole = self.shared.asks_for_whole();
         let length = self.shared.entry.length();
@@ -221,12 +230,18 @@ impl Fetch {
             }
         }
         let end = if answer.status() == 200 { length } else { end };
-        self.pour(answer, begins, end).await?;
+        self.pour(answer, begins, end, reserved_to).await?;
         Ok(Brought::Bytes)
     }
 
-    /// Stores an answer's bytes, from `begins` to `end`.
-    async fn pour(&self, mut answer: Answer, begins: u64, end: u64) -> Result<(), Failure> {
+    /// Stores an answer's bytes, from `begins` to `end`, and takes room for them as they come.
+    async fn pour(
+        &self,
+        mut answer: Answer,
+        begins: u64,
+        end: u64,
+        reserved_to: &mut u64,
+    ) -> Result<(), Failure> {
         let origin = &self.shared.origin;
         let mut pieces = Pieces::new(begins / BLOCK);
         let mut writing: Option<JoinHandle<Result<(), UrlError>>> = None;
@@ -256,7 +271,9 @@ impl Fetch {
             // Who waits for the first bytes need not wait for many.
             if pieces.bytes >= pieces.taken.clamp(BLOCK, PIECE) {
                 written(writing.take()).await?;
-                writing = self.store(pieces.take_blocks());
+                let piece = pieces.take_blocks();
+                self.reserve_to(pieces.first, reserved_to).await?;
+                writing = self.store(piece);
             }
         };
         written(writing.take()).await?;
@@ -265,8 +282,21 @@ impl Fetch {
         } else {
             pieces.take_blocks()
         };
+        self.reserve_to(pieces.first, reserved_to).await?;
         written(self.store(rest)).await?;
         ended
+    }
+
+    /// Takes room for what lies before this block.
+    async fn reserve_to(&self, behind: u64, reserved_to: &mut u64) -> Result<(), Failure> {
+        while *reserved_to < behind {
+            let first = *reserved_to;
+            let to = blocks_of(self.shared.entry.length()).min(first + RESERVED_AHEAD);
+            let reserved = self.reserve(first..to, to).await;
+            reserved.map_err(Failure::for_good)?;
+            *reserved_to = to;
+        }
+        Ok(())
     }
 
     /// Hashes and writes on another thread.
@@ -309,8 +339,9 @@ impl Shared {
         while at < length {
             let bytes = (length - at).min(PIECE);
             let ledger = self.origin.store.ledger();
+            let expected = if at == 0 { length } else { bytes };
             let reserved = ledger
-                .reserve(self.entry.data(), at, bytes)
+                .reserve(self.entry.data(), at..at + bytes, expected)
                 .map_err(|error| UrlError::disk(&self.origin.url, error))?;
             if reserved == Reserved::QuotaReached {
                 return Err(refused(std::io::ErrorKind::QuotaExceeded.into()));
@@ -451,6 +482,8 @@ impl Pieces {
     }
 }
 
+/// Blocks for which room is taken at a time: 8 MiB, so that a length which is a lie takes no more.
+const RESERVED_AHEAD: u64 = 128;
 /// How often is looked for what another process is fetching.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What is hashed and written at a time, at most.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `shared.rs` | what all who read it share: which blocks are there, who waits, what has failed |
 //! | `fetch.rs` | one request's way onto the disk |
+//! | `passing.rs` | bytes that there is no room to keep |
 //! | `wanted.rs` | ranges for those who read them once |
 //! | `answer.rs` | whether an answer is of this version: pure |
 //!
@@ -13,6 +14,7 @@
 
 mod answer;
 mod fetch;
+mod passing;
 mod shared;
 mod wanted;
 
@@ -22,8 +24,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::error::UrlError;
-use super::http::{Ask, Request};
-use super::version::{Condition, Version};
+use super::version::Version;
 use crate::blocking::blocking;
 
 pub(crate) use shared::{Origin, Shared};
@@ -141,9 +142,7 @@ impl UrlFile {
         let begun = wanted.map(|wanted| wanted.failed_before);
         match self.shared.have(blocks, begun).await {
             Ok(()) => Ok(true),
-            Err(UrlError::NoRoom { .. }) if wanted.is_none() && !self.shared.asks_for_whole() => {
-                Ok(false)
-            }
+            Err(UrlError::NoRoom { .. }) if wanted.is_none() && self.shared.can_pass() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -182,47 +181,6 @@ impl UrlFile {
 
     /// Reads bytes that there is no room to keep.
     pub(crate) async fn pass(&self, offset: u64, buffer: &mut [u8]) -> Result<(), UrlError> {
-        let origin = &self.shared.origin;
-        if origin.version.condition() == Condition::Nothing {
-            let what =
-                "it has no name for its version, and there is no room to keep it in one piece";
-            return Err(UrlError::broken(&origin.url, what));
-        }
-        let mut retry = origin.client.retry();
-        loop {
-            match self.pass_once(offset, buffer).await {
-                Ok(()) => return Ok(()),
-                Err(failure) => origin.client.wait_after(failure, &mut retry).await?,
-            }
-        }
-    }
-
-    async fn pass_once(&self, offset: u64, buffer: &mut [u8]) -> Result<(), super::http::Failure> {
-        let origin = &self.shared.origin;
-        let end = offset + buffer.len() as u64;
-        let request = Request {
-            url: &origin.url,
-            method: Ask::Bytes,
-            range: Some((offset, end)),
-            version: Some(&origin.version),
-            known: None,
-        };
-        let mut answer = origin.client.try_once(request).await?;
-        let begins = answer::examine(origin, &answer, Some((offset, end)))?;
-        let mut skip = usize::try_from(offset - begins).unwrap_or(usize::MAX);
-        let mut filled = 0;
-        while filled < buffer.len() {
-            let Some(chunk) = answer.chunk().await? else {
-                let what = format!("{filled} of {} bytes", buffer.len());
-                return Err(super::http::Failure::broken(&origin.url, what));
-            };
-            origin.counts.fetched(answer.giver(), chunk.len());
-            let chunk = &chunk[skip.min(chunk.len())..];
-            skip = skip.saturating_sub(chunk.len());
-            let taken = chunk.len().min(buffer.len() - filled);
-            buffer[filled..filled + taken].copy_from_slice(&chunk[..taken]);
-            filled += taken;
-        }
-        Ok(())
+        self.shared.pass(offset, buffer).await
     }
 }

@@ -16,6 +16,7 @@ use super::super::store::{BLOCK, Check, Entry, UrlStore, blocks_of};
 use super::super::version::{Condition, Version};
 use super::super::ways::{Answer, Ways};
 use super::fetch;
+use super::passing::Passing;
 use crate::blocking::blocking;
 use crate::file_error::FileError;
 
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     wake: Notify,
     /// It lies on the disk as long as somebody reads it.
     is_transient: AtomicBool,
+    pub(super) passing: Passing,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Shared {
             }),
             wake: Notify::new(),
             is_transient: AtomicBool::new(false),
+            passing: Passing::default(),
         }))
     }
 

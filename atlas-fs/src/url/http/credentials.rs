@@ -1,8 +1,9 @@
 //! [`Credentials`]: what hosts are told of who asks. A secret goes to the host that it is for, also when that redirects elsewhere.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::{fmt, fs, io};
 
 use data_encoding::BASE64;
 use http::HeaderValue;
@@ -31,13 +32,30 @@ pub struct Credentials {
     default: Option<Credential>,
 }
 
-/// A netrc file cannot be used.
+/// A netrc file cannot be used. What is in it is not shown.
 #[derive(Debug, thiserror::Error)]
-#[error("the credentials in {path} cannot be read")]
-pub struct NetrcError {
-    path: String,
-    #[source]
-    source: netrc::Error,
+#[non_exhaustive]
+pub enum NetrcError {
+    /// There is none, or it is another's.
+    #[error("the credentials in {} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no netrc file.
+    #[error(
+        "the credentials in {} cannot be used: line {line} is not of the form `machine HOST login NAME password SECRET`",
+        path.display()
+    )]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
 }
 
 impl Credentials {
@@ -58,9 +76,14 @@ impl Credentials {
     ///
     /// It cannot be read, or is no such file.
     pub fn add_netrc(&mut self, path: &Path) -> Result<(), NetrcError> {
-        let netrc = netrc::Netrc::from_file(path).map_err(|source| NetrcError {
-            path: path.display().to_string(),
+        let text = fs::read(path).map_err(|source| NetrcError::Unreadable {
+            path: path.into(),
             source,
+        })?;
+        let text = String::from_utf8_lossy(&text);
+        let netrc = netrc::Netrc::from_str(&text).map_err(|_| NetrcError::Form {
+            path: path.into(),
+            line: wrong_line(&text),
         })?;
         for (host, entry) in netrc.hosts {
             let credential = Credential::Basic {
@@ -74,6 +97,15 @@ impl Credentials {
             }
         }
         Ok(())
+    }
+
+    /// The netrc file of this user: the one that `NETRC` names, or else `~/.netrc`, if it is there.
+    #[must_use]
+    pub fn netrc_of_user() -> Option<PathBuf> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let usual = || set("HOME").map(|home| PathBuf::from(home).join(".netrc"));
+        let named = set("NETRC").map(PathBuf::from);
+        named.or_else(|| usual().filter(|path| path.exists()))
     }
 
     /// The header for this URL, which no log shows.
@@ -98,6 +130,14 @@ impl Credentials {
         header.set_sensitive(true);
         Some(header)
     }
+}
+
+/// The line up to which a netrc file makes no sense. What the library says of it shows what is there, which may be half of a secret.
+fn wrong_line(text: &str) -> usize {
+    let ends = text.match_indices('\n').map(|(end, _)| end + 1);
+    let mut prefixes = ends.chain([text.len()]).zip(1..);
+    let wrong = prefixes.find(|(end, _)| netrc::Netrc::from_str(&text[..*end]).is_err());
+    wrong.map_or(1, |(_, line)| line)
 }
 
 impl fmt::Debug for Credential {
@@ -161,5 +201,20 @@ mod tests {
                 .add_netrc(&folder.path().join("none"))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_is_told_by_its_line_and_shows_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("netrc");
+        let text = "# mine\nmachine a.org login me\n  password two s3cret\n";
+        std::fs::write(&path, text).unwrap();
+        let error = Credentials::new().add_netrc(&path).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("netrc cannot be used: line 3") && !said.contains("s3cret"),
+            "{said}"
+        );
+        assert!(!format!("{error:?}").contains("s3cret"));
     }
 }

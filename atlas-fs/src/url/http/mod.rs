@@ -13,6 +13,7 @@ use http::header::{
     IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method};
+use reqwest::RequestBuilder;
 use reqwest::redirect::Policy;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -26,6 +27,8 @@ use gates::Gates;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::UrlError;
+use super::head::text;
 use super::options::{Options, Timeouts};
 use super::version::{Condition, Version};
 
@@ -137,30 +140,8 @@ impl Client {
         if let Some(secret) = self.credentials.header(url) {
             builder = builder.header(AUTHORIZATION, secret);
         }
-        if let Some((start, end)) = request.range {
-            builder = builder.header(RANGE, format!("bytes={start}-{}", end.saturating_sub(1)));
-        }
-        let version = request.version.filter(|_| request.range.is_some());
-        match version.map(Version::condition) {
-            Some(Condition::Etag(etag)) => {
-                builder = builder.header(IF_MATCH, etag).header(IF_RANGE, etag);
-            }
-            Some(Condition::Unmodified(date)) => {
-                builder = builder
-                    .header(IF_UNMODIFIED_SINCE, date)
-                    .header(IF_RANGE, date);
-            }
-            Some(Condition::Nothing) | None => {}
-        }
-        if let Some(known) = request.known {
-            if let Some(etag) = &known.etag {
-                builder = builder.header(IF_NONE_MATCH, etag);
-            }
-            if let Some(date) = &known.modified {
-                builder = builder.header(IF_MODIFIED_SINCE, date);
-            }
-        }
-        let waited = tokio::time::timeout(self.timeouts.answer, builder.send()).await;
+        let waited =
+            tokio::time::timeout(self.timeouts.answer, of_version(builder, request).send()).await;
         let response = match waited {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(Failure::of_request(url, error, &self.timeouts)),
@@ -168,10 +149,20 @@ impl Client {
                 return Err(Failure::timed_out(url, "an answer", self.timeouts.answer));
             }
         };
-        match response.status().as_u16() {
+        let status = response.status().as_u16();
+        let is_file = matches!(request.method, Ask::Head | Ask::Bytes);
+        if is_file
+            && matches!(status, 200 | 206)
+            && let Some(encoding) = encoding(url, response.headers())
+        {
+            let what =
+                format!("the encoding {encoding}, although it was asked for bytes as they are");
+            return Err(Failure::for_good(UrlError::broken(url, what)));
+        }
+        match status {
             200 | 206 | 207 | 304 | 404 | 410 | 412 | 416 => {
                 let head = Response {
-                    status: response.status().as_u16(),
+                    status,
                     headers: response.headers().clone(),
                     at: response.url().clone(),
                 };
@@ -180,6 +171,52 @@ impl Client {
             _ => Err(Failure::of_status(url, &response)),
         }
     }
+}
+
+/// The range, and of which version it is to be, or that what is known need not be sent.
+fn of_version(mut builder: RequestBuilder, request: Request<'_>) -> RequestBuilder {
+    if let Some((start, end)) = request.range {
+        builder = builder.header(RANGE, format!("bytes={start}-{}", end.saturating_sub(1)));
+    }
+    let version = request.version.filter(|_| request.range.is_some());
+    match version.map(Version::condition) {
+        Some(Condition::Etag(etag)) => {
+            builder = builder.header(IF_MATCH, etag).header(IF_RANGE, etag);
+        }
+        Some(Condition::Unmodified(date)) => {
+            builder = builder
+                .header(IF_UNMODIFIED_SINCE, date)
+                .header(IF_RANGE, date);
+        }
+        Some(Condition::Nothing) | None => {}
+    }
+    if let Some(known) = request.known {
+        if let Some(etag) = &known.etag {
+            builder = builder.header(IF_NONE_MATCH, etag);
+        }
+        if let Some(date) = &known.modified {
+            builder = builder.header(IF_MODIFIED_SINCE, date);
+        }
+    }
+    builder
+}
+
+/// How an answer is compressed that should not be. Servers say so also of files that are compressed themselves, which their names tell:
+/// those bytes are what is meant.
+fn encoding(url: &Url, headers: &HeaderMap) -> Option<String> {
+    let said = text(headers, "content-encoding")?;
+    let is_one_of = |word: &str, known: &[&str]| {
+        let mut known = known.iter();
+        known.any(|known| word.trim().eq_ignore_ascii_case(known))
+    };
+    let extension = url.path().rsplit_once('.').map(|(_, last)| last);
+    if extension.is_some_and(|extension| is_one_of(extension, COMPRESSED)) {
+        return None;
+    }
+    let mut encodings = said.split(',');
+    encodings
+        .find(|word| is_one_of(word, ENCODINGS))
+        .map(|word| word.trim().to_owned())
 }
 
 /// RFC 4918, section 9.1.
@@ -223,3 +260,17 @@ fn tls(authorities_pem: &[u8]) -> Result<rustls::ClientConfig, ClientError> {
 }
 
 const REDIRECTS_MAX: usize = 10;
+/// RFC 9110, section 8.4.1, and those that browsers know. Others are words that say nothing of the bytes, such as those of object stores.
+const ENCODINGS: &[&str] = &[
+    "gzip",
+    "x-gzip",
+    "deflate",
+    "compress",
+    "x-compress",
+    "br",
+    "zstd",
+];
+/// How the names of compressed files end, which servers take for encoded ones.
+const COMPRESSED: &[&str] = &[
+    "gz", "tgz", "taz", "svgz", "z", "br", "zst", "tzst", "bz2", "tbz2", "xz", "txz",
+];

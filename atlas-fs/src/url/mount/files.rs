@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fuser::{BackingId, Errno, FileHandle, FopenFlags, ReplyData, ReplyOpen};
@@ -89,6 +89,7 @@ impl<S: Source> Shared<S> {
             url,
             file,
             whole: std::sync::OnceLock::new(),
+            is_told: AtomicBool::new(false),
         });
         let (handle, flags) = (FileHandle(handle), FopenFlags::FOPEN_NOFLUSH);
         match id {
@@ -129,10 +130,12 @@ impl<S: Source> Shared<S> {
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if let Some(whole) = open.whole() {
+            self.tell_end(&open);
             return read_whole(whole, offset, size, reply);
         }
         if let Some(progress) = &self.options.progress {
             let to = offset.saturating_add(size as u64).min(open.file.len());
+            open.is_told.store(true, Ordering::Relaxed);
             (progress.0)(&open.url, to, open.file.len());
         }
         // The kernel takes less than it asks for as the end of the file.
@@ -162,8 +165,19 @@ impl<S: Source> Shared<S> {
     }
 
     pub(super) fn handle_release(&self, ino: u64, handle: u64) {
-        self.handles.close_file(handle);
+        if let Some(open) = self.handles.close_file(handle) {
+            self.tell_end(&open);
+        }
         self.nodes().close(ino);
+    }
+
+    /// Nothing more is told of it, if something was: it is stored as a whole, or closed.
+    fn tell_end(&self, open: &OpenFile) {
+        if let Some(progress) = &self.options.progress
+            && open.is_told.swap(false, Ordering::Relaxed)
+        {
+            (progress.0)(&open.url, open.file.len(), open.file.len());
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use url::Url;
@@ -25,6 +25,8 @@ pub(super) struct OpenFile {
     pub(super) file: Arc<UrlFile>,
     /// The file on disk, once it is whole: it is read on the thread that the kernel asks.
     pub(super) whole: OnceLock<File>,
+    /// Whether somebody was told how far it is read, and not that this has ended.
+    pub(super) is_told: AtomicBool,
 }
 
 /// A folder that is open: what is read of it comes from one listing.
@@ -49,9 +51,10 @@ impl Handles {
         files.get(&handle).cloned()
     }
 
-    pub(super) fn close_file(&self, handle: u64) {
+    /// Gives what was open.
+    pub(super) fn close_file(&self, handle: u64) -> Option<Arc<OpenFile>> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        files.remove(&handle);
+        files.remove(&handle)
     }
 
     pub(super) fn add_folder(&self, folder: OpenFolder) -> u64 {

@@ -34,7 +34,8 @@ pub struct MountOptions {
     pub progress: Option<Progress>,
 }
 
-/// Told of a file that is being read and not stored as a whole yet: its URL, how far it was read, and its length.
+/// Told of a file that is being read and not stored as a whole yet: its URL, how far it was read, and its length. As far as its length is
+/// the end, also where it was closed in the middle.
 #[derive(Clone)]
 pub struct Progress(pub Arc<TellProgress>);
 

@@ -8,12 +8,14 @@
 //! A hash of zeros is that of a block that is not there: the table is the bitmap. A block's bytes are written before its hash, so
 //! a killed process leaves blocks that are there and blocks that are not. Two processes that store one block store the same bytes.
 //!
-//! A complete file whose blocks have all been checked is *sealed* by its modification time: who writes to it by hand breaks the seal.
+//! A complete file whose blocks have all been checked is *sealed* by its modification time: who writes to it by hand breaks the seal. A seal
+//! is of one boot of the machine: nothing is synced, so that after a power failure a file may be sealed and not have its bytes.
 
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -203,18 +205,24 @@ impl Entry {
 
     /// Says that all blocks are there and have been checked.
     pub(crate) fn seal(&self) -> Result<(), FileError> {
-        let times = FileTimes::new().set_modified(sealed_at());
+        self.seal_at(sealed_at())
+    }
+
+    fn seal_at(&self, time: SystemTime) -> Result<(), FileError> {
+        let times = FileTimes::new().set_modified(time);
         self.data
             .set_times(times)
             .map_err(|error| FileError::making(&self.data_path, error))
     }
 
-    /// Whether nobody has written to it since all blocks were there and had been checked.
+    /// Whether nobody has written to it since all blocks were there and had been checked, and the machine has not been down since.
     pub(crate) fn is_sealed(&self) -> bool {
+        self.is_sealed_at(sealed_at())
+    }
+
+    fn is_sealed_at(&self, time: SystemTime) -> bool {
         let metadata = self.data.metadata();
-        metadata.is_ok_and(|data| {
-            data.len() == self.length && data.modified().ok() == Some(sealed_at())
-        })
+        metadata.is_ok_and(|data| data.len() == self.length && data.modified().ok() == Some(time))
     }
 
     /// Takes its names away: who has it open goes on, nobody else finds it, and with the last who has it open it is gone, however that one ends.
@@ -403,14 +411,29 @@ pub(crate) fn block_span(block: u64, length: u64) -> (u64, u64) {
     (block * BLOCK, ((block + 1) * BLOCK).min(length))
 }
 
-/// When sealed files say they were modified: a time that nobody's clock shows.
+/// When files that are sealed now say they were modified.
 fn sealed_at() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)
+    *SEALED_AT
+}
+
+/// When files that were sealed in this boot of the machine say they were modified: a time that nobody's clock shows, between September
+/// 2001 and October 2003, in whole seconds, since some file systems have no others.
+fn sealed_in(boot: &[u8]) -> SystemTime {
+    let [a, b, c, ..] = *blake3::hash(boot).as_bytes();
+    let seconds = u32::from_le_bytes([a, b, c, 0]);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + u64::from(seconds) * 4)
+}
+
+/// What differs from boot to boot; where the system does not tell, from process to process.
+fn boot() -> Vec<u8> {
+    fs::read(BOOT).unwrap_or_else(|_| fastrand::u128(..).to_le_bytes().to_vec())
 }
 
 /// What is hashed, stored and asked for at the least, in bytes. Small enough for who reads here and there, large enough that hashes
 /// are a two-thousandth of the bytes.
 pub(crate) const BLOCK: u64 = 1 << 16;
+static SEALED_AT: LazyLock<SystemTime> = LazyLock::new(|| sealed_in(&boot()));
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 const HASH: u64 = 32;
 const ABSENT: [u8; 32] = [0; 32];
 const MAGIC: &[u8; 16] = b"atlas url map 1\n";
@@ -483,6 +506,23 @@ mod tests {
         assert!(!entry.is_sealed());
         let check = entry.check(0, &mut Vec::new()).unwrap();
         assert!(matches!(check, Check::Damaged { .. }));
+    }
+
+    #[test]
+    fn regression_a_seal_does_not_outlive_the_boot_that_it_is_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Entry::find_or_make(folder.path(), &url(), &version(100)).unwrap();
+        let [before, after] = [&b"one boot"[..], b"the next"].map(sealed_in);
+        assert_ne!(before, after);
+        entry.seal_at(before).unwrap();
+        assert!(entry.is_sealed_at(before));
+        assert!(!entry.is_sealed_at(after), "it is verified once");
+        assert!(!entry.is_sealed());
+        entry.seal_at(after).unwrap();
+        assert!(entry.is_sealed_at(after) && !entry.is_sealed_at(before));
+        entry.seal().unwrap();
+        assert!(entry.is_sealed());
+        assert_eq!(sealed_at(), sealed_in(&fs::read(BOOT).unwrap()));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! Room is taken before bytes are fetched: under a lock on the ledger the sum is raised, and the file's part is allocated. So the sum
 //! is never less than what lies on the disk, whoever is killed when. It may be more (a part allocated twice, files that were
 //! removed): when it reaches the quota, the files are looked at, the sum is set right, and the files that were used least recently go,
-//! down to nine tenths of the quota, so that this is seldom. Open files stay.
+//! down to nine tenths of the quota, so that this is seldom. Open files stay. **Nothing goes for the sake of a file that does not fit all
+//! the same**: how much could go is looked at before.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -69,34 +71,80 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Takes room for a part of a file, and allocates it.
+    /// Takes room for a part of a file, and allocates it, if there can be room for `expected` bytes, of which these are the first.
     pub(crate) fn reserve(
         &self,
         data: &File,
-        offset: u64,
-        length: u64,
+        part: Range<u64>,
+        expected: u64,
     ) -> Result<Reserved, FileError> {
+        let length = part.end - part.start;
+        let expected = expected.max(length);
         let (file, sum) = self.lock()?;
         let mut sum = sum.unwrap_or_default();
-        if self.is_above(sum.saturating_add(length)) {
-            sum = self.make_room(length)?;
+        let free = self.free();
+        if self.is_above(sum.saturating_add(expected)) || free < expected {
+            let (usage, candidates) = self.look()?;
+            sum = usage.bytes;
+            let could_go = could_go(&candidates);
+            let stays = sum.saturating_sub(could_go);
+            if self.is_above(stays.saturating_add(expected)) {
+                self.write(&file, sum)?;
+                return Ok(Reserved::QuotaReached);
+            }
+            if free.saturating_add(could_go) < expected {
+                self.write(&file, sum)?;
+                return Err(self.full());
+            }
+            if self.is_above(sum.saturating_add(length)) {
+                sum = self.make_room(length)?;
+            }
+            if free < length {
+                sum = sum.min(self.make_room_of(length)?);
+            }
             if self.is_above(sum.saturating_add(length)) {
                 self.write(&file, sum)?;
                 return Ok(Reserved::QuotaReached);
             }
         }
         self.write(&file, sum.saturating_add(length))?;
-        match allocate(data, offset, length) {
-            Err(error) if error == Errno::NOSPC || error == Errno::DQUOT => {
-                // The disk is smaller than the quota, or others fill it.
-                let sum = self.make_room_of(length)?;
-                self.write(&file, sum.saturating_add(length))?;
-                allocate(data, offset, length)
-            }
-            allocated => allocated,
-        }
-        .map_err(|error| FileError::writing(&self.folder, error.into()))?;
+        self.allocate(&file, data, part.start, length)?;
         Ok(Reserved::Yes)
+    }
+
+    /// Allocates what has been counted. What is refused is counted no more.
+    fn allocate(
+        &self,
+        file: &File,
+        data: &File,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), FileError> {
+        let mut allocated = allocate(data, offset, length);
+        if allocated == Err(Errno::NOSPC) || allocated == Err(Errno::DQUOT) {
+            // The disk is smaller than the quota, or others fill it, in a way that it does not tell.
+            let (_, candidates) = self.look()?;
+            if could_go(&candidates) >= length {
+                let sum = self.make_room_of(length)?;
+                self.write(file, sum.saturating_add(length))?;
+                allocated = allocate(data, offset, length);
+            }
+        }
+        if allocated.is_err() {
+            let (usage, _) = self.look()?;
+            self.write(file, usage.bytes)?;
+        }
+        allocated.map_err(|error| FileError::writing(&self.folder, error.into()))
+    }
+
+    /// What the disk has left for this user, as far as it tells.
+    fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(&self.folder);
+        disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn full(&self) -> FileError {
+        FileError::writing(&self.folder, Errno::NOSPC.into())
     }
 
     /// Counts a small record, which is written whatever the sum.
@@ -265,6 +313,15 @@ fn remove(candidate: &Candidate) -> bool {
         return removed.is_ok();
     }
     removed.is_ok()
+}
+
+/// How many bytes of these are not in use.
+fn could_go(candidates: &[Candidate]) -> u64 {
+    let free = candidates.iter().filter(|candidate| match &candidate.data {
+        Some(data) => File::open(data).is_ok_and(|file| file.try_lock().is_ok()),
+        None => true,
+    });
+    free.map(|candidate| candidate.bytes).sum()
 }
 
 fn is_incoming(path: &Path) -> bool {

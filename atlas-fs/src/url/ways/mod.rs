@@ -3,6 +3,7 @@
 
 mod answer;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use answer::{Answer, Told};
@@ -10,10 +11,12 @@ pub(crate) use answer::{Answer, Told};
 use super::above::{self, Asker, Unanswered};
 use super::client::{self, ClientAsker};
 use super::counts::Giver;
+use super::down::Down;
 use super::error::UrlError;
 use super::http::{Client, ClientError, Failure, Request};
 use super::options::{Options, Timeouts};
 use super::retry::{Patience, Retry};
+use url::Url;
 
 /// Asks those who may have a file, and again when that may help.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub(crate) struct Ways {
     clients: ClientAsker,
     timeouts: Timeouts,
     begun: Instant,
+    down: Mutex<Down>,
 }
 
 impl Ways {
@@ -35,6 +39,7 @@ impl Ways {
             clients: ClientAsker::new(options.clients.clone(), options.timeouts.idle),
             timeouts: options.timeouts,
             begun: Instant::now(),
+            down: Mutex::default(),
         })
     }
 
@@ -46,6 +51,36 @@ impl Ways {
             first_pause: self.timeouts.first_pause,
         };
         Retry::new(patience, self.now())
+    }
+
+    /// One attempt, for who can do without an answer.
+    pub(crate) fn no_retry(&self) -> Retry {
+        let patience = Patience {
+            attempts_max: 1,
+            give_up_after: self.timeouts.give_up_after,
+            first_pause: self.timeouts.first_pause,
+        };
+        Retry::new(patience, self.now())
+    }
+
+    /// Whether nobody has answered for its host lately, so that who can do without an answer need not wait for one.
+    pub(crate) fn is_down(&self, url: &Url) -> bool {
+        self.down().is_down(self.now(), &host(url))
+    }
+
+    /// What became of a question, for those who ask after it.
+    pub(crate) fn note<T>(&self, url: &Url, answer: &Result<T, UrlError>) {
+        match answer {
+            Err(UrlError::Unreachable { .. } | UrlError::TimedOut { .. }) => {
+                self.down().handle_silence(self.now(), &host(url));
+            }
+            Ok(_) => self.down().handle_answer(&host(url)),
+            Err(_) => {}
+        }
+    }
+
+    fn down(&self) -> MutexGuard<'_, Down> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// On the clock of [`Ways::retry`].
@@ -60,8 +95,11 @@ impl Ways {
 
     /// Asks until there is an answer that says something: success, that nothing has changed (304), that there is nothing
     /// (404, 410), that something has changed (412), that there is no such range (416).
-    pub(crate) async fn ask(&self, request: Request<'_>) -> Result<Answer, UrlError> {
-        let mut retry = self.retry();
+    pub(crate) async fn ask(
+        &self,
+        request: Request<'_>,
+        mut retry: Retry,
+    ) -> Result<Answer, UrlError> {
         loop {
             match self.try_once(request).await {
                 Ok(answer) => return Ok(answer),
@@ -113,6 +151,11 @@ impl Ways {
             body: answer::Body::Http(Box::new(body)),
         })
     }
+}
+
+/// With its port: another one may be another's.
+fn host(url: &Url) -> String {
+    url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
 }
 
 fn of_above(request: Request<'_>, answer: above::Answered, giver: Giver) -> Answer {
