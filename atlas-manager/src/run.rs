@@ -80,7 +80,7 @@ impl Loop {
 
     /// Takes up the jobs of an earlier life: those that had not ended begin anew, and what they print twice counts once.
     pub(crate) fn restore(&mut self) -> Result<(), StartError> {
-        for record in self.shared.store.jobs()? {
+        for mut record in self.shared.store.jobs()? {
             let id = record.status.id;
             self.last_job = self.last_job.max(id.0);
             for (url, version) in self.shared.store.pins(id)? {
@@ -90,7 +90,7 @@ impl Loop {
             let alias = if record.status.state.has_ended() {
                 None
             } else {
-                self.submit_again(&record)?
+                self.submit_again(&mut record)?
             };
             if let (Some(_), Some(files)) = (alias, record.files()) {
                 self.shared.client_files.begin(id, files);
@@ -214,12 +214,23 @@ impl Loop {
         self.machine.submit(self.clock.now(), spec, root)
     }
 
-    /// Begins a job anew that an earlier life of this manager had, with what was recorded of it at hand.
-    fn submit_again(&mut self, record: &JobRecord) -> Result<Option<JobAlias>, StartError> {
+    /// Begins a job anew that an earlier life of this manager had, with what was recorded of it at hand. One that cannot begin has
+    /// failed.
+    fn submit_again(&mut self, record: &mut JobRecord) -> Result<Option<JobAlias>, StartError> {
         let (spec, root) = self.begin(record);
         let known = self.shared.store.records(record.status.id)?;
         let now = self.clock.now();
-        Ok(self.machine.submit_again(now, spec, root, known).ok())
+        match self.machine.submit_again(now, spec, root, known) {
+            Ok(alias) => Ok(Some(alias)),
+            Err(error) => {
+                let message = format!(
+                    "the manager was started again, and the job cannot begin anew: {error}"
+                );
+                record.status.state = JobState::Failed { message };
+                drop(self.shared.store.save_ended_job(record.clone()));
+                Ok(None)
+            }
+        }
     }
 
     /// What the machine is told of a job.
