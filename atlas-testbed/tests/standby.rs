@@ -164,8 +164,9 @@ fn regression_a_manager_that_is_to_act_and_cannot_ends_and_says_why() {
     assert!(log.contains(says), "{log}");
     assert!(log.contains("for jobs' output cannot be used"), "{log}");
     fs::remove_file(&jobs).unwrap();
-    // Its vote for itself is kept.
-    pair.standby.restart();
+    // It asks for votes anew.
+    pair.standby.restart_standing_by();
+    wait_until("the standby acts", || acts(&pair.standby));
     let again = pair.shell.submit(program("nqueens"), ["7"]);
     assert_eq!(again.stdout, b"7 queens: 40 ways\n");
 }
