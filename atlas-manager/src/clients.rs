@@ -1,13 +1,13 @@
 //! Answers to clients, whether they come over the network or over the administrator's socket.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use atlas_fs::BlobName;
 use atlas_fs::daemon::chain;
 use atlas_fs::exchange;
 use atlas_net::enrol::{self, Lifetimes};
-use atlas_net::identity::{Role, Secret, Token};
+use atlas_net::identity::{Role, Secret, Token, Tokens};
 use atlas_net::{CloseCode, Connection, Stream, StreamKind};
 use atlas_proto::control::{
     CLIENT_TOPIC, ClientAnswer, ClientRequest, FRAME_BYTES_MAX, FilesKey, FilesName, JobId,
@@ -260,6 +260,11 @@ impl Clients {
         }
     }
 
+    fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        let tokens = self.shared.tokens.lock();
+        tokens.unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn watched(&self, job: JobId) -> Option<Watched> {
         let asked = self.shared.asker.ask(|reply| Ask::Watch(job, reply));
         asked.await.flatten()
@@ -273,21 +278,28 @@ impl Clients {
             addresses,
         } = wanted;
         let role: Role = role.parse().map_err(Refusal::new)?;
-        if let Way::Remote(_, client) = way {
-            may_create(client.peer().role, role)?;
-            let peer = client.peer();
-            tracing::info!(%peer, %role, ?lifetime, uses, "an administrator makes a token from afar");
-        }
         let secret = Secret::generate().map_err(Refusal::new)?;
-        let tokens = {
-            let tokens = self.shared.tokens.lock();
-            let mut tokens = tokens.unwrap_or_else(PoisonError::into_inner);
+        let saved = {
+            let mut tokens = self.tokens();
+            if let Way::Remote(_, client) = way {
+                may_create(client.peer().role, role, lifetime, &tokens)?;
+            }
             let created = tokens.create(SystemTime::now(), &secret, role, lifetime, uses);
             created.map_err(Refusal::new)?;
-            tokens.clone()
+            // The store gets them in the order of their changes.
+            self.shared.store.save_new_token(tokens.clone())
         };
-        let saved = self.shared.store.save_new_token(tokens).safe().await;
-        saved.map_err(|error| Refusal::new(format_args!("no token is made: {error}")))?;
+        if let Err(error) = saved.safe().await {
+            self.tokens().withdraw(&secret);
+            return Err(Refusal::new(format_args!("no token is made: {error}")));
+        }
+        match way {
+            Way::Remote(_, client) => {
+                let peer = client.peer();
+                tracing::info!(%peer, %role, ?lifetime, uses, "an administrator has made a token from afar");
+            }
+            Way::Local(_) => tracing::info!(%role, ?lifetime, uses, "a token was made here"),
+        }
         let addresses = if addresses.is_empty() {
             self.shared.core.standing.addresses()
         } else {
@@ -344,9 +356,26 @@ fn serve_stream(kind: StreamKind, mut stream: Stream, connection: &Connection, c
 }
 
 /// Whether who is logged in with one role may make tokens of another. Nobody can make from afar what is worth more than a place
-/// in the domain: the authority of a domain below, this domain's own, or a login that makes tokens and outlives the one that made it.
-fn may_create(login: Role, wanted: Role) -> Result<(), Refusal> {
+/// in the domain: the authority of a domain below, this domain's own, or a login that makes tokens and outlives the one that made it. Nor
+/// can anybody from afar keep others from making tokens.
+fn may_create(
+    login: Role,
+    wanted: Role,
+    lifetime: Duration,
+    tokens: &Tokens,
+) -> Result<(), Refusal> {
     match (login, wanted) {
+        (Role::Admin, Role::Server | Role::Client) if lifetime > AFAR_LIFETIME_MAX => {
+            Err(Refusal::new(
+                "a token that is made from afar lasts 30 days at most: give --ttl 30days or less, or make it on the manager's machine",
+            ))
+        }
+        (Role::Admin, Role::Server | Role::Client) if tokens.is_half_full(SystemTime::now()) => {
+            Err(Refusal::new(
+                "half of the tokens that a manager remembers are there already: make fewer, with more uses each, or make this one on the \
+             manager's machine",
+            ))
+        }
         (Role::Admin, Role::Server | Role::Client) => Ok(()),
         (Role::Admin, Role::Manager | Role::Standby | Role::Admin) => {
             Err(Refusal::new(format_args!(
@@ -378,6 +407,8 @@ fn unknown(job: JobId) -> String {
 const ENDING: &str = "the manager is being stopped: ask again when it is back";
 /// Blobs of clients are named by themselves.
 const OF_NO_JOB: JobAlias = JobAlias(0);
+/// Longer than it takes to bring a room of machines in.
+const AFAR_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A standby that does not answer is struck from the list before.
 const SAFE_TIMEOUT: Duration = Duration::from_secs(5);
 /// More often than people can read, and seldom enough for a machine whose processors all compute.

@@ -172,8 +172,14 @@ impl JobTable {
 
     /// The job's root has left these files.
     pub(crate) fn note_files(&mut self, id: JobId, files: Files, blobs: Vec<[u8; 32]>) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.record.left = blobs;
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        job.record.left = blobs;
+        if job.record.status.state.has_ended() {
+            // Those who watch are told with its end.
+            job.record.status.files = Some(files);
+        } else {
             job.change(|status| status.files = Some(files));
         }
     }
@@ -244,6 +250,8 @@ impl JobTable {
     fn end(&mut self, alias: JobAlias, change: impl FnOnce(&mut JobStatus)) -> Option<JobRecord> {
         let id = self.live.remove(&alias)?;
         let job = self.jobs.get_mut(&id)?;
+        // Nothing changes any more, so that nobody hears of the end before it is safe.
+        job.progress.clear();
         let elapsed = job.began.map(|began| began.elapsed());
         let status = &mut job.record.status;
         change(status);

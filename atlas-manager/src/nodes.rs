@@ -103,9 +103,9 @@ pub(crate) async fn enrol(enrolment: Enrolment, shared: Arc<Shared>) {
         Err(error) => tracing::warn!(%from, %error, "a node has not enrolled"),
     }
     let tokens = shared.tokens.lock();
-    let tokens = tokens.unwrap_or_else(PoisonError::into_inner).clone();
-    // Should it die before, a token lets in more than it should.
-    shared.store.save_used_tokens(tokens);
+    let tokens = tokens.unwrap_or_else(PoisonError::into_inner);
+    // Should it die before, a token lets in more than it should. The store gets them in the order of their changes.
+    shared.store.save_used_tokens(tokens.clone());
 }
 
 struct Node {

@@ -1,6 +1,7 @@
 //! The phases of a manager's process: what there is as long as it acts begins and ends here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use atlas_fs::daemon::{Clock, incarnation};
 use atlas_fs::url::FileService;
@@ -15,6 +16,7 @@ use atlas_proto::time::Time;
 use atlas_proto::{Manager, ManagerConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use crate::ask::Asker;
 use crate::client_files::ClientFileWays;
@@ -94,6 +96,12 @@ impl Phases {
         self.end().await;
         tasks.shutdown().await;
         self.endpoint.close("the manager has been stopped").await;
+        // What could not be written is lost with the process. Whether it can be now is in the log.
+        let _ = timeout(SETTLE_TIMEOUT, self.core.store.settle().safe()).await;
+        if let Err(error) = &done {
+            let error = atlas_fs::daemon::chain(error);
+            tracing::error!(error, "this manager ends, so that another can act");
+        }
         // Who has asked for it may not wait for it.
         let _ = done?.send(());
         Ok(())
@@ -250,5 +258,7 @@ fn keep_certificates(
     });
 }
 
+/// For a disk that takes what is owed; one that does not is slower than people who wait for a daemon to end.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Events that wait; who has more to tell waits as well.
 const EVENTS_MAX: usize = 4096;

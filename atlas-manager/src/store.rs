@@ -363,6 +363,11 @@ impl Store {
         self.send(write, IfItFails::Refuse, Whose::Told)
     }
 
+    /// Writes what is owed, if there is room by now.
+    pub(crate) fn settle(&self) -> Saved {
+        self.send(Write::Forget(Vec::new()), IfItFails::Refuse, Whose::Told)
+    }
+
     fn order(&self, write: Write, if_it_fails: IfItFails) -> Saved {
         self.send(write, if_it_fails, Whose::Own)
     }

@@ -1,5 +1,6 @@
 //! How a job is taken in: what is kept of it is safe before anything else is done for it, and before anybody is told. So a job
-//! that cannot be kept is refused, and leaves nothing.
+//! that cannot be kept is refused, and leaves nothing but what may have reached the disk before that failed, which is to be forgotten when there
+//! is room.
 //!
 //! ```text
 //! Ask::Submit -> newcomer, its record on the way to the disk -> Ask::Kept -> job, Accepted
@@ -83,6 +84,8 @@ impl Loop {
             reply,
         } = newcomer;
         let begun = match kept {
+            // Whoever acts now may have it, and begin it: the client is told that this manager ends, and asks there.
+            Err(SaveError::Stopped) => return,
             Ok(()) => self.submit(&record).map_err(Refusal::new),
             Err(error) => Err(Refusal::new(format_args!("the job does not run: {error}"))),
         };

@@ -5,7 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Replaces a file, or makes it, so that it is on the disk. A file that cannot be replaced stays as it was.
+/// Replaces a file, or makes it, so that it is on the disk. A file that cannot be replaced stays as it was; one that is replaced lets in whom it
+/// did before.
 ///
 /// # Errors
 ///
@@ -33,7 +34,7 @@ fn replace_as(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     new.push(name);
     new.push(format!(".{}.new", std::process::id()));
     let new = folder.join(new);
-    let replaced = write(&new, bytes, readers)
+    let replaced = write(&new, path, bytes, readers)
         .and_then(|()| fs::rename(&new, path))
         // The name is on the disk when its folder is.
         .and_then(|()| File::open(folder)?.sync_all());
@@ -43,17 +44,22 @@ fn replace_as(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     replaced
 }
 
-fn write(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
+fn write(new: &Path, path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     if readers == Readers::Owner {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     }
-    let mut file = options.open(path)?;
-    if readers == Readers::Owner {
+    let mut file = options.open(new)?;
+    match readers {
         // A file that was left there keeps its mode when it is opened.
-        restrict(path, 0o600)?;
+        Readers::Owner => restrict(new, 0o600)?,
+        Readers::Anybody => {
+            if let Ok(before) = fs::metadata(path) {
+                file.set_permissions(before.permissions())?;
+            }
+        }
     }
     file.write_all(bytes)?;
     file.sync_all()
@@ -81,6 +87,14 @@ mod tests {
         for text in ["first", "second"] {
             replace(&file, text.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
+            restrict(&file, 0o640).unwrap();
+        }
+        replace(&file, b"third").unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(&file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o640);
         }
         // A folder that is not empty cannot be replaced by a file.
         let occupied = folder.path().join("occupied");

@@ -44,6 +44,8 @@ pub(crate) struct Links {
 struct Up {
     id: u64,
     way: Way,
+    /// Relayed ways that were found before this one: the sibling may still speak there.
+    others: Vec<Arc<PacketPipe>>,
 }
 
 /// A way to a neighbour.
@@ -185,8 +187,12 @@ impl Links {
 
     /// A way is over.
     pub(crate) fn forget(&mut self, peer: NodeId, id: u64) {
-        if self.up.get(&peer).is_some_and(|up| up.id == id) {
-            self.up.remove(&peer);
+        if let Some(up) = self.up.remove(&peer) {
+            if up.id == id {
+                self.finish(up.others);
+            } else {
+                self.up.insert(peer, up);
+            }
         }
     }
 
@@ -204,17 +210,36 @@ impl Links {
         self.last_id += 1;
         let id = self.last_id;
         self.tasks.spawn(hear(way.clone(), id, self.tell.clone()));
-        let peer = way.peer;
-        let unused = match (&way.kind, self.up.get(&peer).map(|up| &up.way.kind)) {
-            (WayKind::Relayed(pipe, _), Some(WayKind::Direct(_)))
-            | (WayKind::Direct(_), Some(WayKind::Relayed(pipe, _))) => Some(pipe.clone()),
-            _ => None,
+        let (before, mut others) = match self.up.remove(&way.peer) {
+            Some(Up { id, way, others }) => (Some((id, way)), others),
+            None => (None, Vec::new()),
         };
-        if unused.is_none() || matches!(way.kind, WayKind::Direct(_)) {
-            self.up.insert(peer, Up { id, way });
+        let (id, way) = match (&way.kind, before) {
+            (WayKind::Relayed(pipe, _), Some((id, before)))
+                if matches!(before.kind, WayKind::Direct(_)) =>
+            {
+                others.push(pipe.clone());
+                (id, before)
+            }
+            (_, before) => {
+                if let Some((_, before)) = before
+                    && let WayKind::Relayed(pipe, _) = before.kind
+                {
+                    others.push(pipe);
+                }
+                (id, way)
+            }
+        };
+        // Which of two relayed ways the sibling takes is not known; of a direct one both ends know.
+        if matches!(way.kind, WayKind::Direct(_)) {
+            self.finish(std::mem::take(&mut others));
         }
-        if let Some(pipe) = unused {
-            // What was said there still arrives.
+        self.up.insert(way.peer, Up { id, way, others });
+    }
+
+    /// Nothing more is said there. What was said still arrives.
+    fn finish(&mut self, pipes: Vec<Arc<PacketPipe>>) {
+        for pipe in pipes {
             self.tasks.spawn(async move { pipe.finish().await });
         }
     }
@@ -286,7 +311,9 @@ async fn find(
     let late = match early {
         Ok(failed) => failed,
         Err(_) => {
-            tracing::info!(%peer, "the manager relays, since no answer has come yet");
+            if relayed.is_ok() {
+                tracing::info!(%peer, "the manager relays, since no answer has come yet");
+            }
             dial.await
         }
     };

@@ -110,9 +110,11 @@ pub async fn keep_renewed(
             }
         };
         let wait = match renew(state, &client(), &login).await {
-            Ok(_) => {
+            Ok(renewed) => {
                 backoff.handle_connected(Instant::now());
-                RENEWALS_APART
+                // Where this machine's clock is ahead, what is new is due already.
+                let is_due = renewed.renew_at() <= SystemTime::now();
+                if is_due { RETRIES.max } else { RENEWALS_APART }
             }
             Err(error) => {
                 if !is_told {

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use atlas_testbed::{
-    Cluster, Manager, ManagerOptions, Server, ServerOptions, Shell, TokenOptions, code, program,
-    wait_until,
+    Cluster, Manager, ManagerOptions, Running, Server, ServerOptions, Shell, TokenOptions, code,
+    program, wait_until,
 };
 
 /// A domain whose manager's disk has room, as yet, with servers of one worker each, and somebody who is logged in.
@@ -52,6 +52,20 @@ impl Domain {
 
     fn make_room(&self) {
         self.manager.limit_files(None);
+    }
+
+    /// A job that ends while the manager can keep nothing.
+    fn end_without_room(&self) -> Running {
+        let folder = self.folder("held");
+        let line = ["hold", "1", folder.to_str().unwrap()];
+        let job = self.shell.begin_submit(program("testbed-job"), line);
+        wait_until("the task runs", || count(&folder) == 1);
+        self.manager.limit_files(Some(NO_BYTES));
+        fs::write(folder.join("go"), "").unwrap();
+        wait_until("the end cannot be kept", || {
+            self.manager.trouble().is_some()
+        });
+        job
     }
 
     /// A submission that the manager cannot keep: what it has to remember of the arguments is more than there is room for.
@@ -208,16 +222,7 @@ fn regression_the_end_of_a_job_is_told_when_a_full_disk_has_room_again() {
     domain
         .manager
         .wait_for_health("stands by, and 2 children may vote for it");
-    let folder = domain.folder("held");
-    let line = ["hold", "1", folder.to_str().unwrap()];
-    let job = domain.shell.begin_submit(program("testbed-job"), line);
-    wait_until("the task runs", || count(&folder) == 1);
-
-    domain.manager.limit_files(Some(NO_BYTES));
-    fs::write(folder.join("go"), "").unwrap();
-    wait_until("the end cannot be kept", || {
-        domain.manager.trouble().is_some()
-    });
+    let job = domain.end_without_room();
     let [known] = &domain.shell.json(["ps", "--all"])[..] else {
         panic!("there is one job");
     };
@@ -237,20 +242,26 @@ fn regression_the_end_of_a_job_is_told_when_a_full_disk_has_room_again() {
 #[test]
 fn regression_the_end_of_a_job_on_a_full_disk_is_kept_when_there_is_room_again() {
     let mut domain = Domain::new(1);
-    let folder = domain.folder("held");
-    let line = ["hold", "1", folder.to_str().unwrap()];
-    let job = domain.shell.begin_submit(program("testbed-job"), line);
-    wait_until("the task runs", || count(&folder) == 1);
-    domain.manager.limit_files(Some(NO_BYTES));
-    fs::write(folder.join("go"), "").unwrap();
-    wait_until("the end cannot be kept", || {
-        domain.manager.trouble().is_some()
-    });
+    let job = domain.end_without_room();
     domain.make_room();
     assert_eq!(code(&job.wait()), 0);
     domain.manager.wait_for_health("ok\n");
     let told = domain.shell.json(["ps", "--all"]);
     domain.manager.kill();
+    domain.manager.restart();
+    domain.manager.wait_for_workers(1);
+    assert_eq!(domain.shell.json(["ps", "--all"]), told);
+}
+
+/// As somebody does it who has made room: at once, before the manager itself would try again.
+#[test]
+fn regression_the_end_of_a_job_on_a_full_disk_is_kept_by_a_manager_that_is_stopped() {
+    let mut domain = Domain::new(1);
+    let job = domain.end_without_room();
+    assert_eq!(code(&job.wait()), 0);
+    let told = domain.shell.json(["ps", "--all"]);
+    domain.make_room();
+    assert!(domain.manager.stop().success());
     domain.manager.restart();
     domain.manager.wait_for_workers(1);
     assert_eq!(domain.shell.json(["ps", "--all"]), told);

@@ -89,6 +89,8 @@ fn who_may_make_no_token_is_told_how_to_get_one() {
         let way = format!("atlas-manager token create --role {role}");
         assert!(error.contains(&way), "{role}: {error}");
     }
+    let error = refused(&admin, &["--ttl", "31days"]);
+    assert!(error.contains("30 days at most"), "{error}");
     let error = refused(&admin, &["--uses", "0"]);
     assert!(error.contains("give 1 use or more"), "{error}");
     let unknown = admin.run(["token", "--role", "king"]);

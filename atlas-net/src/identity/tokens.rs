@@ -106,11 +106,29 @@ impl Tokens {
         Ok(entry.role)
     }
 
+    /// Takes a token back of which nobody was told.
+    pub fn withdraw(&mut self, secret: &Secret) {
+        let hash = secret.hash();
+        self.0.retain(|entry| hash != entry.hash);
+    }
+
+    /// Those that are valid or remembered take half of the room.
+    #[must_use]
+    pub fn is_half_full(&self, now: SystemTime) -> bool {
+        let stay = self.0.iter().filter(|entry| entry.stays(now));
+        stay.count() >= TOKENS_MAX / 2
+    }
+
     fn forget(&mut self, now: SystemTime) {
-        self.0.retain(|entry| {
-            let ended = now.duration_since(entry.expires);
-            ended.is_ok_and(|ended| ended < REMEMBERED) || entry.expires > now
-        });
+        self.0.retain(|entry| entry.stays(now));
+    }
+}
+
+impl Entry {
+    /// It is valid or remembered.
+    fn stays(&self, now: SystemTime) -> bool {
+        let ended = now.duration_since(self.expires);
+        ended.is_ok_and(|ended| ended < REMEMBERED) || self.expires > now
     }
 }
 
@@ -143,6 +161,20 @@ mod tests {
         assert_eq!(tokens.redeem(start(), &secret), Err(RedeemError::UsedUp));
         let other = Secret::generate().unwrap();
         assert_eq!(tokens.redeem(start(), &other), Err(RedeemError::Unknown));
+    }
+
+    #[test]
+    fn a_token_that_is_withdrawn_lets_nobody_in_and_takes_no_room() {
+        let mut tokens = Tokens::default();
+        let [kept, taken] = [(); 2].map(|()| Secret::generate().unwrap());
+        for secret in [&kept, &taken] {
+            let created = tokens.create(start(), secret, Role::Client, HOUR, 1);
+            created.unwrap();
+        }
+        tokens.withdraw(&taken);
+        assert_eq!(tokens.redeem(start(), &taken), Err(RedeemError::Unknown));
+        assert_eq!(tokens.redeem(start(), &kept), Ok(Role::Client));
+        assert_eq!(tokens.0.len(), 1);
     }
 
     #[test]
@@ -185,12 +217,14 @@ mod tests {
         tokens
             .create(start(), &secret, Role::Server, longest, 1)
             .unwrap();
-        for _ in 1..TOKENS_MAX {
+        for made in 1..TOKENS_MAX {
+            assert_eq!(tokens.is_half_full(start()), made >= TOKENS_MAX / 2);
             tokens
                 .create(start(), &secret, Role::Server, HOUR, 1)
                 .unwrap();
         }
         let full = tokens.create(start(), &secret, Role::Server, HOUR, 1);
         assert!(full.unwrap_err().to_string().contains("make fewer"));
+        assert!(!tokens.is_half_full(start() + HOUR + REMEMBERED));
     }
 }
