@@ -4,15 +4,19 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use atlas_fs::url::{Files, Pins, Source, UrlError};
 use rustix::io::Errno;
+use tokio::task::JoinSet;
 
 use crate::origin::{Mood, Origin};
 use crate::support::{Scratch, eventually, random, read, read_file};
 
 /// Set in the process whose files must not be large.
 const IN_CHILD: &str = "ATLAS_TEST_LITTLE_ROOM";
+/// Reads of a moment have ended by then, also on a slow machine.
+const ALL_END: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_larger_than_the_quota_is_read_and_not_kept() {
@@ -43,6 +47,41 @@ async fn regression_what_is_not_kept_is_right_where_an_origin_sends_no_ranges() 
     let mut buffer = vec![0; 100_000];
     file.read_at(1_500_000, &mut buffer).await.unwrap();
     assert!(buffer == content[1_500_000..1_600_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_many_who_read_what_is_not_kept_wait_for_one_another_and_end() {
+    let origin = Origin::start().await;
+    let scratch = Scratch::with(|options| {
+        options.quota = Some(1);
+        options.requests_per_host_max = 2;
+        options.timeouts.answer = ALL_END;
+    });
+    let content = random(6 << 20, 1);
+    // So late that all want to ask for their ranges before the first is told that there are none.
+    let moods = [Mood::NoRanges, Mood::Late(300)];
+    origin.put_as("/x", content.clone(), &moods);
+    let (url, pins) = (origin.url("/x"), Pins::new());
+    // Nothing tells yet that there are no ranges.
+    scratch.files.metadata(&url, &pins).await.unwrap();
+    let file = scratch.files.open(&url, &pins).await.unwrap();
+    let mut reads = JoinSet::new();
+    let mut begin = |offset: usize| {
+        let (file, content) = (file.clone(), content.clone());
+        reads.spawn(async move {
+            let mut buffer = vec![0; 100_000];
+            file.read_at(offset as u64, &mut buffer).await.unwrap();
+            assert!(buffer == content[offset..offset + 100_000]);
+        });
+    };
+    begin(5_900_000);
+    eventually("the end is asked for", || origin.requests() >= 2).await;
+    // Behind it, the answer has to begin again.
+    for _ in 0..8 {
+        begin(0);
+    }
+    let ended = tokio::time::timeout(ALL_END, reads.join_all()).await;
+    assert!(ended.is_ok(), "they wait for one another");
 }
 
 /// Two small files that are kept, and how much was sent of them.

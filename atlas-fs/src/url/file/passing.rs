@@ -71,9 +71,13 @@ impl Shared {
         if answer.status() == 200 {
             // From now on nobody asks for ranges, and this answer will do for all.
             self.ask_for_whole();
-            let mut passing = self.passing.0.lock().await;
-            passing.get_or_insert_with(|| self.whole(answer));
-            drop(passing);
+            // Nobody waits here with an answer in hand: it is one of those that its host may be asked for at a time, and who reads from the
+            // shared one may be waiting to ask.
+            if let Ok(mut passing) = self.passing.0.try_lock() {
+                passing.get_or_insert_with(|| self.whole(answer));
+            } else {
+                drop(answer);
+            }
             return self.pass_from_whole(offset, buffer).await;
         }
         let mut filled = 0;
