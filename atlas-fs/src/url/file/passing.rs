@@ -94,7 +94,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Who stops waiting for this leaves the answer where it is.
+    /// Who stops waiting for this leaves the answer where it is. If that is in the middle of a piece from above, the next who reads has it begin
+    /// again.
     async fn pass_from_whole(
         self: &Arc<Self>,
         offset: u64,
