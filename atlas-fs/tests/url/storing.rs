@@ -84,6 +84,32 @@ async fn regression_many_who_read_what_is_not_kept_wait_for_one_another_and_end(
     assert!(ended.is_ok(), "they wait for one another");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_an_answer_that_has_ended_keeps_nobody_from_asking() {
+    let origin = Origin::start().await;
+    let scratch = Scratch::with(|options| {
+        options.quota = Some(1);
+        options.requests_per_host_max = 1;
+        // For so long an answer that nobody reads on would stay.
+        options.timeouts.idle = 2 * ALL_END;
+    });
+    let content = random(2 << 20, 1);
+    origin.put_as("/x", content.clone(), &[Mood::NoRanges]);
+    origin.put("/y", b"another".to_vec());
+    let (x, y) = (origin.url("/x"), origin.url("/y"));
+    let pins = Pins::new();
+    let file = scratch.files.open(&x, &pins).await.unwrap();
+    assert!(read_file(&file).await.unwrap() == content);
+    let asking = scratch.files.metadata(&y, &pins);
+    let asked = tokio::time::timeout(ALL_END, asking).await;
+    assert_eq!(asked.expect("there is room to ask").unwrap().size, Some(7));
+    // What has come lately is there still.
+    let (before, mut buffer) = (origin.requests(), vec![0; 1000]);
+    file.read_at(2_000_000, &mut buffer).await.unwrap();
+    assert!(buffer == content[2_000_000..2_001_000]);
+    assert_eq!(origin.requests(), before);
+}
+
 /// Two small files that are kept, and how much was sent of them.
 async fn keep_others(origin: &Origin, files: &Files) -> usize {
     for path in ["/a", "/b"] {
