@@ -155,7 +155,11 @@ async fn regression_a_length_that_is_a_lie_drives_no_other_file_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn regression_a_file_in_one_piece_that_does_not_fit_drives_no_other_out() {
     let origin = Origin::start().await;
-    let scratch = Scratch::with(|options| options.quota = Some(4 << 20));
+    let scratch = Scratch::with(|options| {
+        options.quota = Some(4 << 20);
+        // An answer that nobody reads on for so long begins again.
+        options.timeouts.idle = ALL_END;
+    });
     keep_others(&origin, &scratch.files).await;
     let content = random(6 << 20, 1);
     origin.put_as("/x", content.clone(), &[Mood::NoRanges]);
