@@ -74,8 +74,9 @@ impl Ways {
             Err(UrlError::Unreachable { .. } | UrlError::TimedOut { .. }) => {
                 self.down().handle_silence(self.now(), &host(url));
             }
-            Ok(_) => self.down().handle_answer(&host(url)),
-            Err(_) => {}
+            // Also one that is a refusal.
+            Err(error) if error.status().is_none() => {}
+            Ok(_) | Err(_) => self.down().handle_answer(&host(url)),
         }
     }
 
