@@ -1,4 +1,5 @@
 //! Jobs that run at the same time on one server: each has its share of the workers, which changes as others come and go.
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     reason = "also outside of test functions, a failure here is the test's"

@@ -314,13 +314,17 @@ impl Core {
         let may_do = before
             .as_ref()
             .filter(|head| serves_on_error(url, head, now, self.options.stale));
+        let can_do = match may_do {
+            Some(head) if want == Want::Bytes => self.can_be_read(url, head).await,
+            Some(_) | None => may_do.is_some(),
+        };
         let retry = match may_do {
-            Some(head) if self.client.is_down(url) => {
+            Some(head) if can_do && self.client.is_down(url) => {
                 tracing::debug!(%url, "what is known is served, since its origin could not be asked just now");
                 return Ok((known(url, head, true, Duration::ZERO)?, None));
             }
-            Some(_) => self.client.no_retry(),
-            None => self.client.retry(),
+            Some(_) if can_do => self.client.no_retry(),
+            Some(_) | None => self.client.retry(),
         };
         match self.ask(url, before.as_ref(), want, retry).await {
             Ok((head, stale, answer)) => {
@@ -338,6 +342,19 @@ impl Core {
                 Some(_) | None => Err(error),
             },
         }
+    }
+
+    /// Whether who reads what is known can do without its origin: all bytes are stored, or there are none to read.
+    async fn can_be_read(&self, url: &Url, head: &Head) -> bool {
+        if head.status != 200 || head.is_folder {
+            return true;
+        }
+        let (store, place, version) = (self.store.clone(), url.clone(), head.version.clone());
+        let found = blocking(move || store.has_whole(&place, &version)).await;
+        found.unwrap_or_else(|error| {
+            tracing::debug!(%url, %error, "it cannot be told whether a file is stored");
+            false
+        })
     }
 
     /// What the origin says now, which is kept, and whether that is what somebody above has known of it before.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use atlas_fs::url::{Pins, Source, Timeouts, UrlError};
 use rustix::io::Errno;
+use url::Url;
 
 use crate::origin::{Mood, Origin};
 use crate::support::{Scratch, eventually, random, read, read_file};
@@ -217,6 +218,45 @@ async fn regression_who_can_do_without_an_origin_waits_for_it_once() {
     let asked = scratch.files.figures().questions - before;
     let spans = begun.elapsed().as_secs() / 10 + 1;
     assert!(asked <= spans, "{asked} in {:?}", begun.elapsed());
+}
+
+/// A file of which what its origin says is known, and no byte is stored.
+async fn known_and_not_stored(origin: &Origin, scratch: &Scratch) -> Url {
+    let url = origin.url("/x");
+    origin.put("/x", random(1 << 20, 1));
+    origin.change("/x", |resource| {
+        let allowed = ("cache-control", "max-age=0, stale-if-error=600".to_owned());
+        resource.headers.push(allowed);
+    });
+    let metadata = scratch.files.metadata(&url, &Pins::new()).await.unwrap();
+    assert!(!metadata.stale);
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_what_is_not_stored_does_not_do_without_its_origin_after_one_failure() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let url = known_and_not_stored(&origin, &scratch).await;
+    let new = random(1 << 20, 2);
+    // Once more after the first question.
+    origin.put_as("/x", new.clone(), &[Mood::StatusTimes(503, 2)]);
+    let file = scratch.files.open(&url, &Pins::new()).await.unwrap();
+    assert!(!file.stale());
+    assert!(read_file(&file).await.unwrap() == new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_what_is_not_stored_is_asked_for_though_its_origin_was_silent_just_now() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let url = known_and_not_stored(&origin, &scratch).await;
+    origin.change("/x", |resource| resource.moods.push(Mood::Late(60_000)));
+    let metadata = scratch.files.metadata(&url, &Pins::new()).await.unwrap();
+    assert!(metadata.stale);
+    let new = random(1 << 20, 2);
+    origin.put("/x", new.clone());
+    let file = scratch.files.open(&url, &Pins::new()).await.unwrap();
+    assert!(!file.stale());
+    assert!(read_file(&file).await.unwrap() == new);
 }
 
 #[tokio::test(flavor = "multi_thread")]

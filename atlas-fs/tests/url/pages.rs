@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use atlas_fs::url::{Pins, Source, UrlError};
+use atlas_fs::url::{Kind, Pins, Source, UrlError};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -37,12 +37,11 @@ async fn pages_may_come_compressed_and_files_may_not() {
             .headers
             .push(("content-encoding", "gzip".to_owned()))
     });
-    let entries = scratch
-        .files
-        .list(&origin.url("/folder/"), &Pins::new())
-        .await
-        .unwrap();
+    let (folder, pins) = (origin.url("/folder/"), Pins::new());
+    let entries = scratch.files.list(&folder, &pins).await.unwrap();
     assert_eq!(entries.len(), 3);
+    let metadata = scratch.files.metadata(&folder, &pins).await.unwrap();
+    assert_eq!(metadata.kind, Kind::Folder);
     origin.put("/x", b"hello".to_vec());
     read(&scratch.files, &origin.url("/x"), &Pins::new())
         .await
@@ -52,7 +51,7 @@ async fn pages_may_come_compressed_and_files_may_not() {
         .iter()
         .map(|asked| asked.headers["accept-encoding"].clone())
         .collect();
-    assert_eq!(accepted, ["gzip", "identity"]);
+    assert_eq!(accepted, ["gzip", "identity", "identity"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

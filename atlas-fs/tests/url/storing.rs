@@ -4,15 +4,19 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use atlas_fs::url::{Files, Pins, Source, UrlError};
 use rustix::io::Errno;
+use tokio::task::JoinSet;
 
 use crate::origin::{Mood, Origin};
 use crate::support::{Scratch, eventually, random, read, read_file};
 
 /// Set in the process whose files must not be large.
 const IN_CHILD: &str = "ATLAS_TEST_LITTLE_ROOM";
+/// Reads of a moment have ended by then, also on a slow machine.
+const ALL_END: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_larger_than_the_quota_is_read_and_not_kept() {
@@ -43,6 +47,67 @@ async fn regression_what_is_not_kept_is_right_where_an_origin_sends_no_ranges() 
     let mut buffer = vec![0; 100_000];
     file.read_at(1_500_000, &mut buffer).await.unwrap();
     assert!(buffer == content[1_500_000..1_600_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_many_who_read_what_is_not_kept_wait_for_one_another_and_end() {
+    let origin = Origin::start().await;
+    let scratch = Scratch::with(|options| {
+        options.quota = Some(1);
+        options.requests_per_host_max = 2;
+        options.timeouts.answer = ALL_END;
+    });
+    let content = random(6 << 20, 1);
+    // So late that all want to ask for their ranges before the first is told that there are none.
+    let moods = [Mood::NoRanges, Mood::Late(300)];
+    origin.put_as("/x", content.clone(), &moods);
+    let (url, pins) = (origin.url("/x"), Pins::new());
+    // Nothing tells yet that there are no ranges.
+    scratch.files.metadata(&url, &pins).await.unwrap();
+    let file = scratch.files.open(&url, &pins).await.unwrap();
+    let mut reads = JoinSet::new();
+    let mut begin = |offset: usize| {
+        let (file, content) = (file.clone(), content.clone());
+        reads.spawn(async move {
+            let mut buffer = vec![0; 100_000];
+            file.read_at(offset as u64, &mut buffer).await.unwrap();
+            assert!(buffer == content[offset..offset + 100_000]);
+        });
+    };
+    begin(5_900_000);
+    eventually("the end is asked for", || origin.requests() >= 2).await;
+    // Behind it, the answer has to begin again.
+    for _ in 0..8 {
+        begin(0);
+    }
+    let ended = tokio::time::timeout(ALL_END, reads.join_all()).await;
+    assert!(ended.is_ok(), "they wait for one another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_an_answer_that_has_ended_keeps_nobody_from_asking() {
+    let origin = Origin::start().await;
+    let scratch = Scratch::with(|options| {
+        options.quota = Some(1);
+        options.requests_per_host_max = 1;
+        // For so long an answer that nobody reads on would stay.
+        options.timeouts.idle = 2 * ALL_END;
+    });
+    let content = random(2 << 20, 1);
+    origin.put_as("/x", content.clone(), &[Mood::NoRanges]);
+    origin.put("/y", b"another".to_vec());
+    let (x, y) = (origin.url("/x"), origin.url("/y"));
+    let pins = Pins::new();
+    let file = scratch.files.open(&x, &pins).await.unwrap();
+    assert!(read_file(&file).await.unwrap() == content);
+    let asking = scratch.files.metadata(&y, &pins);
+    let asked = tokio::time::timeout(ALL_END, asking).await;
+    assert_eq!(asked.expect("there is room to ask").unwrap().size, Some(7));
+    // What has come lately is there still.
+    let (before, mut buffer) = (origin.requests(), vec![0; 1000]);
+    file.read_at(2_000_000, &mut buffer).await.unwrap();
+    assert!(buffer == content[2_000_000..2_001_000]);
+    assert_eq!(origin.requests(), before);
 }
 
 /// Two small files that are kept, and how much was sent of them.
@@ -90,7 +155,11 @@ async fn regression_a_length_that_is_a_lie_drives_no_other_file_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn regression_a_file_in_one_piece_that_does_not_fit_drives_no_other_out() {
     let origin = Origin::start().await;
-    let scratch = Scratch::with(|options| options.quota = Some(4 << 20));
+    let scratch = Scratch::with(|options| {
+        options.quota = Some(4 << 20);
+        // An answer that nobody reads on for so long begins again.
+        options.timeouts.idle = ALL_END;
+    });
     keep_others(&origin, &scratch.files).await;
     let content = random(6 << 20, 1);
     origin.put_as("/x", content.clone(), &[Mood::NoRanges]);

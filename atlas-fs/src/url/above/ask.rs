@@ -53,6 +53,8 @@ pub(crate) struct Body {
     url: Url,
     way: Way,
     left: u64,
+    /// Whoever waited for words has stopped in the middle of them: what comes next is not where others begin.
+    is_torn: bool,
     idle: Duration,
     /// Of whoever is asked; none, if it is the way to a client.
     health: Option<Arc<Health>>,
@@ -177,16 +179,23 @@ impl Body {
             url: url.clone(),
             way,
             left,
+            is_torn: false,
             idle,
             health,
             _place: place,
         }
     }
 
-    /// The next bytes, or that there are no more.
+    /// The next bytes, or that there are no more. Who stops waiting for this leaves an answer that is broken, through no fault of whoever gives it.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        if self.is_torn {
+            let what = "its bytes were left in the middle of a piece";
+            return Err(Failure::broken(&self.url, what));
+        }
         while self.left > 0 {
+            self.is_torn = true;
             let heard = timeout(self.idle, hear(&mut self.way.reader)).await;
+            self.is_torn = heard.is_err();
             let why = match heard {
                 Ok(Ok(Some(Said::Wait))) => continue,
                 Ok(Ok(Some(Said::Piece(bytes)))) if !bytes.is_empty() => {
@@ -377,3 +386,44 @@ fn host_of(url: &Url) -> String {
 
 /// Ways at a time: enough to keep the connection busy, and no more than leaves room for what else is asked on it.
 const WAYS_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn regression_an_answer_left_in_the_middle_of_a_piece_is_broken_and_no_silence() {
+        let mut words_within = Vec::new();
+        let not_meant = Said::Piece(Bytes::from_static(b"not meant"));
+        say(&mut words_within, &not_meant).await.unwrap();
+        // The file's bytes look like words.
+        let bytes = [&b"bytes"[..], &words_within].concat();
+        let length = bytes.len() as u64;
+        let mut words = Vec::new();
+        let piece = Said::Piece(bytes.into());
+        say(&mut words, &piece).await.unwrap();
+        let (begin, rest) = words.split_at(words.len() - words_within.len());
+
+        let url = Url::parse("http://example.org/x").unwrap();
+        let health = Arc::new(Health {
+            choice: Mutex::default(),
+            begun: Instant::now(),
+        });
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let (reader, mut above) = tokio::io::duplex(words.len());
+        let way = Way::new(reader, tokio::io::sink());
+        let idle = Duration::from_secs(60);
+        let mut body = Body::new(&url, way, length, idle, Some(health.clone()), place);
+        above.write_all(begin).await.unwrap();
+        let stopped = timeout(Duration::from_millis(1), body.chunk()).await;
+        stopped.unwrap_err();
+        above.write_all(rest).await.unwrap();
+        let failure = body.chunk().await.unwrap_err();
+        assert!(failure.may_pass, "{failure:?}");
+        let now = health.begun.elapsed();
+        let next = health.lock().next(now, &host_of(&url), false);
+        assert_eq!(next, Next::Above);
+    }
+}

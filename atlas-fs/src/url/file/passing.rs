@@ -3,7 +3,7 @@
 //! Where the origin sends ranges, each read asks for one. Where it does not, all who read share one answer with the whole, which stays
 //! where it is until somebody reads on: so a file that is read from its beginning to its end comes once. The kernel's reads come a little
 //! out of order, and so what was passed lately stays in memory. Who goes back further has the answer begin again. An answer that nobody
-//! reads on is dropped, since it is one of those that its host may be asked for at a time.
+//! reads on, or that has come to its end, is dropped, since it is one of those that its host may be asked for at a time.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -17,7 +17,6 @@ use super::super::error::UrlError;
 use super::super::http::{Ask, Failure, Request};
 use super::super::version::Condition;
 use super::super::ways::Answer;
-use super::Origin;
 use super::answer::examine;
 use super::shared::Shared;
 
@@ -27,7 +26,8 @@ pub(super) struct Passing(Mutex<Option<Whole>>);
 
 #[derive(Debug)]
 struct Whole {
-    answer: Answer,
+    /// None once the file's end has come: an answer is one of those that its host may be asked for at a time.
+    answer: Option<Answer>,
     /// What came lately, in a row.
     recent: VecDeque<Bytes>,
     /// Where in the file that begins, and where it ends.
@@ -71,9 +71,13 @@ impl Shared {
         if answer.status() == 200 {
             // From now on nobody asks for ranges, and this answer will do for all.
             self.ask_for_whole();
-            let mut passing = self.passing.0.lock().await;
-            passing.get_or_insert_with(|| self.whole(answer));
-            drop(passing);
+            // Nobody waits here with an answer in hand: it is one of those that its host may be asked for at a time, and who reads from the
+            // shared one may be waiting to ask.
+            if let Ok(mut passing) = self.passing.0.try_lock() {
+                passing.get_or_insert_with(|| self.whole(answer));
+            } else {
+                drop(answer);
+            }
             return self.pass_from_whole(offset, buffer).await;
         }
         let mut filled = 0;
@@ -90,7 +94,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Who stops waiting for this leaves the answer where it is.
+    /// Who stops waiting for this leaves the answer where it is. If that is in the middle of a piece from above, the next who reads has it begin
+    /// again.
     async fn pass_from_whole(
         self: &Arc<Self>,
         offset: u64,
@@ -105,7 +110,7 @@ impl Shared {
             None => passing.insert(self.whole(self.ask_to_pass(None).await?)),
         };
         let end = offset + buffer.len() as u64;
-        match whole.reach(&self.origin, offset, end).await {
+        match whole.reach(self, offset, end).await {
             Ok(()) => {
                 whole.copy(offset, buffer);
                 Ok(())
@@ -138,7 +143,7 @@ impl Shared {
             self.origin.client.silence_max(),
         ));
         Whole {
-            answer,
+            answer: Some(answer),
             recent: VecDeque::new(),
             from: 0,
             to: 0,
@@ -168,14 +173,20 @@ async fn watch_over(shared: Weak<Shared>, unused_max: Duration) {
 
 impl Whole {
     /// Receives until these bytes are there, which begin no earlier than what is there.
-    async fn reach(&mut self, origin: &Origin, offset: u64, end: u64) -> Result<(), Failure> {
-        while self.to < end {
-            let Some(chunk) = self.answer.chunk().await? else {
+    async fn reach(&mut self, shared: &Shared, offset: u64, end: u64) -> Result<(), Failure> {
+        while self.to < end
+            && let Some(answer) = &mut self.answer
+        {
+            let Some(chunk) = answer.chunk().await? else {
                 let what = format!("it ends after {} bytes", self.to);
-                return Err(Failure::broken(&origin.url, what));
+                return Err(Failure::broken(&shared.origin.url, what));
             };
-            origin.counts.fetched(self.answer.giver(), chunk.len());
+            let counts = &shared.origin.counts;
+            counts.fetched(answer.giver(), chunk.len());
             self.to += chunk.len() as u64;
+            if self.to >= shared.entry.length() {
+                self.answer = None;
+            }
             self.recent.push_back(chunk);
             while let Some(first) = self.recent.front() {
                 let second = self.from + first.len() as u64;

@@ -67,7 +67,8 @@ impl Credentials {
 
     /// For `host`, or `host:port`, which goes before.
     pub fn set(&mut self, host: impl Into<String>, credential: Credential) {
-        self.hosts.insert(host.into(), credential);
+        let host = host.into().to_ascii_lowercase();
+        self.hosts.insert(host, credential);
     }
 
     /// Those of a netrc file, for hosts that have none yet.
@@ -86,6 +87,10 @@ impl Credentials {
             line: wrong_line(&text),
         })?;
         for (host, entry) in netrc.hosts {
+            // It says nothing of who asks.
+            if entry.login.is_empty() && entry.password.is_empty() {
+                continue;
+            }
             let credential = Credential::Basic {
                 user: entry.login,
                 password: entry.password,
@@ -93,6 +98,8 @@ impl Credentials {
             if host == "default" {
                 self.default.get_or_insert(credential);
             } else {
+                // As URLs have them.
+                let host = host.to_ascii_lowercase();
                 self.hosts.entry(host).or_insert(credential);
             }
         }
@@ -181,11 +188,11 @@ mod tests {
         let path = folder.path().join("netrc");
         std::fs::write(
             &path,
-            "machine a.org login me password secret\nmachine b.org login x password y\n",
+            "machine A.org login me password secret\nmachine b.org login x password y\nmachine c.org\n",
         )
         .unwrap();
         let mut credentials = Credentials::new();
-        credentials.set("b.org", Credential::Bearer("t".to_owned()));
+        credentials.set("B.org", Credential::Bearer("t".to_owned()));
         credentials.add_netrc(&path).unwrap();
         assert_eq!(
             header(&credentials, "https://a.org/").as_deref(),

@@ -150,7 +150,9 @@ impl Client {
             }
         };
         let status = response.status().as_u16();
-        let is_file = matches!(request.method, Ask::Head | Ask::Bytes);
+        // A folder's page may come in any form: nobody takes its bytes for a file's.
+        let is_file =
+            matches!(request.method, Ask::Head | Ask::Bytes) && !url.path().ends_with('/');
         if is_file
             && matches!(status, 200 | 206)
             && let Some(encoding) = encoding(url, response.headers())

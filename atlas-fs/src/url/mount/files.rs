@@ -135,8 +135,9 @@ impl<S: Source> Shared<S> {
         }
         if let Some(progress) = &self.options.progress {
             let to = offset.saturating_add(size as u64).min(open.file.len());
-            open.is_told.store(true, Ordering::Relaxed);
             (progress.0)(&open.url, to, open.file.len());
+            // After it: who tells the end meanwhile would be followed by this.
+            open.is_told.store(true, Ordering::Relaxed);
         }
         // The kernel takes less than it asks for as the end of the file.
         let size = open.file.readable(offset, size);

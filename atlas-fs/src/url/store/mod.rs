@@ -66,6 +66,16 @@ impl UrlStore {
         Entry::find_or_make(&self.files(), url, version)
     }
 
+    /// Whether all bytes of this version are there.
+    pub(crate) fn has_whole(&self, url: &Url, version: &Version) -> Result<bool, FileError> {
+        let Some(entry) = Entry::find(&self.files(), url, version)? else {
+            return Ok(false);
+        };
+        let blocks = blocks_of(entry.length());
+        let present = entry.present(&(0..blocks))?;
+        Ok((0..blocks).all(|block| present.get(block)))
+    }
+
     fn files(&self) -> PathBuf {
         self.folder.join(FILES)
     }

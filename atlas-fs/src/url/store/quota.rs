@@ -139,8 +139,11 @@ impl Ledger {
 
     /// What the disk has left for this user, as far as it tells.
     fn free(&self) -> u64 {
-        let disk = rustix::fs::statvfs(&self.folder);
-        disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        match rustix::fs::statvfs(&self.folder) {
+            Ok(disk) if disk.f_blocks > 0 => disk.f_bavail.saturating_mul(disk.f_frsize),
+            // One that says that it has no blocks at all does not tell.
+            Ok(_) | Err(_) => u64::MAX,
+        }
     }
 
     fn full(&self) -> FileError {

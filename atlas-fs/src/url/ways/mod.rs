@@ -74,8 +74,9 @@ impl Ways {
             Err(UrlError::Unreachable { .. } | UrlError::TimedOut { .. }) => {
                 self.down().handle_silence(self.now(), &host(url));
             }
-            Ok(_) => self.down().handle_answer(&host(url)),
-            Err(_) => {}
+            // Also one that is a refusal.
+            Err(error) if error.status().is_none() => {}
+            Ok(_) | Err(_) => self.down().handle_answer(&host(url)),
         }
     }
 
@@ -153,9 +154,10 @@ impl Ways {
     }
 }
 
-/// With its port: another one may be another's.
+/// With its port, also one that goes without saying: another one, as of `https` beside `http`, may be another's.
 fn host(url: &Url) -> String {
-    url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
+    let host = url.host_str().unwrap_or_default();
+    format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
 }
 
 fn of_above(request: Request<'_>, answer: above::Answered, giver: Giver) -> Answer {
