@@ -103,7 +103,7 @@ fn programs_get_one_object_a_line_from_every_command() {
     let manager = FakeManager::start();
     let shell = Shell::new();
     let ask = |args: &[&str]| objects(&shell.ok(&[args, &["--json"]].concat()));
-    let login = &ask(&["login", &manager.token(Role::Client)])[0];
+    let login = &ask(&["login", &manager.token(Role::Admin)])[0];
     assert_eq!(login["domain"], "cs.example.edu");
     assert_eq!(login["node"].as_str().unwrap().len(), 16);
     assert!(login["addresses"][0].is_string());

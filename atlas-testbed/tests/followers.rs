@@ -42,7 +42,7 @@ fn assert_printed(ended: Running, expected: &str) -> String {
 #[test]
 fn output_is_followed_to_the_jobs_end() {
     let (_cluster, _manager, _servers, shell) = domain();
-    let (number, lines) = steps(&shell, 10);
+    let (number, lines) = steps(&shell, 40);
     let followed = shell.begin(["output", &number.to_string(), "--follow"]);
     // That far, the job is not at its end.
     wait_for_line(&followed, "step 1: 5\n");
