@@ -148,7 +148,7 @@ fn programs_get_one_object_a_line_from_every_command() {
     }
     assert_eq!(
         ask(&["token", "--uses", "7", "--role", "server"])[0]["token"],
-        "a token for a server"
+        "a token for a server, for 7"
     );
     assert_eq!(ask(&["logout"])[0]["was_logged_in"], true);
     assert_eq!(ask(&["logout"])[0]["was_logged_in"], false);
