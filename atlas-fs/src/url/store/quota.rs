@@ -47,6 +47,9 @@ pub struct Usage {
     pub bytes: u64,
 }
 
+/// What there is, and what of it can go.
+type Looked = (Usage, Vec<Candidate>);
+
 /// A file, or a record, that could go.
 #[derive(Debug)]
 struct Candidate {
@@ -84,9 +87,9 @@ impl Ledger {
         let mut sum = sum.unwrap_or_default();
         let free = self.free();
         if self.is_above(sum.saturating_add(expected)) || free < expected {
-            let (usage, candidates) = self.look()?;
-            sum = usage.bytes;
-            let could_go = could_go(&candidates);
+            let looked = self.look()?;
+            sum = looked.0.bytes;
+            let could_go = could_go(&looked.1);
             let stays = sum.saturating_sub(could_go);
             if self.is_above(stays.saturating_add(expected)) {
                 self.write(&file, sum)?;
@@ -97,7 +100,7 @@ impl Ledger {
                 return Err(self.full());
             }
             if self.is_above(sum.saturating_add(length)) {
-                sum = self.make_room(length)?;
+                sum = self.make_room(looked, length);
             }
             if free < length {
                 sum = sum.min(self.make_room_of(length)?);
@@ -156,7 +159,7 @@ impl Ledger {
         let (file, sum) = self.lock()?;
         let mut sum = sum.unwrap_or_default().saturating_add(bytes);
         if self.is_above(sum) {
-            sum = self.make_room(bytes)?.saturating_add(bytes);
+            sum = self.make_room(self.look()?, bytes).saturating_add(bytes);
         }
         self.write(&file, sum)
     }
@@ -170,7 +173,7 @@ impl Ledger {
     /// Removes what was used least recently, until no more than this is left; gives what is there then.
     pub(crate) fn shrink_to(&self, bytes: u64) -> Result<Usage, FileError> {
         let (file, _) = self.lock()?;
-        let sum = self.evict(bytes)?;
+        let sum = evict(self.look()?, bytes);
         self.write(&file, sum)?;
         self.usage()
     }
@@ -199,33 +202,19 @@ impl Ledger {
     }
 
     /// Room for so many bytes within the quota, if there can be.
-    fn make_room(&self, bytes: u64) -> Result<u64, FileError> {
+    fn make_room(&self, looked: Looked, bytes: u64) -> u64 {
         let quota = self.quota.unwrap_or(u64::MAX);
-        self.evict((quota / 10 * 9).saturating_sub(bytes))
+        evict(looked, (quota / 10 * 9).saturating_sub(bytes))
     }
 
     /// Room for so many bytes on the disk, if there can be.
     fn make_room_of(&self, bytes: u64) -> Result<u64, FileError> {
-        let (usage, _) = self.look()?;
-        self.evict(usage.bytes.saturating_sub(2 * bytes))
+        let looked = self.look()?;
+        let wanted = looked.0.bytes.saturating_sub(2 * bytes);
+        Ok(evict(looked, wanted))
     }
 
-    fn evict(&self, wanted: u64) -> Result<u64, FileError> {
-        let (usage, mut candidates) = self.look()?;
-        let mut sum = usage.bytes;
-        candidates.sort_by_key(|candidate| candidate.used);
-        for candidate in candidates {
-            if sum <= wanted {
-                break;
-            }
-            if remove(&candidate) {
-                sum = sum.saturating_sub(candidate.bytes);
-            }
-        }
-        Ok(sum)
-    }
-
-    fn look(&self) -> Result<(Usage, Vec<Candidate>), FileError> {
+    fn look(&self) -> Result<Looked, FileError> {
         let (mut usage, mut candidates) = (Usage::default(), Vec::new());
         for part in [FILES, HEADS] {
             let folder = self.folder.join(part);
@@ -316,6 +305,21 @@ fn remove(candidate: &Candidate) -> bool {
         return removed.is_ok();
     }
     removed.is_ok()
+}
+
+/// Removes what was used least recently, until no more than this is left; gives what is there then.
+fn evict((usage, mut candidates): Looked, wanted: u64) -> u64 {
+    let mut sum = usage.bytes;
+    candidates.sort_by_key(|candidate| candidate.used);
+    for candidate in candidates {
+        if sum <= wanted {
+            break;
+        }
+        if remove(&candidate) {
+            sum = sum.saturating_sub(candidate.bytes);
+        }
+    }
+    sum
 }
 
 /// How many bytes of these are not in use.
