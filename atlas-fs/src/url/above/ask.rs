@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::super::error::UrlError;
-use super::super::http::{Ask, Failure, Request};
+use super::super::http::{Ask, Failure, Request, host_of};
 use super::super::version::Version;
 use super::super::ways::Told;
 use super::choice::{After, Choice, Next};
@@ -377,11 +377,6 @@ fn of_version(version: &Version) -> HeaderMap {
     put(ETAG, &version.etag);
     put(LAST_MODIFIED, &version.modified);
     headers
-}
-
-fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
 }
 
 /// Ways at a time: enough to keep the connection busy, and no more than leaves room for what else is asked on it.

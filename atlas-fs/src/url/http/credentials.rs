@@ -9,6 +9,8 @@ use data_encoding::BASE64;
 use http::HeaderValue;
 use url::Url;
 
+use super::gates::host_of;
+
 /// Who asks, in one of HTTP's ways.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -118,10 +120,9 @@ impl Credentials {
     /// The header for this URL, which no log shows.
     pub(super) fn header(&self, url: &Url) -> Option<HeaderValue> {
         let host = url.host_str()?;
-        let port = url.port_or_known_default().unwrap_or_default();
         let credential = self
             .hosts
-            .get(&format!("{host}:{port}"))
+            .get(&host_of(url))
             .or_else(|| self.hosts.get(host))
             .or(self.default.as_ref())?;
         let text = match credential {

@@ -25,11 +25,9 @@ impl Gates {
 
     /// Waits in turn.
     pub(super) async fn enter(&self, url: &Url) -> [OwnedSemaphorePermit; 2] {
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port_or_known_default().unwrap_or_default();
         let gate = {
             let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-            let name = format!("{host}:{port}");
+            let name = host_of(url);
             if gates.len() >= HOSTS_MAX && !gates.contains_key(&name) {
                 gates.retain(|_, gate| Arc::strong_count(gate) > 1);
             }
@@ -43,6 +41,12 @@ impl Gates {
         let all = self.all.clone().acquire_owned().await;
         [own, all.expect("a gate is never closed")]
     }
+}
+
+/// The host that a URL is of, with its port, also one that goes without saying: another one, as of `https` beside `http`, may be another's.
+pub(crate) fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
 }
 
 /// Gates that nobody is in are forgotten beyond this number.

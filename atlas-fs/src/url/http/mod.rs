@@ -24,6 +24,7 @@ pub(crate) use body::Body;
 pub use credentials::{Credential, Credentials, NetrcError};
 pub(crate) use failure::Failure;
 use gates::Gates;
+pub(crate) use gates::host_of;
 
 use serde::{Deserialize, Serialize};
 

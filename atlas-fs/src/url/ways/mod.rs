@@ -13,7 +13,7 @@ use super::client::{self, ClientAsker};
 use super::counts::Giver;
 use super::down::Down;
 use super::error::UrlError;
-use super::http::{Client, ClientError, Failure, Request};
+use super::http::{Client, ClientError, Failure, Request, host_of};
 use super::options::{Options, Timeouts};
 use super::retry::{Patience, Retry};
 use url::Url;
@@ -45,18 +45,17 @@ impl Ways {
 
     /// Attempts at something that begins now.
     pub(crate) fn retry(&self) -> Retry {
-        let patience = Patience {
-            attempts_max: self.timeouts.attempts_max,
-            give_up_after: self.timeouts.give_up_after,
-            first_pause: self.timeouts.first_pause,
-        };
-        Retry::new(patience, self.now())
+        self.attempts(self.timeouts.attempts_max)
     }
 
     /// One attempt, for who can do without an answer.
     pub(crate) fn no_retry(&self) -> Retry {
+        self.attempts(1)
+    }
+
+    fn attempts(&self, attempts_max: u32) -> Retry {
         let patience = Patience {
-            attempts_max: 1,
+            attempts_max,
             give_up_after: self.timeouts.give_up_after,
             first_pause: self.timeouts.first_pause,
         };
@@ -65,18 +64,18 @@ impl Ways {
 
     /// Whether nobody has answered for its host lately, so that who can do without an answer need not wait for one.
     pub(crate) fn is_down(&self, url: &Url) -> bool {
-        self.down().is_down(self.now(), &host(url))
+        self.down().is_down(self.now(), &host_of(url))
     }
 
     /// What became of a question, for those who ask after it.
     pub(crate) fn note<T>(&self, url: &Url, answer: &Result<T, UrlError>) {
         match answer {
             Err(UrlError::Unreachable { .. } | UrlError::TimedOut { .. }) => {
-                self.down().handle_silence(self.now(), &host(url));
+                self.down().handle_silence(self.now(), &host_of(url));
             }
             // Also one that is a refusal.
             Err(error) if error.status().is_none() => {}
-            Ok(_) | Err(_) => self.down().handle_answer(&host(url)),
+            Ok(_) | Err(_) => self.down().handle_answer(&host_of(url)),
         }
     }
 
@@ -152,12 +151,6 @@ impl Ways {
             body: answer::Body::Http(Box::new(body)),
         })
     }
-}
-
-/// With its port, also one that goes without saying: another one, as of `https` beside `http`, may be another's.
-fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
 }
 
 fn of_above(request: Request<'_>, answer: above::Answered, giver: Giver) -> Answer {
