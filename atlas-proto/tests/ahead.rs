@@ -36,16 +36,7 @@ fn steals(stage: &Stage, thief: NodeId, victim: NodeId) -> Vec<StealTerms> {
 /// Two servers of one worker: one has had closures of this work, and the other has taken some, has seen what one takes, and is at
 /// its last one. Then the first has many more. Also gives for how many steals were asked until then.
 fn thief_at_its_last_closure(work: Duration) -> (Stage, [NodeId; 2], usize) {
-    let mut stage = Stage::new();
-    let manager = stage.manager("example.edu", None);
-    let servers = [(); 2].map(|()| stage.server(manager, 1));
-    stage.submit(manager);
-    let running = |s: &Stage| servers.iter().position(|&node| s.given(node) == 1);
-    stage.run_until("the root running", |s| running(s).is_some());
-    let [busy, thief] = match running(&stage) {
-        Some(0) => servers,
-        _ => [servers[1], servers[0]],
-    };
+    let (mut stage, [busy, thief]) = Stage::with_root_running();
     stage.spawn(busy, 10, 1, work);
     stage.run_until("the other one working", |s| s.given(thief) > 0);
     stage.measure(thief, 1, work, 1);

@@ -25,15 +25,7 @@ struct Three {
 }
 
 fn three() -> Three {
-    let mut stage = Stage::new();
-    let manager = stage.manager("example.edu", None);
-    let nodes = [(); 3].map(|()| stage.server(manager, 1));
-    stage.submit(manager);
-    let running = |s: &Stage| nodes.into_iter().find(|&node| s.given(node) == 1);
-    stage.run_until("the root running", |s| running(s).is_some());
-    let lender = running(&stage).unwrap_or(nodes[0]);
-    let others: Vec<NodeId> = nodes.into_iter().filter(|&node| node != lender).collect();
-    let (late, other) = (others[0], others[1]);
+    let (stage, [lender, late, other]) = Stage::with_root_running();
     let mut three = Three {
         stage,
         lender,
@@ -198,20 +190,12 @@ fn who_returns_results_is_not_late_with_the_others_that_it_has() {
 /// s, the next after 24, and another after 48, since nobody hangs, by what can be seen.
 #[test]
 fn no_more_than_a_part_of_the_work_is_spent_on_rivals() {
-    let mut stage = Stage::new();
-    let manager = stage.manager("example.edu", None);
-    let nodes = [(); 9].map(|()| stage.server(manager, 1));
-    stage.submit(manager);
-    stage.run_until("the root running", |s| {
-        nodes.iter().any(|&node| s.given(node) == 1)
-    });
-    let lender = nodes.into_iter().find(|&node| stage.given(node) == 1);
-    let lender = lender.unwrap_or(nodes[0]);
+    let (mut stage, [lender, others @ ..]) = Stage::with_root_running::<9>();
     for value in 0..8 {
         stage.spawn(lender, 1, 1, WORK);
         stage.run_for(WORK);
-        let has = nodes.into_iter().filter(|&node| node != lender);
-        let has: Vec<NodeId> = has.filter(|&node| stage.given(node) == 1).collect();
+        let has = others.into_iter().filter(|&node| stage.given(node) == 1);
+        let has: Vec<NodeId> = has.collect();
         stage.finish(has[0], value);
         stage.run_for(SECOND / 10);
     }

@@ -16,16 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// second waits. What was measured of the parent was taken for all that there is, so that nobody was given the second.
 #[test]
 fn regression_second_closure_of_a_sleeping_parent_is_lent() {
-    let mut stage = Stage::new();
-    let manager = stage.manager("example.edu", None);
-    let servers = [(); 2].map(|()| stage.server(manager, 1));
-    stage.submit(manager);
-    let running = |s: &Stage| servers.iter().position(|&node| s.given(node) == 1);
-    stage.run_until("the root running", |s| running(s).is_some());
-    let (busy, hungry) = match running(&stage) {
-        Some(0) => (servers[0], servers[1]),
-        _ => (servers[1], servers[0]),
-    };
+    let (mut stage, [busy, hungry]) = Stage::with_root_running();
     stage.measure(busy, 0, Duration::from_micros(100), 0);
     stage.make_ready(busy, 1, 1, Duration::ZERO);
     let began = stage.now;

@@ -94,6 +94,19 @@ impl Stage {
         }
     }
 
+    /// A manager and so many servers of one worker each, the first of which runs the root of a job.
+    pub(crate) fn with_root_running<const N: usize>() -> (Self, [NodeId; N]) {
+        let mut stage = Self::new();
+        let manager = stage.manager("example.edu", None);
+        let mut servers = [(); N].map(|()| stage.server(manager, 1));
+        stage.submit(manager);
+        let running = |s: &Self| servers.iter().position(|&node| s.given(node) == 1);
+        stage.run_until("the root running", |s| running(s).is_some());
+        let first = running(&stage).unwrap();
+        servers[..=first].rotate_right(1);
+        (stage, servers)
+    }
+
     pub(crate) fn manager(&mut self, domain: &str, parent: Option<NodeId>) -> NodeId {
         self.manager_with(domain, parent, Policy::default())
     }
