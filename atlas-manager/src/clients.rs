@@ -365,29 +365,32 @@ fn may_create(
     tokens: &Tokens,
 ) -> Result<(), Refusal> {
     match (login, wanted) {
-        (Role::Admin, Role::Server | Role::Client) if lifetime > AFAR_LIFETIME_MAX => {
-            Err(Refusal::new(
-                "a token that is made from afar lasts 30 days at most: give --ttl 30days or less, or make it on the manager's machine",
-            ))
-        }
-        (Role::Admin, Role::Server | Role::Client) if tokens.is_half_full(SystemTime::now()) => {
-            Err(Refusal::new(
-                "half of the tokens that a manager remembers are there already: make fewer, with more uses each, or make this one on the \
-             manager's machine",
-            ))
-        }
-        (Role::Admin, Role::Server | Role::Client) => Ok(()),
+        (Role::Admin, Role::Server | Role::Client) => {}
         (Role::Admin, Role::Manager | Role::Standby | Role::Admin) => {
-            Err(Refusal::new(format_args!(
+            return Err(Refusal::new(format_args!(
                 "a token of the role {wanted} is made on the manager's machine alone: run `atlas-manager token create --role {wanted}` \
                  there"
-            )))
+            )));
         }
-        (Role::Client | Role::Server | Role::Manager | Role::Standby, _) => Err(Refusal::new(
-            "only administrators make tokens: log in with a token that `atlas-manager token create --role admin` has made on the \
-             manager's machine, or make this one there",
-        )),
+        (Role::Client | Role::Server | Role::Manager | Role::Standby, _) => {
+            return Err(Refusal::new(
+                "only administrators make tokens: log in with a token that `atlas-manager token create --role admin` has made on the \
+                 manager's machine, or make this one there",
+            ));
+        }
     }
+    if lifetime > AFAR_LIFETIME_MAX {
+        return Err(Refusal::new(
+            "a token that is made from afar lasts 30 days at most: give --ttl 30days or less, or make it on the manager's machine",
+        ));
+    }
+    if tokens.is_half_full(SystemTime::now()) {
+        return Err(Refusal::new(
+            "half of the tokens that a manager remembers are there already: make fewer, with more uses each, or make this one on the \
+             manager's machine",
+        ));
+    }
+    Ok(())
 }
 
 fn stands_by(core: &Core) -> String {
