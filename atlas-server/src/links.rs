@@ -79,6 +79,10 @@ impl Way {
         self.peer
     }
 
+    fn is_direct(&self) -> bool {
+        matches!(self.kind, WayKind::Direct(_))
+    }
+
     /// What it costs.
     pub(crate) fn path(&self) -> Path {
         match &self.kind {
@@ -210,31 +214,26 @@ impl Links {
         self.last_id += 1;
         let id = self.last_id;
         self.tasks.spawn(hear(way.clone(), id, self.tell.clone()));
-        let (before, mut others) = match self.up.remove(&way.peer) {
-            Some(Up { id, way, others }) => (Some((id, way)), others),
-            None => (None, Vec::new()),
+        let mut up = Up {
+            id,
+            way,
+            others: Vec::new(),
         };
-        let (id, way) = match (&way.kind, before) {
-            (WayKind::Relayed(pipe, _), Some((id, before)))
-                if matches!(before.kind, WayKind::Direct(_)) =>
-            {
-                others.push(pipe.clone());
-                (id, before)
+        if let Some(mut before) = self.up.remove(&up.way.peer) {
+            up.others = std::mem::take(&mut before.others);
+            if before.way.is_direct() && !up.way.is_direct() {
+                std::mem::swap(&mut before.id, &mut up.id);
+                std::mem::swap(&mut before.way, &mut up.way);
             }
-            (_, before) => {
-                if let Some((_, before)) = before
-                    && let WayKind::Relayed(pipe, _) = before.kind
-                {
-                    others.push(pipe);
-                }
-                (id, way)
+            if let WayKind::Relayed(pipe, _) = before.way.kind {
+                up.others.push(pipe);
             }
-        };
-        // Which of two relayed ways the sibling takes is not known; of a direct one both ends know.
-        if matches!(way.kind, WayKind::Direct(_)) {
-            self.finish(std::mem::take(&mut others));
         }
-        self.up.insert(way.peer, Up { id, way, others });
+        // Which of two relayed ways the sibling takes is not known; of a direct one both ends know.
+        if up.way.is_direct() {
+            self.finish(std::mem::take(&mut up.others));
+        }
+        self.up.insert(up.way.peer, up);
     }
 
     /// Nothing more is said there. What was said still arrives.
