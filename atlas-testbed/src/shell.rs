@@ -132,6 +132,18 @@ impl Shell {
         lines.unwrap_or_else(|error| panic!("{error} in `{text}`"))
     }
 
+    /// The domain does jobs.
+    ///
+    /// # Panics
+    ///
+    /// It does not.
+    #[track_caller]
+    pub fn assert_works(&self) {
+        let queens = self.submit(program("nqueens"), ["6"]);
+        let error = String::from_utf8_lossy(&queens.stderr).into_owned();
+        assert_eq!(queens.stdout, b"6 queens: 4 ways\n", "{error}");
+    }
+
     /// Submits a program and follows it to its end: its exit code, its output, its errors, and its files in the current folder.
     #[track_caller]
     pub fn submit<I>(&self, program: impl AsRef<Path>, args: I) -> Output
@@ -198,6 +210,20 @@ pub fn code(output: &Output) -> i32 {
     let error = String::from_utf8_lossy(&output.stderr);
     let code = output.status.code();
     code.unwrap_or_else(|| panic!("{}: {error}", output.status))
+}
+
+/// What was said by a command that failed, as commands do that know why.
+///
+/// # Panics
+///
+/// It succeeded, or panicked.
+#[must_use]
+#[track_caller]
+pub fn refusal(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it succeeds: {error}");
+    assert!(!error.contains("panicked"), "{error}");
+    error
 }
 
 fn submission<I>(options: &[&str], program: &Path, args: I) -> Vec<OsString>

@@ -8,26 +8,11 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Output;
 
 use atlas_testbed::{
-    Cluster, Manager, Server, ServerOptions, Shell, TokenOptions, code, program, wait_until,
+    Cluster, Manager, Server, ServerOptions, Shell, TokenOptions, code, program, refusal,
+    wait_until,
 };
-
-/// What was said by a command that failed.
-fn error(output: &Output) -> String {
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "it succeeds: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    error
-}
-
-/// The domain still does jobs.
-fn assert_works(shell: &Shell) {
-    let queens = shell.submit(program("nqueens"), ["6"]);
-    let error = String::from_utf8_lossy(&queens.stderr).into_owned();
-    assert_eq!(queens.stdout, b"6 queens: 4 ways\n", "{error}");
-}
 
 fn one_server(cluster: &Cluster) -> (Manager, Server, Shell) {
     let manager = cluster.root("example.edu");
@@ -51,7 +36,7 @@ fn tokens_that_let_nobody_in() {
 
     let used_up = manager.token(&TokenOptions::default());
     assert!(cluster.enrol_server(&used_up).status.success());
-    let again = error(&cluster.enrol_server(&used_up));
+    let again = refusal(&cluster.enrol_server(&used_up));
     assert!(
         again.contains("example.edu") && again.contains("token"),
         "{again}"
@@ -61,7 +46,7 @@ fn tokens_that_let_nobody_in() {
         ttl: "1ms",
         ..TokenOptions::default()
     });
-    let late = error(&cluster.enrol_server(&expired));
+    let late = refusal(&cluster.enrol_server(&expired));
     assert!(late.contains("token"), "{late}");
 
     // Of another role, and of none.
@@ -69,20 +54,20 @@ fn tokens_that_let_nobody_in() {
         role: "client",
         ..TokenOptions::default()
     });
-    let other = error(&cluster.enrol_server(&client));
+    let other = refusal(&cluster.enrol_server(&client));
     assert!(other.contains("--role server"), "{other}");
     let server = manager.token(&TokenOptions::default());
-    let other = error(&cluster.stranger().run(["login", &server]));
+    let other = refusal(&cluster.stranger().run(["login", &server]));
     assert!(other.contains("client"), "{other}");
     let mistyped = client.replace('A', "B");
-    let other = error(&cluster.stranger().run(["login", &mistyped]));
+    let other = refusal(&cluster.stranger().run(["login", &mistyped]));
     assert!(other.contains("token"), "{other}");
-    let unknown = error(&manager.administer(["token", "create", "--role", "king"]));
+    let unknown = refusal(&manager.administer(["token", "create", "--role", "king"]));
     assert!(unknown.contains("king"), "{unknown}");
 
     // What was refused has used up nothing.
     assert!(cluster.stranger().run(["login", &client]).status.success());
-    assert_works(&shell);
+    shell.assert_works();
 }
 
 #[test]
@@ -104,7 +89,7 @@ fn a_folder_that_is_taken_uses_up_no_token() {
             let state = ["--state", taken.to_str().unwrap()];
             let line = [&line[..], &state].concat();
             let refused = cluster.begin(program("atlas-manager"), line).wait();
-            let said = error(&refused);
+            let said = refusal(&refused);
             assert!(
                 said.contains(taken.to_str().unwrap()) && said.contains("--state"),
                 "{role}: {said}"
@@ -143,7 +128,7 @@ fn a_server_of_another_domain_is_turned_away_by_name() {
     });
     assert!(lost.is_running());
     assert_eq!(manager.metrics().get("servers"), 1);
-    assert_works(&shell);
+    shell.assert_works();
 }
 
 #[test]
@@ -175,7 +160,7 @@ fn noise_at_the_port_is_nobodys_concern() {
         b"\0\xff\r\n\r\n",
     );
     assert!(garbage.is_ok());
-    assert_works(&shell);
+    shell.assert_works();
     assert!(manager.is_running() && server.is_running());
     assert_eq!(manager.http("/healthz").as_deref(), Some("ok\n"));
 }
@@ -188,26 +173,26 @@ fn what_is_no_program_for_the_servers_is_named() {
     let mut elf = b"\x7fELF\x02\x02\x01\0\0\0\0\0\0\0\0\0\0\x02\0\x16\0\0\0\x01".to_vec();
     elf.resize(4096, 0);
     let elf = executable(&shell, "mainframe", &elf);
-    let said = error(&shell.submit(elf, [""; 0]));
+    let said = refusal(&shell.submit(elf, [""; 0]));
     assert!(
         said.contains("mainframe") && said.contains("no program for this machine"),
         "{said}"
     );
 
     let text = executable(&shell, "notes", b"buy milk\n");
-    let said = error(&shell.submit(text, [""; 0]));
+    let said = refusal(&shell.submit(text, [""; 0]));
     assert!(
         said.contains("notes") && said.contains("no program for this machine"),
         "{said}"
     );
 
     let plain = shell.write("plain", "buy milk\n");
-    let said = error(&shell.submit(plain, [""; 0]));
+    let said = refusal(&shell.submit(plain, [""; 0]));
     assert!(
         said.contains("plain") && said.contains("executable"),
         "{said}"
     );
-    let said = error(&shell.submit("./missing", [""; 0]));
+    let said = refusal(&shell.submit("./missing", [""; 0]));
     assert!(said.contains("missing"), "{said}");
     let job = program("testbed-job");
     let line = [
@@ -218,9 +203,9 @@ fn what_is_no_program_for_the_servers_is_named() {
         "--",
         "print",
     ];
-    let said = error(&shell.run(line));
+    let said = refusal(&shell.run(line));
     assert!(said.contains("nowhere"), "{said}");
-    assert_works(&shell);
+    shell.assert_works();
 }
 
 #[test]
@@ -229,7 +214,7 @@ fn a_program_without_atlas_is_told_what_it_lacks() {
     let (_manager, _server, shell) = one_server(&cluster);
     let ended = shell.submit("/bin/true", [""; 0]);
     assert_eq!(code(&ended), 70);
-    let said = error(&ended);
+    let said = refusal(&ended);
     assert!(
         said.contains("true is no program of Atlas") && said.contains("#[atlas::main]"),
         "{said}"
@@ -239,13 +224,13 @@ fn a_program_without_atlas_is_told_what_it_lacks() {
         "asleep",
         b"#!/bin/sh\necho zzz >&2; exec sleep 1000\n",
     );
-    let said = error(&shell.submit(asleep, [""; 0]));
+    let said = refusal(&shell.submit(asleep, [""; 0]));
     assert!(
         said.contains("asleep") && said.contains("#[atlas::main]"),
         "{said}"
     );
     assert!(said.contains("zzz"), "{said}");
-    assert_works(&shell);
+    shell.assert_works();
 }
 
 #[test]
@@ -255,7 +240,7 @@ fn a_program_of_another_version_is_to_be_built_with_the_servers() {
     let fails = |how: &str| {
         let ended = shell.submit(program("other-version"), [how]);
         assert_eq!(code(&ended), 70);
-        error(&ended)
+        refusal(&ended)
     };
     // Of the two, either may be the one that notices.
     let is_named = |said: &str| {
@@ -269,7 +254,7 @@ fn a_program_of_another_version_is_to_be_built_with_the_servers() {
         assert!(is_named(&said), "{how}: {said}");
     }
     assert_eq!(shell.job(1)["state"], "failed");
-    assert_works(&shell);
+    shell.assert_works();
 }
 
 #[test]
@@ -287,19 +272,19 @@ fn a_port_in_use_is_named_with_the_option_that_chooses_another() {
         let line = [&["run", "--state", state.to_str().unwrap()], options].concat();
         cluster.begin(program("atlas-manager"), line).wait()
     };
-    let said = error(&begin(&["--listen", &taken, "--http", "none"]));
+    let said = refusal(&begin(&["--listen", &taken, "--http", "none"]));
     let is_named = |said: &str| said.contains(&port) && said.contains("is already in use");
     assert!(is_named(&said), "{said}");
-    let said = error(&begin(&["--listen", "127.0.0.1:0", "--http", &served]));
+    let said = refusal(&begin(&["--listen", "127.0.0.1:0", "--http", &served]));
     assert!(said.contains(&served) && said.contains("--http"), "{said}");
 
     // Its own folder is in use.
-    let said = error(&manager.administer(["run", "--listen", "127.0.0.1:0", "--http", "none"]));
+    let said = refusal(&manager.administer(["run", "--listen", "127.0.0.1:0", "--http", "none"]));
     assert!(said.contains("in use"), "{said}");
 
     let state = server.state().to_str().unwrap();
     let line = ["run", "--listen", &taken, "--state", state];
-    let said = error(&cluster.begin(program("atlas-server"), line).wait());
+    let said = refusal(&cluster.begin(program("atlas-server"), line).wait());
     assert!(is_named(&said), "{said}");
-    assert_works(&shell);
+    shell.assert_works();
 }

@@ -10,11 +10,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use atlas_testbed::{
     Cluster, Manager, ManagerOptions, Running, Server, ServerOptions, Shell, TokenOptions, code,
-    program, wait_until,
+    program, refusal, wait_until,
 };
 
 /// A domain whose manager's disk has room, as yet, with servers of one worker each, and somebody who is logged in.
@@ -72,22 +71,8 @@ impl Domain {
     fn submit_in_vain(&self) -> String {
         let long = "x".repeat(ARGUMENT_BYTES);
         let line = ["print", &long];
-        error(&self.shell.submit(program("testbed-job"), line))
+        refusal(&self.shell.submit(program("testbed-job"), line))
     }
-}
-
-/// What was said by a command that failed.
-fn error(output: &Output) -> String {
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "it succeeds: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    error
-}
-
-fn assert_works(shell: &Shell) {
-    let queens = shell.submit(program("nqueens"), ["6"]);
-    let error = String::from_utf8_lossy(&queens.stderr).into_owned();
-    assert_eq!(queens.stdout, b"6 queens: 4 ways\n", "{error}");
 }
 
 fn count(folder: &Path) -> usize {
@@ -103,7 +88,7 @@ fn assert_names_the_disk(said: &str) {
 fn regression_a_full_disk_of_the_manager_is_named_not_the_stream_that_it_breaks() {
     let domain = Domain::new(1);
     domain.manager.limit_files(Some(PROGRAM_BYTES));
-    let said = error(&domain.shell.submit(program("nqueens"), ["6"]));
+    let said = refusal(&domain.shell.submit(program("nqueens"), ["6"]));
     assert!(
         said.contains("the manager cannot get the job's files"),
         "{said}"
@@ -112,7 +97,7 @@ fn regression_a_full_disk_of_the_manager_is_named_not_the_stream_that_it_breaks(
     // Its store has what it needs.
     assert_eq!(domain.manager.health(), "ok\n");
     domain.make_room();
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
 }
 
 #[test]
@@ -124,19 +109,19 @@ fn a_full_disk_of_a_server_is_named() {
     };
     let server = domain.cluster.server(&domain.manager, bounded);
     domain.manager.wait_for_workers(1);
-    let said = error(&domain.shell.submit(program("nqueens"), ["6"]));
+    let said = refusal(&domain.shell.submit(program("nqueens"), ["6"]));
     assert!(said.contains("disk"), "{said}");
     domain.servers.push(server);
     assert!(domain.servers[0].is_running());
     domain.servers[0].limit_files(None);
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
 }
 
 #[test]
 fn regression_a_manager_goes_on_by_itself_when_its_disk_has_room_again() {
     let mut domain = Domain::new(1);
     // The programs are there.
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
     let printed = domain.shell.submit(program("testbed-job"), ["code", "0"]);
     assert_eq!(code(&printed), 0);
     assert_eq!(domain.manager.health(), "ok\n");
@@ -152,7 +137,7 @@ fn regression_a_manager_goes_on_by_itself_when_its_disk_has_room_again() {
     assert!(domain.manager.is_running());
 
     domain.make_room();
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
     let token = domain.manager.token(&TokenOptions::default());
     assert!(domain.cluster.enrol_server(&token).status.success());
     assert_eq!(domain.manager.health(), "ok\n");
@@ -167,7 +152,7 @@ fn regression_a_manager_goes_on_by_itself_when_its_disk_has_room_again() {
     domain.manager.restart();
     domain.manager.wait_for_workers(1);
     assert_eq!(domain.shell.json(["ps", "--all"]), told);
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
 }
 
 #[test]
@@ -175,7 +160,7 @@ fn regression_health_is_right_again_though_nobody_asks_for_anything() {
     let domain = Domain::new(0);
     domain.manager.limit_files(Some(NO_BYTES));
     let line = ["token", "create", "--role", "server"];
-    assert_names_the_disk(&error(&domain.manager.administer(line)));
+    assert_names_the_disk(&refusal(&domain.manager.administer(line)));
     assert_names_the_disk(&domain.manager.trouble().unwrap_or_default());
     domain.make_room();
     domain.manager.wait_for_health("ok\n");
@@ -195,18 +180,18 @@ fn regression_a_job_that_is_refused_does_not_run() {
     let held = folder.to_str().unwrap();
     // It leaves a file in the folder as soon as it runs.
     let line = ["hold", "1", held, &long];
-    assert_names_the_disk(&error(&domain.shell.submit(&job, line)));
+    assert_names_the_disk(&refusal(&domain.shell.submit(&job, line)));
     assert_eq!(domain.shell.json(["ps", "--all"]), before);
     domain.make_room();
 
     // A job that is accepted runs after all that were submitted before.
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
     assert_eq!(count(&folder), 0);
     assert_eq!(domain.shell.json(["ps", "--all"]).len(), before.len() + 1);
     domain.manager.kill();
     domain.manager.restart();
     domain.manager.wait_for_workers(1);
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
     assert_eq!(count(&folder), 0);
     // Kept, the same would run.
     fs::write(folder.join("go"), "").unwrap();
@@ -236,7 +221,7 @@ fn regression_the_end_of_a_job_is_told_when_a_full_disk_has_room_again() {
     domain
         .manager
         .wait_for_health("stands by, and 2 children may vote for it");
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
 }
 
 #[test]
@@ -280,7 +265,7 @@ fn regression_output_that_a_full_disk_does_not_take_ends_its_job_and_no_other() 
 
     domain.manager.limit_files(Some(FULL_BYTES));
     fs::write(loud.join("go"), "").unwrap();
-    let said = error(&printing.wait());
+    let said = refusal(&printing.wait());
     assert_names_the_disk(&said);
     assert!(said.contains("the manager cannot keep"), "{said}");
     // Who follows the other one is not disturbed.
@@ -292,7 +277,7 @@ fn regression_output_that_a_full_disk_does_not_take_ends_its_job_and_no_other() 
     assert!(domain.servers.iter_mut().all(|server| server.is_running()));
 
     domain.make_room();
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
     let folder = domain.folder("again");
     fs::write(folder.join("go"), "").unwrap();
     let line = ["print-much", OUTPUT_BYTES, folder.to_str().unwrap()];
@@ -313,10 +298,10 @@ fn regression_output_of_another_domain_that_a_full_disk_does_not_take_ends_its_j
     wait_until("the job runs", || count(&folder) == 1);
     domain.manager.limit_files(Some(FULL_BYTES));
     fs::write(folder.join("go"), "").unwrap();
-    let said = error(&printing.wait());
+    let said = refusal(&printing.wait());
     assert!(said.contains("the manager cannot keep"), "{said}");
     domain.make_room();
-    assert_works(&domain.shell);
+    domain.shell.assert_works();
 }
 
 /// As files of the manager are bounded at first: not at all.
