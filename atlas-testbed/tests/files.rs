@@ -9,7 +9,7 @@ mod origin;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use atlas_testbed::{Cluster, Manager, Server, code, program, wait_until};
+use atlas_testbed::{Cluster, Manager, Server, Shell, code, program, wait_until};
 use origin::{COUNTED, Origin, books, noise};
 
 #[test]
@@ -38,6 +38,105 @@ fn tasks_read_files_by_url_wherever_they_run() {
     let error = String::from_utf8_lossy(&missing.stderr);
     let expected = format!("there is nothing at {} (status 404)", origin.url("/none/"));
     assert!(error.contains(&expected), "{error}");
+}
+
+/// A pyramid and a globe that wear one picture.
+const SCENE: &str = r#"
+[camera]
+position = [0, 1.5, 6]
+look_at = [0, 1, 0]
+vertical_fov_degrees = 35
+[sky]
+zenith = [0.2, 0.4, 0.9]
+horizon = [0.9, 0.8, 0.7]
+[materials.painted.diffuse]
+color = [1, 1, 1]
+texture = { file = "pictures/showcase.png", size = 0.5 }
+[[spheres]]
+center = [-1, 1, 0]
+radius = 1
+material = "painted"
+[[meshes]]
+file = "pyramid.obj"
+material = "painted"
+translate = [1, 0, 0]
+"#;
+
+const PYRAMID: &str = "v -1 0 1\nv 1 0 1\nv 0 2 0\nv 0 0 -1\nvt 0 0\nvt 1 0\nvt 0.5 1\n\
+    f 1/1 2/2 3/3\nf 2/1 4/2 3/3\nf 4/1 1/2 3/3\n";
+
+#[test]
+fn a_scene_its_meshes_and_its_textures_are_read_by_url() {
+    let painted = include_bytes!("../../docs/showcase.png");
+    let files = [
+        ("scene.toml", SCENE.as_bytes()),
+        ("pyramid.obj", PYRAMID.as_bytes()),
+        ("pictures/showcase.png", painted),
+    ];
+    let origin = Origin::new(
+        [
+            "/a/scene.toml",
+            "/a/pyramid.obj",
+            "/a/pictures/showcase.png",
+        ]
+        .into_iter()
+        .zip(files.map(|(_, body)| body.to_vec())),
+    );
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let _servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let small = [
+        "--width",
+        "64",
+        "--height",
+        "32",
+        "--samples",
+        "4",
+        "--quiet",
+    ];
+    let scene = origin.url("/a/scene.toml");
+    let rendered = shell.submit(program("raytrace"), [&small[..], &[&scene]].concat());
+    assert_eq!(
+        code(&rendered),
+        0,
+        "{}",
+        String::from_utf8_lossy(&rendered.stderr)
+    );
+
+    let alone = cluster.stranger();
+    fs::create_dir(alone.here().join("pictures")).unwrap();
+    for (name, body) in files {
+        alone.write(name, body);
+    }
+    let status = Command::new(program("raytrace"))
+        .args(small)
+        .args(["--sequential", "scene.toml"])
+        .current_dir(alone.here())
+        .status();
+    assert!(status.unwrap().success());
+    let picture = |shell: &Shell| fs::read(shell.here().join("raytrace.png")).unwrap();
+    assert!(picture(&shell) == picture(&alone), "the pictures differ");
+    for (name, body) in files {
+        assert_eq!(origin.sent()[&format!("/a/{name}")], body.len(), "{name}");
+    }
+
+    fs::remove_file(shell.here().join("raytrace.png")).unwrap();
+    let (served, raytrace) = (alone.here(), program("raytrace"));
+    let serving = ["submit", "--quiet", "--serve", served.to_str().unwrap()];
+    let what = [
+        raytrace.to_str().unwrap(),
+        "--",
+        "atlas://client/scene.toml",
+    ];
+    let rendered = shell.run([&serving[..], &what, &small].concat());
+    assert_eq!(
+        code(&rendered),
+        0,
+        "{}",
+        String::from_utf8_lossy(&rendered.stderr)
+    );
+    assert!(picture(&shell) == picture(&alone), "the pictures differ");
 }
 
 /// `example.edu`, and `cs` and `bio` below it, with so many servers each.

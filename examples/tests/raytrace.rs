@@ -13,6 +13,7 @@ use atlas_examples::raytrace::render::{render, render_sequential, render_tiles};
 use atlas_examples::raytrace::scene::{Scene, SceneParts, Sky};
 use atlas_examples::raytrace::scene_file::{self, BuiltIn, SHOWCASE};
 use atlas_examples::raytrace::shapes::Sphere;
+use atlas_examples::raytrace::texture::{Texture, Textured};
 use atlas_examples::raytrace::vector::Vec3;
 use atlas_examples::raytrace::view::{View, ViewError};
 
@@ -47,6 +48,7 @@ fn lone_sphere(material: Material, sky: Sky) -> Scene {
         exposure: 1.0,
         sky,
         materials: vec![material],
+        textures: Vec::new(),
         spheres: vec![(sphere, 0)],
         planes: Vec::new(),
         meshes: Vec::new(),
@@ -113,6 +115,7 @@ fn white_sphere_in_white_surroundings_cannot_be_seen() {
         Material::Diffuse {
             color: Vec3::ONE,
             checker: None,
+            texture: None,
         },
         even_sky(0.5),
     );
@@ -156,6 +159,33 @@ fn mirror_sphere_shows_the_zenith_above_and_the_horizon_in_its_middle() {
     // Where the normal is at 45 degrees, 0.7 radii up, the ray goes straight up.
     let [red, _, blue] = pixel(&image, 32, 8);
     assert!(red < 0.1 && blue > 0.9, "above: {red} {blue}");
+}
+
+#[test]
+fn a_globe_shows_its_texture_with_north_above() {
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, 1, 2);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&[255, 0, 0, 0, 0, 255]).unwrap();
+    writer.finish().unwrap();
+    let globe = lone_sphere(
+        Material::Diffuse {
+            color: Vec3::ONE,
+            checker: None,
+            texture: Some(Textured {
+                texture: 0,
+                size: 1.0,
+            }),
+        },
+        even_sky(1.0),
+    );
+    let mut parts = globe.parts().clone();
+    parts.textures.push(Texture::from_png(&png).unwrap());
+    let image = render_sequential(&Scene::new(parts), &SMALL);
+    let [north, south] = [pixel(&image, 32, 8), pixel(&image, 32, 28)];
+    assert!(north[0] > 0.7 && north[2] < 0.3, "{north:?}");
+    assert!(south[2] > 0.7 && south[0] < 0.3, "{south:?}");
 }
 
 #[test]

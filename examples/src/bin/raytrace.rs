@@ -19,7 +19,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Scene file (TOML), a path or a URL, as may be the meshes that it names; without it, the showcase that the program carries.
+    /// Scene file (TOML), a path or a URL, as may be the meshes and textures that it names; without it, the showcase that the program carries.
     scene: Option<PathBuf>,
     /// Columns of pixels.
     #[arg(long, default_value_t = 640)]

@@ -14,16 +14,17 @@ use serde::{Deserialize, Serialize};
 use super::microfacets::{Microfacets, schlick};
 use super::ray::Hit;
 use super::sampler::cosine_hemisphere;
+use super::texture::{TextureId, Textured};
 use super::vector::{Frame, Vec3};
 
 /// The place of a material in its scene's list.
 pub type MaterialId = u32;
 
-/// What a surface is made of.
+/// What a surface is made of. A scene file calls its textures by the names of files.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 #[non_exhaustive]
-pub enum Material {
+pub enum Material<TextureName = TextureId> {
     /// Chalk, plaster: scatters alike in all directions.
     Diffuse {
         /// Share of light that is scattered, per colour, within 0 and 1.
@@ -31,6 +32,9 @@ pub enum Material {
         /// A second colour, in the other fields of a chequered pattern.
         #[serde(default)]
         checker: Option<Checker>,
+        /// Colours that these are multiplied by, from place to place.
+        #[serde(default)]
+        texture: Option<Textured<TextureName>>,
     },
     /// A polished or rough metal (GGX microfacets).
     Metal {
@@ -73,6 +77,41 @@ pub struct Scatter {
     pub weight: Vec3,
     /// Density of the direction by solid angle; `None` if it is the only one, as in a mirror.
     pub density: Option<f64>,
+}
+
+impl<TextureName> Material<TextureName> {
+    /// The texture, if the material wears one.
+    #[must_use]
+    pub fn texture(&self) -> Option<&Textured<TextureName>> {
+        match self {
+            Self::Diffuse { texture, .. } => texture.as_ref(),
+            Self::Metal { .. } | Self::Dielectric { .. } | Self::Emissive { .. } => None,
+        }
+    }
+
+    /// The same material, with its texture called by another name.
+    pub fn rename_texture<Other>(
+        self,
+        name: impl FnOnce(&TextureName) -> Other,
+    ) -> Material<Other> {
+        match self {
+            Self::Diffuse {
+                color,
+                checker,
+                texture,
+            } => Material::Diffuse {
+                color,
+                checker,
+                texture: texture.map(|worn| {
+                    let other = name(&worn.texture);
+                    worn.renamed(other)
+                }),
+            },
+            Self::Metal { color, roughness } => Material::Metal { color, roughness },
+            Self::Dielectric { ior, color } => Material::Dielectric { ior, color },
+            Self::Emissive { radiance } => Material::Emissive { radiance },
+        }
+    }
 }
 
 impl Material {
@@ -121,7 +160,7 @@ impl Material {
                 let local = cosine_hemisphere(point);
                 Scatter {
                     direction: Frame::around(hit.normal).to_world(local),
-                    weight: self.diffuse_color(hit.point),
+                    weight: self.diffuse_color(hit),
                     density: Some(local.z / PI),
                 }
             }
@@ -157,7 +196,7 @@ impl Material {
         match self {
             Self::Diffuse { .. } => {
                 let density = cosine / PI;
-                (self.diffuse_color(hit.point) * density, density)
+                (self.diffuse_color(hit) * density, density)
             }
             Self::Metal { color, roughness } => {
                 Microfacets::new(*color, *roughness).evaluate(hit, towards_viewer, towards_light)
@@ -166,14 +205,15 @@ impl Material {
         }
     }
 
-    fn diffuse_color(&self, point: Vec3) -> Vec3 {
-        match self {
+    fn diffuse_color(&self, hit: &Hit) -> Vec3 {
+        let painted = match self {
             Self::Diffuse {
                 color,
                 checker: Some(checker),
+                ..
             } => {
                 let field = |offset: f64| (offset / checker.size + GRID_SHIFT).floor();
-                let sum = field(point.x) + field(point.y) + field(point.z);
+                let sum = field(hit.point.x) + field(hit.point.y) + field(hit.point.z);
                 if (sum / 2.0).fract() == 0.0 {
                     *color
                 } else {
@@ -182,7 +222,8 @@ impl Material {
             }
             Self::Diffuse { color, .. } => *color,
             Self::Metal { .. } | Self::Dielectric { .. } | Self::Emissive { .. } => Vec3::ZERO,
-        }
+        };
+        painted * hit.tint
     }
 }
 
@@ -244,6 +285,7 @@ mod tests {
             Material::Diffuse {
                 color: Vec3::new(0.2, 0.5, 0.8),
                 checker: None,
+                texture: None,
             },
             Material::Metal {
                 color: Vec3::new(0.9, 0.6, 0.3),

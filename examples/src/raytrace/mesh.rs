@@ -1,4 +1,4 @@
-//! Triangle meshes: corners, optional smooth normals, and their placement.
+//! Triangle meshes: corners, optional smooth normals and texture coordinates, and their placement.
 //!
 //! A mesh is kept as it was read, with shared corners; that is small to send. The
 //! scene lays its triangles out for intersection when it is built.
@@ -16,6 +16,8 @@ pub struct Mesh {
     pub positions: Vec<Vec3>,
     /// Unit normals, shared by faces.
     pub normals: Vec<Vec3>,
+    /// Texture coordinates, shared by faces.
+    pub texture_coordinates: Vec<[f64; 2]>,
     /// The triangles.
     pub faces: Vec<Face>,
 }
@@ -27,6 +29,8 @@ pub struct Face {
     pub corners: [u32; 3],
     /// Indices of the corners' normals; a face without them is flat.
     pub normals: Option<[u32; 3]>,
+    /// Indices of the corners' texture coordinates, if it has them.
+    pub texture: Option<[u32; 3]>,
 }
 
 /// Where a mesh goes in a scene: it is scaled, then rotated, then moved.
@@ -56,6 +60,18 @@ impl Mesh {
         let sum = corners[0] * (1.0 - b - c) + corners[1] * b + corners[2] * c;
         let normal = sum.normalized();
         normal.is_finite().then_some(normal)
+    }
+
+    /// The texture coordinates at the point of these barycentric weights, if the face has any.
+    #[must_use]
+    pub fn texture_at(&self, face: &Face, [b, c]: [f64; 2]) -> Option<[f64; 2]> {
+        let corners = face.texture?;
+        let corners = corners.map(|index| self.texture_coordinates[index as usize]);
+        let along = |axis| {
+            let [first, second, third] = corners.map(|corner: [f64; 2]| corner[axis]);
+            first * (1.0 - b - c) + second * b + third * c
+        };
+        Some([along(0), along(1)])
     }
 
     /// The mesh, moved to its place.
@@ -100,6 +116,7 @@ mod tests {
         let mesh = Mesh {
             positions: vec![Vec3::new(1.0, 0.0, 0.0)],
             normals: vec![Vec3::new(1.0, 0.0, 0.0)],
+            texture_coordinates: Vec::new(),
             faces: Vec::new(),
         };
         let placed = mesh.placed(&Placement {

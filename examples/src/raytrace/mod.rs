@@ -4,7 +4,7 @@
 //! tasks in one place, [`render`]. The rest never mentions tasks:
 //!
 //! ```text
-//! scene_file, obj   text -> Scene            (scene: shapes, mesh, bvh, light, material, camera)
+//! scene_file, obj   files -> Scene           (scene: shapes, mesh, bvh, light, material, texture, camera)
 //! render            Scene + View -> tiles    (path: one light path; sampler: its random numbers)
 //! view              the size and quality of a picture, and its cut into tiles
 //! image             tiles -> PNG             (tone mapping, sRGB, dithering)
@@ -40,5 +40,6 @@ pub mod scene;
 mod scene_entries;
 pub mod scene_file;
 pub mod shapes;
+pub mod texture;
 pub mod vector;
 pub mod view;

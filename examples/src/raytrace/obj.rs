@@ -1,8 +1,8 @@
 //! Reader of the Wavefront OBJ format: the part of it that is geometry.
 //!
-//! `v`, `vn` and `f` are read; polygons are cut into fans of triangles; indices
+//! `v`, `vt`, `vn` and `f` are read; polygons are cut into fans of triangles; indices
 //! may count from the end (`-1` is the last); `f` takes `a`, `a/b`, `a//c` and `a/b/c`.
-//! Every other statement (texture coordinates, groups, materials) is skipped.
+//! Every other statement (groups, materials) is skipped.
 //! An error names the file and the line.
 
 use std::str::SplitAsciiWhitespace;
@@ -50,9 +50,10 @@ fn read_line(line: &str, mesh: &mut Mesh) -> Result<(), String> {
     let statement = line.split('#').next().unwrap_or_default();
     let mut words = statement.split_ascii_whitespace();
     match words.next() {
-        Some("v") => mesh.positions.push(vector(words)?),
+        Some("v") => mesh.positions.push(Vec3::from(numbers(words)?)),
+        Some("vt") => mesh.texture_coordinates.push(numbers(words)?),
         Some("vn") => {
-            let normal = vector(words)?.normalized();
+            let normal = Vec3::from(numbers(words)?).normalized();
             if !normal.is_finite() {
                 return Err("a normal (`vn`) of length zero".to_owned());
             }
@@ -69,16 +70,20 @@ fn read_line(line: &str, mesh: &mut Mesh) -> Result<(), String> {
     Ok(())
 }
 
-/// The first three numbers of a statement; more (a weight, a colour) may follow.
-fn vector(mut words: SplitAsciiWhitespace<'_>) -> Result<Vec3, String> {
-    let mut next = || {
-        let word = words.next().ok_or("three numbers are wanted here")?;
+/// The first numbers of a statement; more (a weight, a colour, a third texture coordinate) may follow.
+fn numbers<const COUNT: usize>(
+    mut words: SplitAsciiWhitespace<'_>,
+) -> Result<[f64; COUNT], String> {
+    let mut numbers = [0.0; COUNT];
+    for number in &mut numbers {
+        let word = words.next();
+        let word = word.ok_or_else(|| format!("{COUNT} numbers are wanted here"))?;
         match word.parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(number),
-            _ => Err(format!("`{word}` is not a finite number")),
+            Ok(parsed) if parsed.is_finite() => *number = parsed,
+            _ => return Err(format!("`{word}` is not a finite number")),
         }
-    };
-    Ok(Vec3::new(next()?, next()?, next()?))
+    }
+    Ok(numbers)
 }
 
 fn fan(corners: &[Corner]) -> Result<Vec<Face>, String> {
@@ -95,19 +100,23 @@ fn fan(corners: &[Corner]) -> Result<Vec<Face>, String> {
         let [a, b, c] = [*first, pair[0], pair[1]];
         Face {
             corners: [a.position, b.position, c.position],
-            normals: match [a.normal, b.normal, c.normal] {
-                [Some(a), Some(b), Some(c)] => Some([a, b, c]),
-                _ => None,
-            },
+            normals: all_of([a.normal, b.normal, c.normal]),
+            texture: all_of([a.texture, b.texture, c.texture]),
         }
     };
     Ok(rest.windows(2).map(triangle).collect())
+}
+
+fn all_of(indices: [Option<u32>; 3]) -> Option<[u32; 3]> {
+    let [a, b, c] = indices;
+    Some([a?, b?, c?])
 }
 
 /// One `a/b/c` of a face, as indices from 0.
 #[derive(Clone, Copy)]
 struct Corner {
     position: u32,
+    texture: Option<u32>,
     normal: Option<u32>,
 }
 
@@ -115,13 +124,16 @@ impl Corner {
     fn parse(word: &str, mesh: &Mesh) -> Result<Self, String> {
         let mut parts = word.split('/');
         let position = parts.next().unwrap_or_default();
-        let _texture = parts.next();
+        let texture = parts.next().filter(|part| !part.is_empty());
         let normal = parts.next().filter(|part| !part.is_empty());
         if parts.next().is_some() {
             return Err(format!("`{word}` has more than three parts"));
         }
         Ok(Self {
             position: resolve(position, mesh.positions.len(), "vertex")?,
+            texture: texture
+                .map(|part| resolve(part, mesh.texture_coordinates.len(), "texture coordinate"))
+                .transpose()?,
             normal: normal
                 .map(|part| resolve(part, mesh.normals.len(), "normal"))
                 .transpose()?,
@@ -166,12 +178,27 @@ mod tests {
         assert_eq!(mesh.faces[0].normals, Some([0, 0, 0]));
         assert_eq!(mesh.faces[1].corners, [0, 1, 2]);
         assert_eq!(mesh.faces[1].normals, None);
+        assert_eq!(mesh.faces[0].texture, None);
+    }
+
+    #[test]
+    fn texture_coordinates_are_read_with_their_corners() {
+        let text = format!("{SQUARE}vt 0 0\nvt 1 0 0.5\nvt 1 1\nf 1/1 2/2 3/-1\n");
+        let mesh = parse(&text, "square.obj").unwrap();
+        let face = &mesh.faces[0];
+        assert_eq!(face.texture, Some([0, 1, 2]));
+        assert_eq!(mesh.texture_at(face, [0.5, 0.25]), Some([0.75, 0.25]));
     }
 
     #[test]
     fn errors_name_file_and_line() {
         for (tail, expected) in [
-            ("v 1 2", "square.obj:5: three numbers are wanted here"),
+            ("v 1 2", "square.obj:5: 3 numbers are wanted here"),
+            ("vt 1", "square.obj:5: 2 numbers are wanted here"),
+            (
+                "f 1/1 2/1 3/1",
+                "square.obj:5: texture coordinate 1 does not exist: 0 are known here, and the first is 1",
+            ),
             ("v 1 2 x", "square.obj:5: `x` is not a finite number"),
             ("v 1 2 inf", "square.obj:5: `inf` is not a finite number"),
             ("vn 0 0 0", "square.obj:5: a normal (`vn`) of length zero"),

@@ -35,6 +35,8 @@ pub struct Hit {
     pub outside: bool,
     /// What the surface is made of.
     pub material: MaterialId,
+    /// The colour of the surface's texture here; white without one.
+    pub tint: Vec3,
     /// The light that was hit, if the surface is one that is sampled.
     pub light: Option<usize>,
 }
@@ -62,6 +64,7 @@ impl Hit {
             normal: if usable { facing } else { face_normal },
             outside,
             material,
+            tint: Vec3::ONE,
             light: None,
         }
     }

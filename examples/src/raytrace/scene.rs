@@ -15,11 +15,12 @@ use super::material::{Material, MaterialId};
 use super::mesh::Mesh;
 use super::ray::{Hit, Ray};
 use super::shapes::{Plane, Sphere, Triangle, TriangleHit};
-use super::vector::Vec3;
+use super::texture::{self, Texture};
+use super::vector::{Frame, Vec3};
 
 /// The description of a scene.
 ///
-/// Invariant, kept by the reader in `scene_file`: each material id is in range.
+/// Invariant, kept by the reader in `scene_file`: the ids of materials and textures are in range.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SceneParts {
     /// Where the scene is seen from.
@@ -30,6 +31,8 @@ pub struct SceneParts {
     pub sky: Sky,
     /// The materials that shapes refer to.
     pub materials: Vec<Material>,
+    /// The textures that materials wear.
+    pub textures: Vec<Texture>,
     /// Spheres with their materials.
     pub spheres: Vec<(Sphere, MaterialId)>,
     /// Planes with their materials.
@@ -168,20 +171,38 @@ impl Scene {
     fn surface(&self, ray: &Ray, found: &Found<'_>) -> Hit {
         match *found {
             Found::Plane(plane, material, distance) => {
-                Hit::new(ray, distance, [plane.normal; 2], material)
+                let hit = Hit::new(ray, distance, [plane.normal; 2], material);
+                self.tinted(hit, |point| {
+                    let local = Frame::around(plane.normal).to_local(point - plane.point);
+                    [local.x, local.y]
+                })
             }
             Found::Sphere(sphere, material, light, distance) => {
                 let normal = sphere.normal_at(ray.at(distance));
                 let hit = Hit::new(ray, distance, [normal; 2], material);
-                Hit { light, ..hit }
+                self.tinted(Hit { light, ..hit }, |_| texture::globe(normal))
             }
             Found::Triangle(triangle, id, hit) => {
                 let (mesh, material) = &self.parts.meshes[id.mesh];
                 let flat = triangle.normal();
                 let smooth = mesh.normal_at(&mesh.faces[id.face], hit.weights);
                 let normals = [flat, smooth.unwrap_or(flat)];
-                Hit::new(ray, hit.distance, normals, *material)
+                let place = mesh.texture_at(&mesh.faces[id.face], hit.weights);
+                let hit = Hit::new(ray, hit.distance, normals, *material);
+                self.tinted(hit, |_| place.unwrap_or_default())
             }
+        }
+    }
+
+    /// The hit, with the colour of the texture that its material wears, if any, at the texture coordinates of its point.
+    fn tinted(&self, hit: Hit, coordinates: impl FnOnce(Vec3) -> [f64; 2]) -> Hit {
+        let Some(worn) = self.material(&hit).texture() else {
+            return hit;
+        };
+        let place = coordinates(hit.point).map(|coordinate| coordinate / worn.size);
+        Hit {
+            tint: self.parts.textures[worn.texture as usize].color(place),
+            ..hit
         }
     }
 }

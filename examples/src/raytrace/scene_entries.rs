@@ -3,7 +3,7 @@
 //! The reader in `scene_file` finds the files; this module knows their form. A
 //! problem is given with its place in the text, from which the reader counts lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -13,6 +13,7 @@ use super::material::{Material, MaterialId};
 use super::mesh::{Mesh, Placement};
 use super::scene::{SceneParts, Sky};
 use super::shapes::{Plane, Sphere};
+use super::texture::{Texture, TextureId};
 use super::vector::Vec3;
 
 #[derive(Deserialize)]
@@ -20,7 +21,7 @@ use super::vector::Vec3;
 pub(super) struct SceneFile {
     camera: Spanned<CameraEntry>,
     sky: Sky,
-    materials: BTreeMap<String, Spanned<Material>>,
+    materials: BTreeMap<String, Spanned<Material<String>>>,
     #[serde(default)]
     spheres: Vec<SphereEntry>,
     #[serde(default)]
@@ -92,8 +93,22 @@ fn check<T>(field: &Spanned<T>, holds: bool, problem: &str) -> Result<(), Wrong>
 }
 
 impl SceneFile {
-    /// The description of the scene, with these meshes in the order of the file.
-    pub(super) fn into_parts(self, meshes: Vec<Mesh>) -> Result<SceneParts, Wrong> {
+    /// The files of the textures that materials wear, each once, in the order of their names.
+    pub(super) fn textures(&self) -> BTreeSet<String> {
+        let worn = self
+            .materials
+            .values()
+            .filter_map(|material| material.get_ref().texture());
+        worn.map(|worn| worn.texture.clone()).collect()
+    }
+
+    /// The description of the scene, with these meshes in the order of the file, and these textures in that of
+    /// [`SceneFile::textures`].
+    pub(super) fn into_parts(
+        self,
+        meshes: Vec<Mesh>,
+        textures: Vec<Texture>,
+    ) -> Result<SceneParts, Wrong> {
         let camera = self.camera.get_ref().camera(&self.camera)?;
         for (name, material) in &self.materials {
             let problem = impossible(material.get_ref());
@@ -112,8 +127,25 @@ impl SceneFile {
         let mut placed = Vec::new();
         for (entry, mesh) in self.meshes.iter().zip(meshes) {
             let mesh = mesh.placed(&entry.placement()?);
-            placed.push((mesh, find_material(&names, &entry.material)?));
+            let material = find_material(&names, &entry.material)?;
+            let is_bare = mesh.faces.iter().any(|face| face.texture.is_none());
+            let wears = &self.materials[entry.material.get_ref()].get_ref();
+            check(
+                &entry.material,
+                wears.texture().is_none() || !is_bare,
+                &format!(
+                    "`{}` has a texture, but not all faces of `{}` have texture coordinates (`vt`)",
+                    entry.material.get_ref(),
+                    entry.file,
+                ),
+            )?;
+            placed.push((mesh, material));
         }
+        let files = self.textures();
+        let place = |file: &String| {
+            let before = files.iter().take_while(|other| *other != file).count();
+            TextureId::try_from(before).expect("no more textures than materials")
+        };
         Ok(SceneParts {
             camera,
             exposure: self.camera.get_ref().exposure,
@@ -121,8 +153,9 @@ impl SceneFile {
             materials: self
                 .materials
                 .into_values()
-                .map(Spanned::into_inner)
+                .map(|material| material.into_inner().rename_texture(place))
                 .collect(),
+            textures,
             spheres,
             planes,
             meshes: placed,
@@ -230,20 +263,27 @@ fn find_material(names: &[&str], name: &Spanned<String>) -> Result<MaterialId, W
 }
 
 /// What cannot be in this material, if anything.
-fn impossible(material: &Material) -> Option<&'static str> {
+fn impossible(material: &Material<String>) -> Option<&'static str> {
     let is_share = |color: Vec3| {
         [color.x, color.y, color.z]
             .iter()
             .all(|v| (0.0..=1.0).contains(v))
     };
     match material {
-        Material::Diffuse { color, checker } => {
+        Material::Diffuse {
+            color,
+            checker,
+            texture,
+        } => {
             let others = checker.map_or(Vec3::ZERO, |checker| checker.color);
             if !is_share(*color) || !is_share(others) {
                 return Some(COLOR_RANGE);
             }
-            let size = checker.map_or(1.0, |checker| checker.size);
-            (!is_positive(size)).then_some("`size` must be greater than 0")
+            let sizes = [
+                checker.map_or(1.0, |checker| checker.size),
+                texture.as_ref().map_or(1.0, |texture| texture.size),
+            ];
+            (!sizes.into_iter().all(is_positive)).then_some("`size` must be greater than 0")
         }
         Material::Metal { color, roughness } => {
             if !is_share(*color) {

@@ -12,6 +12,7 @@
 //!
 //! [materials.chalk.diffuse]     # or .metal, .dielectric, .emissive
 //! color = [0.8, 0.8, 0.8]
+//! texture = { file = "chalk.png", size = 0.5 }   # or none; its colours times this one
 //!
 //! [[spheres]]                   # and [[planes]], [[meshes]]
 //! center = [0, 1, 0]
@@ -19,8 +20,8 @@
 //! material = "chalk"
 //! ```
 //!
-//! What is wrong is said with the file and the line. A mesh's file is looked for
-//! beside the scene's.
+//! What is wrong is said with the file and the line. Files of meshes (OBJ) and textures (PNG) are looked for
+//! beside the scene's; each of these names may be a URL.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use super::obj::{self, ObjError};
 use super::scene::Scene;
 use super::scene_entries::SceneFile;
+use super::texture::Texture;
 
 /// A scene could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,16 @@ pub enum SceneError {
         /// The field, and what it should be.
         problem: String,
     },
+    /// A texture file is wrong.
+    #[error("a texture of `{}`, `{}`, is not a PNG picture that can be read", path.display(), texture.display())]
+    Texture {
+        /// The scene's file.
+        path: PathBuf,
+        /// The texture's file.
+        texture: PathBuf,
+        /// The reason.
+        source: png::DecodingError,
+    },
     /// A mesh file is wrong.
     #[error("a mesh of `{}` is not an OBJ file", path.display())]
     Mesh {
@@ -71,11 +83,11 @@ pub enum SceneError {
 
 /// Where the files of a scene come from: from the disk, or from the program.
 pub trait Files {
-    /// The text of a file.
+    /// The bytes of a file.
     ///
     /// # Errors
     /// Those of the file system.
-    fn read(&self, path: &Path) -> io::Result<String>;
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 }
 
 /// The files of this machine, and those that have a URL.
@@ -83,10 +95,10 @@ pub trait Files {
 pub struct Disk;
 
 impl Files for Disk {
-    fn read(&self, path: &Path) -> io::Result<String> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         match url_in(path) {
-            Some(url) => Ok(atlas::fs::read_to_string(url)?),
-            None => std::fs::read_to_string(path),
+            Some(url) => Ok(atlas::fs::read(url)?),
+            None => std::fs::read(path),
         }
     }
 }
@@ -94,7 +106,7 @@ impl Files for Disk {
 /// The URL that a path is, or ends in: what a scene names stands behind the scene's own folder.
 fn url_in(path: &Path) -> Option<&str> {
     let path = path.to_str()?;
-    let begins = ["http://", "https://"].map(|scheme| path.rfind(scheme));
+    let begins = ["http://", "https://", "atlas://"].map(|scheme| path.rfind(scheme));
     path.get(begins.into_iter().flatten().max()?..)
 }
 
@@ -107,27 +119,34 @@ pub struct BuiltIn;
 pub const SHOWCASE: &str = "showcase.toml";
 
 impl Files for BuiltIn {
-    fn read(&self, path: &Path) -> io::Result<String> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         match path.to_str() {
-            Some(SHOWCASE) => Ok(include_str!("../../scenes/showcase.toml").to_owned()),
-            Some("knot.obj") => Ok(include_str!("../../scenes/knot.obj").to_owned()),
+            Some(SHOWCASE) => Ok(include_bytes!("../../scenes/showcase.toml").to_vec()),
+            Some("knot.obj") => Ok(include_bytes!("../../scenes/knot.obj").to_vec()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
 }
 
-/// Reads a scene and its meshes.
+/// Reads a scene with its meshes and textures.
 ///
 /// # Errors
 /// [`SceneError`].
 pub fn load(path: &Path, files: &dyn Files) -> Result<Scene, SceneError> {
-    let read = |path: &Path| {
-        files.read(path).map_err(|source| SceneError::Read {
-            path: path.to_owned(),
-            source,
+    let unreadable = |path: &Path, source| SceneError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let read = |path: &Path| files.read(path).map_err(|source| unreadable(path, source));
+    let read_text = |path: &Path| {
+        String::from_utf8(read(path)?).map_err(|_| {
+            unreadable(
+                path,
+                io::Error::new(io::ErrorKind::InvalidData, "it is no text"),
+            )
         })
     };
-    let text = read(path)?;
+    let text = read_text(path)?;
     let file: SceneFile = toml::from_str(&text).map_err(|source| SceneError::Syntax {
         path: path.to_owned(),
         source: Box::new(source),
@@ -135,17 +154,29 @@ pub fn load(path: &Path, files: &dyn Files) -> Result<Scene, SceneError> {
     let mut meshes = Vec::new();
     for entry in &file.meshes {
         let mesh_path = path.with_file_name(&entry.file);
-        let mesh = obj::parse(&read(&mesh_path)?, &mesh_path.to_string_lossy());
+        let mesh = obj::parse(&read_text(&mesh_path)?, &mesh_path.to_string_lossy());
         meshes.push(mesh.map_err(|source| SceneError::Mesh {
             path: path.to_owned(),
             source,
         })?);
     }
-    let parts = file.into_parts(meshes).map_err(|wrong| SceneError::Field {
-        path: path.to_owned(),
-        line: text[..wrong.offset].lines().count().max(1),
-        problem: wrong.problem,
-    })?;
+    let mut textures = Vec::new();
+    for name in file.textures() {
+        let texture_path = path.with_file_name(name);
+        let texture = Texture::from_png(&read(&texture_path)?);
+        textures.push(texture.map_err(|source| SceneError::Texture {
+            path: path.to_owned(),
+            texture: texture_path,
+            source,
+        })?);
+    }
+    let parts = file
+        .into_parts(meshes, textures)
+        .map_err(|wrong| SceneError::Field {
+            path: path.to_owned(),
+            line: text[..wrong.offset].lines().count().max(1),
+            problem: wrong.problem,
+        })?;
     Ok(Scene::new(parts))
 }
 
@@ -157,13 +188,25 @@ mod tests {
     struct Text(String);
 
     impl Files for Text {
-        fn read(&self, path: &Path) -> io::Result<String> {
+        fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
             match path.to_str() {
-                Some("test.toml") => Ok(self.0.clone()),
-                Some("bad.obj") => Ok("v 0 0\n".to_owned()),
+                Some("test.toml") => Ok(self.0.clone().into_bytes()),
+                Some("bad.obj") => Ok(b"v 0 0\n".to_vec()),
+                Some("flat.obj") => Ok(b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n".to_vec()),
+                Some("red.png") => Ok(red_png()),
                 _ => Err(io::ErrorKind::NotFound.into()),
             }
         }
+    }
+
+    fn red_png() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 1, 1);
+        encoder.set_color(png::ColorType::Rgb);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[255, 0, 0]).unwrap();
+        writer.finish().unwrap();
+        bytes
     }
 
     const HEAD: &str = "\
@@ -203,6 +246,8 @@ color = [0.5, 0.5, 0.5]
         let elsewhere = scene.with_file_name("http://example.net/knot.obj");
         assert_eq!(url_in(&elsewhere), Some("http://example.net/knot.obj"));
         assert_eq!(url_in(Path::new("scenes/glass.toml")), None);
+        let of_client = Path::new("atlas://client/scenes/glass.toml");
+        assert_eq!(url_in(of_client), of_client.to_str());
     }
 
     #[test]
@@ -264,6 +309,30 @@ color = [0.5, 0.5, 0.5]
         let missing = mesh("none.obj");
         assert!(missing.contains("cannot read `none.obj`"), "{missing}");
         let bad = mesh("bad.obj");
-        assert!(bad.contains("bad.obj:1: three numbers are wanted"), "{bad}");
+        assert!(bad.contains("bad.obj:1: 3 numbers are wanted"), "{bad}");
+    }
+
+    #[test]
+    fn errors_of_textures_name_the_texture() {
+        let worn = |file, tail| {
+            error_of(&format!(
+                "texture = {{ file = \"{file}\", size = 1 }}\n{tail}"
+            ))
+        };
+        let missing = worn("none.png", "");
+        assert!(missing.contains("cannot read `none.png`"), "{missing}");
+        let bad = worn("bad.obj", "");
+        assert!(
+            bad.contains("texture of `test.toml`, `bad.obj`, is not a PNG"),
+            "{bad}"
+        );
+        let bare = worn(
+            "red.png",
+            "[[meshes]]\nfile = \"flat.obj\"\nmaterial = \"chalk\"",
+        );
+        assert!(
+            bare.contains("test.toml:13: `chalk` has a texture, but"),
+            "{bare}"
+        );
     }
 }
