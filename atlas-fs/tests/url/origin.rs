@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls;
 use url::Url;
 
 /// A server on a port of its own.
@@ -86,10 +87,22 @@ impl Origin {
         Self::on(listener, None)
     }
 
-    /// With TLS.
-    pub(crate) async fn start_tls(config: tokio_rustls::rustls::ServerConfig) -> Self {
+    /// With TLS, as the host of this name; and the certificate, in PEM, that is to be trusted.
+    pub(crate) async fn start_tls(name: &str) -> (Self, Vec<u8>) {
+        let key = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let provider = rustls::crypto::ring::default_provider();
+        let config = rustls::ServerConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![key.cert.der().clone()],
+                key.signing_key.serialize_der().try_into().unwrap(),
+            )
+            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self::on(listener, Some(Arc::new(config).into()))
+        let origin = Self::on(listener, Some(Arc::new(config).into()));
+        (origin, key.cert.pem().into_bytes())
     }
 
     fn on(listener: TcpListener, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {

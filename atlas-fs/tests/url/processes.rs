@@ -2,21 +2,26 @@
 
 use std::env;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use atlas_fs::url::{Files, Pins, Source};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use url::Url;
 
 use crate::origin::{Mood, Origin};
 use crate::support::{Scratch, eventually, options, random, read, read_file};
 
-/// In a child: the origin, the store's folder, the quota, and what to read.
+/// In a child: the origin, the store's folder, the quota, what to read, and whose certificates are trusted besides.
 const ORIGIN: &str = "ATLAS_TEST_ORIGIN";
 const FOLDER: &str = "ATLAS_TEST_FOLDER";
 const QUOTA: &str = "ATLAS_TEST_QUOTA";
 const NAMES: &str = "ATLAS_TEST_NAMES";
+const TRUSTED: &str = "ATLAS_TEST_TRUSTED";
 
 fn child(origin: &Origin, scratch: &Scratch, quota: u64, names: u64) -> Child {
     command(origin.url("/").as_str(), scratch, quota, names)
@@ -33,6 +38,11 @@ fn command(origin: &str, scratch: &Scratch, quota: u64, names: u64) -> Command {
         .env(QUOTA, quota.to_string())
         .env(NAMES, names.to_string())
         .stdout(Stdio::piped());
+    for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command
+            .env_remove(variable)
+            .env_remove(variable.to_uppercase());
+    }
     command
 }
 
@@ -43,6 +53,7 @@ async fn reads_in_a_child() {
     let origin = Url::parse(&origin).unwrap();
     let mut options = options(&PathBuf::from(env::var(FOLDER).unwrap()));
     options.quota = Some(env::var(QUOTA).unwrap().parse().unwrap());
+    options.authorities_pem = env::var(TRUSTED).unwrap_or_default().into_bytes();
     // As long as another process may keep this one waiting.
     options.timeouts.idle = Duration::from_secs(20);
     let files = Files::open_store(options, |_, _, _| Ok(Vec::new())).unwrap();
@@ -176,10 +187,63 @@ async fn a_proxy_of_the_environment_is_asked_in_place_of_the_origin() {
     proxy.put("http://files.invalid/0", random(5 << 20, 0));
     let child = command("http://files.invalid/", &scratch, 1 << 30, 1)
         .env("http_proxy", proxy.url("/").as_str())
-        .env_remove("no_proxy")
-        .env_remove("NO_PROXY")
         .spawn()
         .unwrap();
     finished(child);
     assert_eq!(proxy.bytes(), 5 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_needs_no_proxy_is_asked_itself() {
+    let (origin, proxy, scratch) = (Origin::start().await, Origin::start().await, Scratch::new());
+    origin.put("/0", random(1 << 20, 0));
+    let child = command(origin.url("/").as_str(), &scratch, 1 << 30, 1)
+        .env("http_proxy", proxy.url("/").as_str())
+        .env("no_proxy", "example.org,127.0.0.1")
+        .spawn()
+        .unwrap();
+    finished(child);
+    assert_eq!((origin.bytes(), proxy.requests()), (1 << 20, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_goes_through_a_tunnel_of_the_proxy() {
+    let (origin, certificate) = Origin::start_tls("files.invalid").await;
+    let scratch = Scratch::new();
+    origin.put("/0", random(1 << 20, 0));
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("http://{}", proxy.local_addr().unwrap());
+    let to = origin.address;
+    let tunnels = tokio::spawn(async move {
+        let mut tunnels = JoinSet::new();
+        loop {
+            let (stream, _) = proxy.accept().await.unwrap();
+            tunnels.spawn(tunnel(stream, to));
+        }
+    });
+    let child = command("https://files.invalid/", &scratch, 1 << 30, 1)
+        .env("https_proxy", at)
+        .env(TRUSTED, String::from_utf8(certificate).unwrap())
+        .spawn()
+        .unwrap();
+    finished(child);
+    assert_eq!(origin.bytes(), 1 << 20);
+    tunnels.abort();
+}
+
+/// Connects whoever asks for `files.invalid` with an address, as a proxy does.
+async fn tunnel(stream: TcpStream, to: SocketAddr) {
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).await.unwrap(), 0, "{head}");
+    }
+    assert!(
+        head.starts_with("CONNECT files.invalid:443 HTTP/1.1\r\n"),
+        "{head}"
+    );
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    let mut origin = TcpStream::connect(to).await.unwrap();
+    // Either side may end it first.
+    let _ = copy_bidirectional(&mut stream, &mut origin).await;
 }

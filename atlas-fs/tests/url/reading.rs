@@ -323,21 +323,10 @@ async fn credentials_go_to_their_host_and_not_to_where_it_redirects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_is_trusted_makes_an_origin_known() {
-    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let provider = tokio_rustls::rustls::crypto::ring::default_provider();
-    let config = tokio_rustls::rustls::ServerConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![key.cert.der().clone()],
-            key.signing_key.serialize_der().try_into().unwrap(),
-        )
-        .unwrap();
-    let origin = Origin::start_tls(config).await;
+    let (origin, certificate) = Origin::start_tls("localhost").await;
     origin.put("/x", b"hello".to_vec());
     let url = url::Url::parse(&format!("https://localhost:{}/x", origin.address.port())).unwrap();
-    let trusting = Scratch::with(|options| options.authorities_pem = key.cert.pem().into_bytes());
+    let trusting = Scratch::with(|options| options.authorities_pem = certificate);
     assert_eq!(
         read(&trusting.files, &url, &Pins::new()).await.unwrap(),
         b"hello"
