@@ -358,6 +358,13 @@ fn what_is_kept_is_listed_verified_pinned_and_removed() {
         (&totals["files"], &totals["pinned"]),
         (&2.into(), &2.into())
     );
+    // `/x` came twice.
+    let sizes = listed.iter().map(|file| file["bytes"].as_u64().unwrap());
+    assert_eq!(
+        totals["origin_bytes"].as_u64().unwrap(),
+        sizes.sum::<u64>() + 300_000
+    );
+    assert!(totals["misses"].as_u64() > Some(0) && totals["questions"].as_u64() > Some(0));
     // Pinned files stay.
     assert_eq!(bed.json(&["cache", "gc", "--to", "0"])[0]["files"], 0);
     assert_eq!(bed.json(&["cache", "pin", "--off", &url])[0]["versions"], 1);

@@ -88,19 +88,21 @@ impl Files {
         let store =
             UrlStore::open(options.folder.clone(), options.quota).map_err(FilesError::Store)?;
         let client = Ways::new(&options).map_err(FilesError::Client)?;
-        Ok(Self {
-            core: Arc::new(Core {
-                client: Arc::new(client),
-                store: Arc::new(store),
-                counts: Arc::default(),
-                options,
-                read_listing,
-                open: Mutex::default(),
-                turns: Mutex::default(),
-                refreshing: Mutex::default(),
-                answers: Semaphore::new(ANSWERS_MAX),
-            }),
-        })
+        let core = Arc::new(Core {
+            client: Arc::new(client),
+            store: Arc::new(store),
+            counts: Arc::default(),
+            options,
+            read_listing,
+            open: Mutex::default(),
+            turns: Mutex::default(),
+            refreshing: Mutex::default(),
+            answers: Semaphore::new(ANSWERS_MAX),
+        });
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tell_counts(core.counts.clone(), Arc::downgrade(&core)));
+        }
+        Ok(Self { core })
     }
 
     /// As [`Files::open_store`], with folders read by [`listing::parse`](super::listing::parse).
@@ -130,6 +132,16 @@ impl Files {
         self.core.counts.figures()
     }
 
+    /// Sums of all processes that share the store, since it was made; what another has counted in the last seconds may be missing.
+    ///
+    /// # Errors
+    ///
+    /// Its folder cannot be used.
+    pub fn sums(&self) -> Result<Figures, FileError> {
+        self.core.tell_counts()?;
+        self.core.store.sums()
+    }
+
     /// What the store holds.
     ///
     /// # Errors
@@ -146,6 +158,34 @@ impl Files {
     /// The folder cannot be read.
     pub fn shrink_to(&self, bytes: u64) -> Result<Usage, FileError> {
         self.core.store.ledger().shrink_to(bytes)
+    }
+}
+
+impl Core {
+    /// Adds what was counted to the sums of the store.
+    fn tell_counts(&self) -> Result<(), FileError> {
+        self.counts.tell(|counted| self.store.add_to_sums(counted))
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.counts.end();
+        if let Err(error) = self.tell_counts() {
+            tracing::debug!(%error, "the last counts are lost");
+        }
+    }
+}
+
+/// Adds to the sums of the store every now and then, while there is something to add.
+async fn tell_counts(counts: Arc<Counts>, core: Weak<Core>) {
+    loop {
+        counts.changed().await;
+        tokio::time::sleep(TELL_PAUSE).await;
+        let Some(core) = core.upgrade() else { return };
+        if let Err(error) = blocking(move || core.tell_counts()).await {
+            tracing::debug!(%error, "counts are told later");
+        }
     }
 }
 
@@ -624,6 +664,8 @@ const FILE_BYTES_MAX: u64 = 1 << 40;
 pub(super) const PROBE: u64 = 4 * BLOCK;
 /// Answers whose bytes are under way at a time. What is said and has not arrived takes up to a megabyte each.
 const ANSWERS_MAX: usize = 12;
+/// Who looks at the sums of a store sees those of another process that late.
+const TELL_PAUSE: Duration = Duration::from_secs(2);
 /// What nobody uses any more is forgotten when this many are remembered.
 const SWEEP_AT: usize = 1024;
 /// RFC 9110, section 4.1, asks for at least 8000; most servers accept no more.

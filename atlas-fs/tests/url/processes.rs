@@ -145,6 +145,10 @@ async fn what_one_process_has_stored_another_finds() {
     let (bytes, requests) = (origin.bytes(), origin.requests());
     finished(child(&origin, &scratch, 1 << 30, 1));
     assert_eq!((origin.bytes(), origin.requests()), (bytes, requests));
+    // What both have counted is known to a third.
+    let sums = scratch.files.sums().unwrap();
+    assert_eq!((sums.origin_bytes, sums.questions), (bytes as u64, 1));
+    assert!(sums.hits > 0 && sums.misses > 0, "{sums:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

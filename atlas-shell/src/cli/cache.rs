@@ -158,8 +158,9 @@ fn list(files: &Files, format: Format) -> anyhow::Result<u8> {
 }
 
 fn stat(files: &Files, format: Format, folder: PathBuf) -> anyhow::Result<u8> {
-    let (stored, usage) = (files.stored()?, files.usage()?);
-    let totals = show::Totals::of(&stored, usage.bytes, folder.to_string_lossy().into_owned());
+    let (stored, usage, sums) = (files.stored()?, files.usage()?, files.sums()?);
+    let folder = folder.to_string_lossy().into_owned();
+    let totals = show::Totals::of(&stored, usage, sums, folder);
     tell(format, &totals.text(), &totals)
 }
 

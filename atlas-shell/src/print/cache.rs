@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use atlas_fs::url::Stored;
+use atlas_fs::url::{Figures, Stored, Usage};
 use serde::Serialize;
 
 use super::table::{NOTHING, text};
@@ -42,6 +42,11 @@ pub struct Totals {
     bytes: u64,
     bytes_stored: u64,
     disk_bytes: u64,
+    hits: u64,
+    misses: u64,
+    questions: u64,
+    origin_bytes: u64,
+    above_bytes: u64,
 }
 
 /// `cache gc`.
@@ -80,9 +85,9 @@ impl From<&Stored> for File {
 }
 
 impl Totals {
-    /// The sums of these, which take so much of the disk.
+    /// The sums of these, with what they take of the disk, and of what was asked for and fetched since the cache was made.
     #[must_use]
-    pub fn of(stored: &[Stored], disk_bytes: u64, folder: String) -> Self {
+    pub fn of(stored: &[Stored], usage: Usage, sums: Figures, folder: String) -> Self {
         let mut hosts: Vec<_> = stored.iter().map(|stored| stored.url.authority()).collect();
         hosts.sort_unstable();
         hosts.dedup();
@@ -94,7 +99,12 @@ impl Totals {
             hosts: hosts.len(),
             bytes: stored.iter().map(|stored| stored.bytes).sum(),
             bytes_stored: stored.iter().map(|stored| stored.bytes_stored).sum(),
-            disk_bytes,
+            disk_bytes: usage.bytes,
+            hits: sums.hits,
+            misses: sums.misses,
+            questions: sums.questions,
+            origin_bytes: sums.origin_bytes,
+            above_bytes: sums.above_bytes,
         }
     }
 
@@ -110,8 +120,13 @@ impl Totals {
             ("their bytes", words::bytes(self.bytes)),
             ("of them stored", words::bytes(self.bytes_stored)),
             ("on the disk", words::bytes(self.disk_bytes)),
+            ("reads from here", self.hits.to_string()),
+            ("reads that waited", self.misses.to_string()),
+            ("questions", self.questions.to_string()),
+            ("from origins", words::bytes(self.origin_bytes)),
+            ("from caches above", words::bytes(self.above_bytes)),
         ];
-        let rows = rows.map(|(what, value)| format!("{what:<18}{value}\n"));
+        let rows = rows.map(|(what, value)| format!("{what:<19}{value}\n"));
         rows.concat()
     }
 }

@@ -7,6 +7,7 @@
 //! | `files/<key>.pin` | there, if the file is to stay |
 //! | `heads/<key>` | what the origin has said of a URL, or a folder's page: see `records.rs` |
 //! | `ledger` | how much room is taken: see `quota.rs` |
+//! | `sums` | how much was asked for and fetched: see `sums.rs` |
 //!
 //! **There is no index that could be wrong**: a key is the hash of what it stands for. Each record is written under another name, and renamed;
 //! blocks count as soon as their hash is written, which is after their bytes. So whoever is killed leaves nothing that is taken for
@@ -19,6 +20,7 @@ mod entry;
 mod manage;
 mod quota;
 mod records;
+mod sums;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;

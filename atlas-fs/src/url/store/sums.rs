@@ -1,0 +1,54 @@
+//! What all processes that share the store have counted since it was made.
+//!
+//! Each adds to the sums what it has counted since it last did, under a lock. Who is killed takes the last of it along, and a file that is
+//! not one of sums counts as none: nothing but people reads them.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::UrlStore;
+use crate::file_error::FileError;
+use crate::url::counts::Figures;
+
+impl UrlStore {
+    /// The sums of all processes, as far as they have told.
+    pub(crate) fn sums(&self) -> Result<Figures, FileError> {
+        let path = self.folder().join(SUMS);
+        match File::open(&path) {
+            Ok(file) => read(&file, &path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Figures::default()),
+            Err(error) => Err(FileError::reading(&path, error)),
+        }
+    }
+
+    /// Adds what one process has counted.
+    pub(crate) fn add_to_sums(&self, counted: Figures) -> Result<(), FileError> {
+        let path = self.folder().join(SUMS);
+        let refused = |error| FileError::making(&path, error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(refused)?;
+        file.lock().map_err(refused)?;
+        let sums = read(&file, &path)?.plus(counted);
+        let bytes = sums.to_words().map(u64::to_le_bytes);
+        file.write_all_at(bytes.as_flattened(), 0).map_err(refused)
+    }
+}
+
+fn read(file: &File, path: &Path) -> Result<Figures, FileError> {
+    let mut bytes = [[0; 8]; Figures::WORDS];
+    match file.read_exact_at(bytes.as_flattened_mut(), 0) {
+        Ok(()) => Ok(Figures::from_words(bytes.map(u64::from_le_bytes))),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Figures::default()),
+        Err(error) => Err(FileError::reading(path, error)),
+    }
+}
+
+const SUMS: &str = "sums";
