@@ -116,7 +116,7 @@ impl StandingHandle {
         let hear = async {
             loop {
                 let word = match link {
-                    Link::Witness => {
+                    Link::Witness | Link::Guest => {
                         let word = receiver.recv::<StandbyMessage>(FRAME_BYTES_MAX).await;
                         word.map(|word| word.map(ManagerWord::Standby))
                     }
