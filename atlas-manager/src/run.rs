@@ -184,9 +184,6 @@ impl Loop {
             Ask::Domains(reply) => {
                 let _ = reply.send(self.domains());
             }
-            Ask::Locate(node, reply) => {
-                let _ = reply.send(self.peers.address(node));
-            }
             Ask::Origin(node, alias, reply) => {
                 let _ = reply.send(self.origin(node, alias));
             }
