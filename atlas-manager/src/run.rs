@@ -386,6 +386,7 @@ impl Loop {
         let servers = servers.filter(|(node, _)| self.machine.domain_of(*node).is_none());
         let status = |(node, load): (NodeId, &Load)| ServerStatus {
             node,
+            domain: self.peers.domain(node),
             address: self.peers.address(node),
             load: *load,
         };
