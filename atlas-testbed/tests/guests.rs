@@ -5,9 +5,11 @@
 )]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use atlas_testbed::{Cluster, Manager, Server, ServerOptions, Shell, code, program, wait_until};
+use atlas_testbed::{
+    Cluster, Manager, Running, Server, ServerOptions, Shell, code, program, wait_until,
+};
 
 const TOP: &str = "example.edu";
 const CS: &str = "cs.example.edu";
@@ -49,6 +51,28 @@ fn count(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
+/// A job of two tasks, which run and wait; and where they leave a file for each engine that has begun one.
+fn begin_held(shell: &Shell, name: &str) -> (Running, PathBuf) {
+    let folder = shell.here().join(name);
+    fs::create_dir(&folder).unwrap();
+    let line = ["hold", "2", folder.to_str().unwrap()];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    wait_until("both tasks run", || count(&folder) == 2);
+    (job, folder)
+}
+
+/// The tasks run again elsewhere, and then the job ends as it should.
+fn end_after_second_run(job: Running, folder: &Path) {
+    wait_until("both tasks run again", || count(folder) >= 4);
+    fs::write(folder.join("go"), "").unwrap();
+    let ended = job.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(&ended), 0, "{error}");
+    // Whoever comes to a task after that does not wait, and one process may run both.
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(said.starts_with("sum 3, "), "{said}{error}");
+}
+
 #[test]
 fn servers_serve_above_while_their_manager_is_away_and_go_home_when_it_is_back() {
     let cluster = Cluster::new();
@@ -61,29 +85,21 @@ fn servers_serve_above_while_their_manager_is_away_and_go_home_when_it_is_back()
     }
     let (shell, of_cs) = (cluster.login(&root), cluster.login(&cs));
     wait_for_domains(&shell, "the servers are at home", &[]);
-    let folder = shell.here().join("held");
-    fs::create_dir(&folder).unwrap();
-    let line = ["hold", "2", folder.to_str().unwrap()];
-    let job = shell.begin_submit(program("testbed-job"), line);
-    wait_until("both tasks run", || count(&folder) == 2);
+    let (job, folder) = begin_held(&shell, "first");
 
     cs.kill();
     // In this life it has never heard of a manager.
     servers[1].kill();
     servers[1].restart();
     wait_for_domains(&shell, "both are guests", &[CS, CS]);
-    // Each engine that begins a task leaves a file.
-    wait_until("both tasks run again", || count(&folder) >= 4);
-    fs::write(folder.join("go"), "").unwrap();
-    let ended = job.wait();
-    let error = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(code(&ended), 0, "{error}");
-    // They have met by way of their host, or as siblings.
-    assert_eq!(ended.stdout, b"sum 3, 2 processes\n", "{error}");
+    end_after_second_run(job, &folder);
 
+    // They go home in the middle of a job of their host's, which goes on with them there.
+    let (job, folder) = begin_held(&shell, "second");
     cs.restart();
     cs.wait_for_workers(2);
     wait_for_domains(&shell, "the guests are gone", &[]);
+    end_after_second_run(job, &folder);
     of_cs.assert_works();
     root.wait_for_workers(2);
     shell.assert_works();
