@@ -1,6 +1,5 @@
 //! What the tasks that answer others ask of the manager's loop, which alone owns the machine and the table of jobs.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use atlas_fs::BlobName;
@@ -29,7 +28,6 @@ pub(crate) enum Ask {
     Kill(JobId, Reply<Option<Watched>>),
     Servers(Reply<Vec<ServerStatus>>),
     Domains(Reply<Vec<DomainStatus>>),
-    Locate(NodeId, Reply<Option<SocketAddr>>),
     /// Where a job is from that a neighbour calls so.
     Origin(NodeId, JobAlias, Reply<Option<Origin>>),
     Progress(NodeId, Vec<JobProgress>),

@@ -36,7 +36,12 @@ pub(crate) async fn serve(connection: Connection, core: Arc<Core>) {
         let link = match kind {
             StreamKind::Request {
                 topic: WITNESS_TOPIC,
-            } if !is_manager => Some(Link::Witness),
+            } if !is_manager => Some(match connection.relation() {
+                Relation::Guest => Link::Guest,
+                Relation::SameDomain | Relation::Child | Relation::Parent | Relation::Host => {
+                    Link::Witness
+                }
+            }),
             StreamKind::Request {
                 topic: STANDBY_TOPIC,
             } if is_manager => Some(Link::Manager),
@@ -139,8 +144,12 @@ impl Node {
     }
 
     async fn locate(&self, peer: NodeId, stream: &mut Stream) -> Result<(), StreamError> {
-        let asked = self.shared.asker.ask(|reply| Ask::Locate(peer, reply));
-        let address = asked.await.flatten();
+        let asked = self.shared.asker.ask(|reply| Ask::Connection(peer, reply));
+        let domain = &self.connection.peer().domain;
+        // Servers deal with those of their own domain: guests and the others meet by this manager.
+        let sibling = asked.await.flatten();
+        let sibling = sibling.filter(|sibling| sibling.peer().domain == *domain);
+        let address = sibling.map(|sibling| sibling.remote_address());
         stream.send_frame(&NodeAnswer::Address(address)).await?;
         stream.finish()
     }

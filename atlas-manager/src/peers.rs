@@ -7,6 +7,7 @@ use std::time::Instant;
 use atlas_net::identity::{Relation, Role};
 use atlas_net::{Connection, Measuring};
 use atlas_proto::Transmit;
+use atlas_proto::domain::Domain;
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::{ChildInfo, Message, Packet};
 use tokio::sync::mpsc;
@@ -62,6 +63,12 @@ impl Peers {
     /// From where a node is heard: since it dials and listens at one port, it can be dialled there.
     pub(crate) fn address(&self, node: NodeId) -> Option<SocketAddr> {
         self.connection(node).map(Connection::remote_address)
+    }
+
+    /// A node's own domain.
+    pub(crate) fn domain(&self, node: NodeId) -> Option<Domain> {
+        let connection = self.connection(node)?;
+        Some(connection.peer().domain.clone())
     }
 
     pub(crate) fn len(&self) -> usize {

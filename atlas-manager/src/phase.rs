@@ -8,8 +8,9 @@ use atlas_fs::url::FileService;
 use atlas_fs::url::above::Managers;
 use atlas_net::enrol::{Lifetimes, keep_authority_renewed, keep_own_renewed};
 use atlas_net::identity::{DomainAuthority, Expected};
-use atlas_net::managers::{self, ManagersOptions};
+use atlas_net::managers::{self, Known, ManagersOptions};
 use atlas_net::{Connection, Endpoint};
+use atlas_proto::control::Above;
 use atlas_proto::domain::Domain;
 use atlas_proto::policy::Policy;
 use atlas_proto::time::Time;
@@ -113,6 +114,7 @@ impl Phases {
         let part = core.known_part().ok_or(StartError::NoAuthority)?;
         let authority = DomainAuthority::from_secret(&part.authority, &core.domain)?;
         let policy = Policy::new(part.inflow, part.outflow)?;
+        let lends = lends_servers(&policy, authority.topmost().as_ref());
         let (tell, events) = mpsc::channel(EVENTS_MAX);
         let (above_is, above) = watch::channel(None);
         let asker = Asker::new(tell.clone());
@@ -147,7 +149,17 @@ impl Phases {
         this.restore()?;
         let mut tasks = JoinSet::new();
         if let Some(parent) = part.parent {
-            keep_parent(&self.endpoint, core, parent, above_is, &tell, &mut tasks);
+            let known = watch::Sender::new(Known::default());
+            if lends {
+                let (domain, known) = (parent.0.clone(), known.subscribe());
+                tasks.spawn(tell_above(core.clone(), domain, known));
+            } else {
+                core.standing.tell_above(Vec::new()).await;
+            }
+            let ways = (above_is, known);
+            keep_parent(&self.endpoint, core, parent, ways, &tell, &mut tasks);
+        } else {
+            core.standing.tell_above(Vec::new()).await;
         }
         if let Some(state) = &core.state {
             keep_certificates(&self.endpoint, &shared, state, above, &mut tasks);
@@ -197,12 +209,29 @@ fn machine(endpoint: &Endpoint, policy: Policy, incarnation: u64) -> Manager {
     Manager::new(config, peer.node.0 ^ incarnation, Time::ZERO)
 }
 
+/// The servers of a domain may be guests elsewhere while it has no manager, if they may run whatever they could be given there: all
+/// that comes from the tree. Nobody there asks this domain's policy.
+fn lends_servers(policy: &Policy, topmost: Option<&Domain>) -> bool {
+    topmost.is_some_and(|topmost| policy.allows_inflow_from_all_of(topmost))
+}
+
+/// Tells children which domains above may have this one's servers as guests. Does not return.
+async fn tell_above(core: Arc<Core>, parent: Domain, mut known: watch::Receiver<Known>) {
+    while known.changed().await.is_ok() {
+        let Known { addresses, above } = known.borrow_and_update().clone();
+        let domain = parent.clone();
+        let parent = Above { domain, addresses };
+        let all = std::iter::once(parent).chain(above).collect();
+        core.standing.tell_above(all).await;
+    }
+}
+
 /// Keeps up the connections to the managers of the domain above, and tells which of them is the parent.
 fn keep_parent(
     endpoint: &Arc<Endpoint>,
     core: &Arc<Core>,
     (domain, addresses): (Domain, Vec<String>),
-    above_is: watch::Sender<Option<Connection>>,
+    (above_is, known): (watch::Sender<Option<Connection>>, watch::Sender<Known>),
     tell: &mpsc::Sender<Event>,
     tasks: &mut JoinSet<()>,
 ) {
@@ -211,9 +240,10 @@ fn keep_parent(
         expected: Expected::manager_of(domain),
         folder: core.state.as_ref().map(|state| state.path().to_owned()),
         seed: endpoint.identity().peer().node.0,
+        guest: false,
     };
     let mut above = above_is.subscribe();
-    tasks.spawn(managers::keep(endpoint.clone(), options, above_is));
+    tasks.spawn(managers::keep(endpoint.clone(), options, above_is, known));
     let (core, tell) = (core.clone(), tell.clone());
     tasks.spawn(async move {
         let mut before = None;

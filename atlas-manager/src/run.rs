@@ -184,9 +184,6 @@ impl Loop {
             Ask::Domains(reply) => {
                 let _ = reply.send(self.domains());
             }
-            Ask::Locate(node, reply) => {
-                let _ = reply.send(self.peers.address(node));
-            }
             Ask::Origin(node, alias, reply) => {
                 let _ = reply.send(self.origin(node, alias));
             }
@@ -389,6 +386,7 @@ impl Loop {
         let servers = servers.filter(|(node, _)| self.machine.domain_of(*node).is_none());
         let status = |(node, load): (NodeId, &Load)| ServerStatus {
             node,
+            domain: self.peers.domain(node),
             address: self.peers.address(node),
             load: *load,
         };

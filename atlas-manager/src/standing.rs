@@ -1,14 +1,14 @@
 //! The task that owns this manager's [`Standing`]: it carries what that says to children and to the domain's other manager, keeps
 //! what it must not forget, and tells all others whether this manager acts, and until when.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use atlas_fs::daemon::Clock;
 use atlas_net::whole_file::replace;
 use atlas_net::{Connection, Stream, StreamError};
-use atlas_proto::control::{FRAME_BYTES_MAX, MANAGER_ADDRESSES_MAX, ManagerWord};
+use atlas_proto::control::{Above, FRAME_BYTES_MAX, MANAGER_ADDRESSES_MAX, ManagerWord};
 use atlas_proto::ids::NodeId;
 use atlas_proto::standby::{Link, StandbyMessage, Standing, StandingRecord, Stands, Term};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,7 @@ enum Said {
     Written(Write, Done),
     Replica(NodeId, mpsc::Sender<Logged>, oneshot::Sender<u64>),
     Kept(NodeId, u64),
+    Above(Vec<Above>),
 }
 
 /// What is kept in the state folder.
@@ -65,6 +66,10 @@ struct Task {
     folder: Option<PathBuf>,
     kept: Kept,
     own: Vec<String>,
+    /// Whose guests this domain's servers may be, once that is known.
+    above: Option<Vec<Above>>,
+    /// Children that have come and were not told yet where managers are.
+    untold: HashSet<NodeId>,
     links: HashMap<NodeId, Neighbour>,
     replica: Option<(NodeId, mpsc::Sender<Logged>)>,
     waiting: VecDeque<(u64, Done)>,
@@ -116,7 +121,7 @@ impl StandingHandle {
         let hear = async {
             loop {
                 let word = match link {
-                    Link::Witness => {
+                    Link::Witness | Link::Guest => {
                         let word = receiver.recv::<StandbyMessage>(FRAME_BYTES_MAX).await;
                         word.map(|word| word.map(ManagerWord::Standby))
                     }
@@ -165,6 +170,11 @@ impl StandingHandle {
         let _ = self.tell.send(Said::Kept(node, index)).await;
     }
 
+    /// The servers of this domain may be guests of these domains, the nearest first, while it has no manager.
+    pub(crate) async fn tell_above(&self, above: Vec<Above>) {
+        let _ = self.tell.send(Said::Above(above)).await;
+    }
+
     /// For the store's thread.
     pub(crate) fn journal(&self) -> crate::store::Journal {
         let tell = self.tell.clone();
@@ -197,6 +207,8 @@ pub(crate) fn start(
         folder,
         kept,
         own: own.clone(),
+        above: None,
+        untold: HashSet::new(),
         links: HashMap::new(),
         replica: None,
         waiting: VecDeque::new(),
@@ -259,7 +271,7 @@ impl Task {
                 let neighbour = self.links.entry(node).or_insert_with(new);
                 neighbour.ways.push((id, say));
                 self.machine.handle_connected(now, node, link);
-                self.tell_addresses();
+                self.untold.insert(node);
             }
             Said::Gone(node, id) => {
                 let Some(neighbour) = self.links.get_mut(&node) else {
@@ -268,6 +280,7 @@ impl Task {
                 neighbour.ways.retain(|way| way.0 != id);
                 if neighbour.ways.is_empty() {
                     self.links.remove(&node);
+                    self.untold.remove(&node);
                     self.machine.handle_disconnected(now, node);
                 }
             }
@@ -275,6 +288,14 @@ impl Task {
                 self.machine.handle_message(now, node, message);
             }
             Said::Heard(_, ManagerWord::Addresses(told)) => self.learn(told),
+            // It is told by who acts, to children.
+            Said::Heard(_, ManagerWord::Above(_)) => {}
+            Said::Above(above) => {
+                if self.above.as_ref() != Some(&above) {
+                    self.above = Some(above);
+                    self.tell_all();
+                }
+            }
             Said::Written(write, done) => self.log(write, done),
             Said::Replica(node, logged, begun) => {
                 self.machine.handle_replica(now, node);
@@ -324,6 +345,10 @@ impl Task {
         }
         while let Some((to, message)) = self.machine.poll_send() {
             self.say(to, ManagerWord::Standby(message));
+        }
+        // They believe whoever they heed, which they do from the last message on.
+        for node in std::mem::take(&mut self.untold) {
+            self.tell_one(node);
         }
         let safe = self.machine.safe();
         while self
@@ -387,19 +412,36 @@ impl Task {
         {
             tracing::warn!(%error, "cannot keep where the other manager is");
         }
-        self.tell_addresses();
+        self.tell_all();
     }
 
     /// Children look for a manager wherever there is one.
-    fn tell_addresses(&self) {
-        if self.kept.others.is_empty() || !matches!(self.machine.stands(), Stands::Acts { .. }) {
+    fn tell_all(&self) {
+        for node in self.links.keys() {
+            self.tell_one(*node);
+        }
+    }
+
+    /// Only whoever acts is believed.
+    fn tell_one(&self, node: NodeId) {
+        let Some(neighbour) = self.links.get(&node) else {
+            return;
+        };
+        if !matches!(self.machine.stands(), Stands::Acts { .. }) {
             return;
         }
-        let all: Vec<String> = self.own.iter().chain(&self.kept.others).cloned().collect();
-        for (node, neighbour) in &self.links {
-            if neighbour.link == Link::Witness {
-                self.say(*node, ManagerWord::Addresses(all.clone()));
-            }
+        if neighbour.link == Link::Manager {
+            return;
+        }
+        if !self.kept.others.is_empty() {
+            let all = self.own.iter().chain(&self.kept.others).cloned().collect();
+            self.say(node, ManagerWord::Addresses(all));
+        }
+        // Guests hear from their own manager where else they may go.
+        if let Some(above) = &self.above
+            && neighbour.link == Link::Witness
+        {
+            self.say(node, ManagerWord::Above(above.clone()));
         }
     }
 
@@ -436,7 +478,7 @@ impl Task {
             changed
         });
         if changed && begins {
-            self.tell_addresses();
+            self.tell_all();
         }
     }
 }

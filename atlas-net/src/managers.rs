@@ -1,4 +1,4 @@
-//! A child's connections to the managers of its domain, or of the one above: to each that it knows of, all the time, so that
+//! A child's connections to the managers of its domain, or of one above: to each that it knows of, all the time, so that
 //! it hears who acts, and can vote for another when that one is gone.
 //!
 //! [`keep`] owns the child's [`Witness`]: it carries what that says, and tells which connection leads to the manager that
@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atlas_proto::control::{FRAME_BYTES_MAX, MANAGER_ADDRESSES_MAX, ManagerWord, WITNESS_TOPIC};
+use atlas_proto::control::{
+    ABOVE_MAX, Above, FRAME_BYTES_MAX, MANAGER_ADDRESSES_MAX, ManagerWord, WITNESS_TOPIC,
+};
 use atlas_proto::ids::NodeId;
 use atlas_proto::standby::{StandbyMessage, Witness, WitnessRecord};
 use atlas_proto::time::Time;
@@ -31,23 +33,40 @@ pub struct ManagersOptions {
     /// The domain.
     pub expected: Expected,
     /// Where the child remembers for whom it has voted, and where managers are reached; nowhere, if none: then it is a child
-    /// of a manager without a standby.
+    /// of a manager without a standby, or a guest.
     pub folder: Option<PathBuf>,
+    /// The child is of a domain below, and here as long as that has no manager: it votes for nobody.
+    pub guest: bool,
     /// For the waits.
     pub seed: u64,
 }
 
-/// Keeps the connections up, and says which leads to the manager that acts. Does not return: let it run as a task of its own.
+/// Where managers are, as far as a child knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Those of the domain.
+    pub addresses: Vec<String>,
+    /// Those of the domains above that may have the child, if it is a server, as a guest: the nearest first.
+    pub above: Vec<Above>,
+}
+
+/// Keeps the connections up, says which leads to the manager that acts, and what that says of where managers are. Does not return:
+/// let it run as a task of its own.
 pub async fn keep(
     endpoint: Arc<Endpoint>,
     options: ManagersOptions,
     acting: watch::Sender<Option<Connection>>,
+    known: watch::Sender<Known>,
 ) {
     let memory = Memory(options.folder.clone());
     let (tell, mut news) = mpsc::channel(NEWS_MAX);
     let began = Instant::now();
     let mut this = Managers {
-        witness: Witness::new(memory.record(), Time::ZERO),
+        witness: if options.guest {
+            Witness::guest(Time::ZERO)
+        } else {
+            Witness::new(memory.record(), Time::ZERO)
+        },
         memory,
         endpoint,
         tell,
@@ -56,10 +75,19 @@ pub async fn keep(
         dialled: BTreeMap::new(),
         tasks: JoinSet::new(),
         acting,
+        known,
         options,
     };
     let mut addresses = this.options.addresses.clone();
     addresses.extend(this.memory.addresses());
+    let mut above = this.memory.above();
+    let own = &this.options.expected.domain;
+    above.retain(|above| own.is_below(&above.domain));
+    let known = Known {
+        addresses: addresses.clone(),
+        above,
+    };
+    this.known.send_replace(known);
     this.dial(addresses);
     while let Some(event) = news.recv().await {
         let now = Time(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -80,6 +108,7 @@ struct Managers {
     dialled: BTreeMap<String, AbortHandle>,
     tasks: JoinSet<()>,
     acting: watch::Sender<Option<Connection>>,
+    known: watch::Sender<Known>,
     options: ManagersOptions,
 }
 
@@ -126,14 +155,16 @@ impl Managers {
                         self.witness.handle_message(now, node, &message);
                         self.carry_out().await;
                     }
-                    ManagerWord::Addresses(told) => {
-                        if self.witness.heeds().map(|heeds| heeds.0) == Some(node) {
-                            self.learn(told);
-                        }
-                    }
+                    ManagerWord::Addresses(told) if self.heeds(node) => self.learn(told),
+                    ManagerWord::Above(told) if self.heeds(node) => self.learn_above(told),
+                    ManagerWord::Addresses(_) | ManagerWord::Above(_) => {}
                 }
             }
         }
+    }
+
+    fn heeds(&self, node: NodeId) -> bool {
+        self.witness.heeds().map(|heeds| heeds.0) == Some(node)
     }
 
     /// What the witness remembers is on the disk before anybody hears of it.
@@ -202,7 +233,31 @@ impl Managers {
             tracing::warn!(%error, "cannot keep where the managers of the domain are");
         }
         told.extend(self.options.addresses.clone());
+        self.known.send_if_modified(|known| {
+            let is_new = known.addresses != told;
+            known.addresses.clone_from(&told);
+            is_new
+        });
         self.dial(told);
+    }
+
+    /// Whoever acts has said who may have this child as a guest.
+    fn learn_above(&mut self, mut told: Vec<Above>) {
+        let own = &self.options.expected.domain;
+        told.retain(|above| own.is_below(&above.domain));
+        told.truncate(ABOVE_MAX);
+        for above in &mut told {
+            let is_one_word = |text: &String| !text.contains(char::is_whitespace);
+            above.addresses.retain(is_one_word);
+            above.addresses.truncate(MANAGER_ADDRESSES_MAX);
+        }
+        let is_new = self.known.borrow().above != told;
+        if is_new {
+            if let Err(error) = self.memory.save_above(&told) {
+                tracing::warn!(%error, "cannot keep where the managers of the domains above are");
+            }
+            self.known.send_modify(|known| known.above = told);
+        }
     }
 
     /// From now on managers are looked for at these addresses, and no others.
@@ -323,6 +378,25 @@ impl Memory {
             Some(_) | None => Ok(()),
         }
     }
+
+    fn above(&self) -> Vec<Above> {
+        let read = |folder: &PathBuf| std::fs::read_to_string(folder.join(ABOVE_FILE)).ok();
+        let text = self.0.as_ref().and_then(read).unwrap_or_default();
+        let above = text.lines().filter_map(|line| {
+            let mut words = line.split(' ').map(str::to_owned);
+            let domain = words.next()?.parse().ok()?;
+            let addresses = words.collect();
+            Some(Above { domain, addresses })
+        });
+        above.collect()
+    }
+
+    fn save_above(&self, above: &[Above]) -> std::io::Result<()> {
+        let Some(folder) = &self.0 else { return Ok(()) };
+        let line = |above: &Above| format!("{} {}\n", above.domain, above.addresses.join(" "));
+        let text: String = above.iter().map(line).collect();
+        replace(&folder.join(ABOVE_FILE), text.as_bytes())
+    }
 }
 
 /// What a state folder has of an earlier domain is forgotten.
@@ -331,7 +405,7 @@ impl Memory {
 ///
 /// A file cannot be removed.
 pub fn forget(folder: &Path) -> std::io::Result<()> {
-    for name in [WITNESS_FILE, ADDRESSES_FILE] {
+    for name in [WITNESS_FILE, ADDRESSES_FILE, ABOVE_FILE] {
         match std::fs::remove_file(folder.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -344,6 +418,8 @@ pub fn forget(folder: &Path) -> std::io::Result<()> {
 const WITNESS_FILE: &str = "witness";
 /// Where the managers of the domain are, as the last one that acted has said.
 const ADDRESSES_FILE: &str = "managers";
+/// Where the managers of the domains above are: a line for each domain, the nearest first, with its name and addresses.
+const ABOVE_FILE: &str = "above";
 /// It says nothing; a manager that acts answers whoever begins a stream.
 const HELLO: StandbyMessage = StandbyMessage::GrantVote {
     term: atlas_proto::standby::Term(0),
@@ -360,3 +436,33 @@ const LIMITS: BackoffLimits = BackoffLimits {
     max: Duration::from_secs(10),
     stable: Duration::from_secs(1),
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_of_domains_above_is_read_again_and_damage_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory(Some(folder.path().into()));
+        assert_eq!(memory.above(), []);
+        let above = |domain: &str, addresses: &[&str]| Above {
+            domain: domain.parse().unwrap(),
+            addresses: addresses.iter().map(|&text| text.into()).collect(),
+        };
+        let all = [
+            above("cs.example.edu", &["10.0.0.1:7117", "[::1]:7117"]),
+            above("example.edu", &["head.example.edu:7117"]),
+        ];
+        memory.save_above(&all).unwrap();
+        assert_eq!(memory.above(), all);
+        let file = folder.path().join(ABOVE_FILE);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("-no domain- x\n{text}")).unwrap();
+        assert_eq!(memory.above(), all);
+        memory.save_above(&[]).unwrap();
+        assert_eq!(memory.above(), []);
+        forget(folder.path()).unwrap();
+        assert!(!file.exists());
+    }
+}

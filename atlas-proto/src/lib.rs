@@ -34,6 +34,7 @@ pub mod suspicion;
 pub mod time;
 mod uplink;
 mod watch;
+pub mod whereabouts;
 
 pub use manager::{Manager, ManagerConfig, ManagerEvent};
 pub use server::{Server, ServerConfig};

@@ -53,6 +53,13 @@ impl Policy {
         matches_any(&self.outflow, destination)
     }
 
+    /// Any work may run here that comes from `top` or below: then this domain's servers may be guests in a domain where all that may
+    /// run, whose managers do not know this policy.
+    #[must_use]
+    pub fn allows_inflow_from_all_of(&self, top: &Domain) -> bool {
+        matches_any(&self.inflow, top)
+    }
+
     /// Whose work may run here.
     #[must_use]
     pub fn inflow(&self) -> &[DomainPattern] {
@@ -165,6 +172,17 @@ mod tests {
             };
             assert_eq!(destination.admits(&origin), allowed, "{origin}");
         }
+    }
+
+    #[test]
+    fn all_of_a_tree_is_let_in_only_where_a_pattern_covers_its_top() {
+        let lets = |inflow: &[&str]| {
+            let inflow = inflow.iter().map(|text| text.parse().unwrap()).collect();
+            let policy = Policy::new(inflow, Vec::new()).unwrap();
+            policy.allows_inflow_from_all_of(&domain("example.edu"))
+        };
+        assert!(lets(&["*"]) && lets(&["x", "example.edu"]) && lets(&["edu"]));
+        assert!(!lets(&[]) && !lets(&["cs.example.edu", "bio.example.edu"]));
     }
 
     #[test]

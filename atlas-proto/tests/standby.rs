@@ -199,6 +199,71 @@ fn regression_a_list_made_by_another_is_not_taken_for_a_later_one_of_ones_own() 
 }
 
 #[test]
+fn guests_follow_whoever_acts() {
+    let mut world = World::with_guests(7, 1, 3, Faults::NONE);
+    world.run_until("a standby that has everything", SOON * 4, |world| {
+        world.standby_of(A) == Some(B)
+    });
+    let heed = |world: &World, manager| {
+        let guests = world.guests();
+        guests.iter().all(|guest| world.heeds(*guest, manager))
+    };
+    world.run_for(SOON * 4);
+    assert!(heed(&world, A));
+    world.kill(A);
+    world.run_until("the standby acts", TAKEOVER, |world| world.acts(B));
+    world.run_for(SOON);
+    assert!(heed(&world, B));
+    for guest in world.guests() {
+        world.kill(guest);
+        world.start(guest);
+    }
+    world.run_for(SOON);
+    assert!(heed(&world, B));
+}
+
+/// Were they counted, the domain's own children would be no majority any more, or guests would be one without them.
+#[test]
+fn guests_neither_make_a_majority_nor_spoil_one() {
+    // All guests are gone together with the manager, as when their own manager is back: its child suffices.
+    let mut world = World::with_guests(7, 1, 5, Faults::NONE);
+    world.run_until("a standby that has everything", SOON * 4, |world| {
+        world.standby_of(A) == Some(B)
+    });
+    world.run_for(SOON * 4);
+    for guest in world.guests() {
+        world.kill(guest);
+    }
+    world.kill(A);
+    world.run_until("the standby acts", TAKEOVER, |world| world.acts(B));
+
+    // Of two children one is not heard any more: five guests are no majority.
+    let mut world = World::with_guests(7, 2, 5, Faults::NONE);
+    world.run_until("a standby that has everything", SOON * 4, |world| {
+        world.standby_of(A) == Some(B)
+    });
+    world.run_for(SOON * 4);
+    world.kill(A);
+    world.kill(world.children()[0]);
+    world.run_with(SOON * 60, |world| {
+        assert!(!world.acts(B));
+        false
+    });
+    // Nor do they keep a manager in office that its children and its standby do not hear.
+    let mut world = World::with_guests(7, 3, 5, Faults::NONE);
+    world.run_until("a standby that has everything", SOON * 4, |world| {
+        world.standby_of(A) == Some(B)
+    });
+    world.run_for(SOON * 4);
+    for child in world.children() {
+        world.cut(A, child);
+    }
+    world.cut(A, B);
+    world.run_until("the standby acts", TAKEOVER, |world| world.acts(B));
+    assert!(!world.acts(A));
+}
+
+#[test]
 fn one_seed_gives_one_run() {
     let run = |seed| {
         let mut world = World::new(seed, 3, Faults::ALL);
@@ -213,7 +278,7 @@ fn one_seed_gives_one_run() {
 fn nothing_that_goes_wrong_makes_two_managers_act_or_loses_a_record() {
     let (mut takeovers, mut safe) = (0, 0);
     for seed in 0..SEEDS {
-        let mut world = World::new(seed, 1 + seed % 5, Faults::ALL);
+        let mut world = World::with_guests(seed, 1 + seed % 5, seed / 5 % 4, Faults::ALL);
         world.run_for(Duration::from_secs(60));
         // Safety under faults; then everything is mended, and work goes on.
         world.mend();

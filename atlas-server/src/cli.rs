@@ -71,6 +71,10 @@ struct RunArgs {
     /// Where jobs find files by URL as paths, if this process may mount (root). Made if it is not there; no other program sees the mount.
     #[arg(long, value_name = "DIR", default_value = "/atlas")]
     mount_at: PathBuf,
+    /// Compute for the domain above, as a guest, when no manager of this server's own domain has been reached for so many seconds, until
+    /// one is there again. 0: never.
+    #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    guest_after: u64,
     /// Run jobs at this priority, as of `nice`: 19 gives way to everything else.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: i32,
@@ -162,6 +166,7 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
         inherit_environment: false,
         identity_folder: Some(state.identity_folder()),
         state_folder: Some(state.path().to_owned()),
+        guest_after: (options.guest_after > 0).then(|| Duration::from_secs(options.guest_after)),
     })
     .await?;
     println!(

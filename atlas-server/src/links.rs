@@ -1,8 +1,8 @@
 //! The ways to neighbours: the connection to the manager, and to siblings that the machine speaks with.
 //!
 //! A sibling is dialled when the machine first has something to say to it; where the manager says that it is. If it cannot be
-//! reached there, the manager relays. It does so from early on: that nobody answers is known only after seconds, for which a
-//! thief would stand still. A direct way that is found later takes over. Packets are no safer here than on a wire: what cannot
+//! reached there, or is of another domain than this server, the manager relays. It does so from early on: that nobody answers is
+//! known only after seconds, for which a thief would stand still. A direct way that is found later takes over. Packets are no safer here than on a wire: what cannot
 //! be sent is dropped, and the machine sends it again if it matters.
 
 use std::collections::{HashMap, VecDeque};
@@ -293,7 +293,8 @@ async fn find(
         found(by_manager(manager, peer).await?).await;
         return Ok(());
     };
-    let expected = Expected::node(peer, manager.peer().domain.clone());
+    // A manager tells where those of the server's own domain are, also to a guest.
+    let expected = Expected::node(peer, endpoint.identity().peer().domain.clone());
     let mut dial = pin!(endpoint.connect(address, &expected));
     let early = timeout(HEAD_START, &mut dial).await;
     if let Ok(Ok(connection)) = early {

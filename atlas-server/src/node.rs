@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atlas_fs::Store;
 use atlas_net::enrol::keep_renewed;
-use atlas_net::identity::{Expected, Identity};
-use atlas_net::managers::{self, ManagersOptions};
+use atlas_net::identity::{Expected, Identity, Relation};
+use atlas_net::managers::ManagersOptions;
 use atlas_net::{Arrival, BindError, Connection, Endpoint, EndpointOptions};
 use atlas_proto::ids::NodeId;
 use atlas_proto::message::Packet;
@@ -17,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::engine::{Leftover, find_leftovers};
 use crate::run::{News, Parts, live};
+use crate::whereabouts;
 
 /// What a server needs.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct ServerOptions {
     pub identity_folder: Option<PathBuf>,
     /// Where it remembers for which manager it has voted; none if its manager never has a standby.
     pub state_folder: Option<PathBuf>,
+    /// It is a guest of a domain above when its own has had no manager for so long; never, if none.
+    pub guest_after: Option<Duration>,
 }
 
 /// Why a server does not start.
@@ -95,7 +99,7 @@ pub(crate) enum Event {
         /// The way it came, if that was measured anew.
         path: Option<Path>,
     },
-    /// There is a connection to the manager that acts.
+    /// There is a connection to the manager that is to be served.
     Manager(Connection),
     /// There is none, or none is known to act.
     NoManager,
@@ -180,21 +184,29 @@ fn remove(left: Vec<Leftover>) {
 async fn serve(options: ServerOptions, endpoint: Arc<Endpoint>, mut stopped: mpsc::Receiver<Stop>) {
     let (tell, events) = mpsc::channel(EVENTS_MAX);
     let (said, engines_say) = mpsc::channel(EVENTS_MAX);
-    let (manager_is, manager) = watch::channel(None);
+    let own_is = watch::Sender::new(None);
+    let own = own_is.subscribe();
     let mut tasks = JoinSet::new();
     let managers = ManagersOptions {
         addresses: options.manager.clone(),
         expected: Expected::manager_of(options.identity.peer().domain.clone()),
         folder: options.state_folder.clone(),
         seed: options.identity.peer().node.0,
+        guest: false,
     };
-    tasks.spawn(tell_manager(manager.clone(), tell.clone()));
-    tasks.spawn(managers::keep(endpoint.clone(), managers, manager_is));
+    tasks.spawn(whereabouts::keep(
+        endpoint.clone(),
+        managers,
+        options.guest_after,
+        own_is,
+        tell.clone(),
+    ));
     tasks.spawn(accept(endpoint.clone(), tell.clone()));
     if let Some(folder) = options.identity_folder.clone() {
-        let (endpoint, manager) = (endpoint.clone(), manager.clone());
+        let endpoint = endpoint.clone();
         tasks.spawn(async move {
-            let connection = || manager.borrow().clone();
+            // Nobody else can.
+            let connection = || own.borrow().clone();
             keep_renewed(&endpoint, connection, &folder).await;
         });
     }
@@ -205,7 +217,6 @@ async fn serve(options: ServerOptions, endpoint: Arc<Endpoint>, mut stopped: mps
     let parts = Parts {
         options,
         endpoint: endpoint.clone(),
-        manager,
         tell,
         said,
     };
@@ -217,23 +228,12 @@ async fn serve(options: ServerOptions, endpoint: Arc<Endpoint>, mut stopped: mps
     let _ = stop.done.send(());
 }
 
-/// Tells the loop which manager acts, whenever that changes.
-async fn tell_manager(mut manager: watch::Receiver<Option<Connection>>, tell: mpsc::Sender<Event>) {
-    while manager.changed().await.is_ok() {
-        let event = match manager.borrow_and_update().clone() {
-            Some(connection) => Event::Manager(connection),
-            None => Event::NoManager,
-        };
-        if tell.send(event).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// Takes in siblings that dial.
 async fn accept(endpoint: Arc<Endpoint>, tell: mpsc::Sender<Event>) {
     while let Some(arrival) = endpoint.accept().await {
         match arrival {
+            // Managers have the way that their servers dial.
+            Ok(Arrival::Node(connection)) if connection.relation() == Relation::Host => {}
             Ok(Arrival::Node(connection)) => {
                 let way = crate::links::Way::direct(connection);
                 if tell.send(Event::Sibling(way)).await.is_err() {

@@ -8,6 +8,7 @@ use atlas_fs::daemon::{Clock, begin_life, incarnation};
 use atlas_fs::url::FileService;
 use atlas_fs::url::above::Managers;
 use atlas_net::{Connection, Endpoint};
+use atlas_proto::domain::Domain;
 use atlas_proto::ids::NodeId;
 use atlas_proto::time::Time;
 use atlas_proto::{Server, ServerConfig};
@@ -25,6 +26,10 @@ use crate::steal_log::StealLog;
 struct Loop {
     machine: Server,
     manager: NodeId,
+    /// Whose manager that is.
+    domain: Domain,
+    /// The connection to it, for all that belong to this membership.
+    manager_is: watch::Sender<Option<Connection>>,
     clock: Clock,
     links: Links,
     engines: Engines,
@@ -37,7 +42,6 @@ struct Loop {
 pub(crate) struct Parts {
     pub(crate) options: ServerOptions,
     pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) manager: watch::Receiver<Option<Connection>>,
     pub(crate) tell: mpsc::Sender<Event>,
     pub(crate) said: mpsc::Sender<EngineSaid>,
 }
@@ -52,7 +56,7 @@ pub(crate) struct News {
 enum End {
     /// The server is to end.
     Stopped(Stop),
-    /// The domain is managed by another node from now on.
+    /// Another manager is to be served from now on: of the same domain, or of another.
     OtherManager(Connection),
 }
 
@@ -75,32 +79,39 @@ pub(crate) async fn live(
                 Some(stop) = stopped.recv() => return stop,
             },
         };
-        let mut this = Loop::new(parts, connection.peer().node);
+        let mut this = Loop::new(parts, &connection);
         this.handle(Event::Manager(connection));
         match this.run(news, stopped).await {
             End::Stopped(stop) => {
                 if stop.leaves {
-                    this.leave(&mut news.events).await;
+                    this.leave(&mut news.events, None).await;
                 } else {
                     this.engines.stop().await;
                 }
                 return stop;
             }
             End::OtherManager(connection) => {
-                tracing::warn!("the domain has another manager: beginning anew with it");
-                this.engines.stop().await;
-                next = Some(connection);
+                next = if this.is_left_behind(&connection) {
+                    tracing::info!(manager = %connection.peer(), "giving all work back, to serve another domain");
+                    this.leave(&mut news.events, Some(connection)).await
+                } else {
+                    tracing::warn!(manager = %connection.peer(), "beginning anew with another manager");
+                    this.engines.stop().await;
+                    Some(connection)
+                };
             }
         }
     }
 }
 
 impl Loop {
-    fn new(parts: &Parts, manager: NodeId) -> Self {
+    fn new(parts: &Parts, connection: &Connection) -> Self {
         let options = &parts.options;
+        let peer = connection.peer();
+        let (manager_is, manager) = watch::channel(None);
         let mut urls = options.urls.clone();
-        urls.above = Some(Arc::new(Managers::new(parts.manager.clone())));
-        let client_files = Arc::new(JobFiles::new(parts.manager.clone()));
+        urls.above = Some(Arc::new(Managers::new(manager.clone())));
+        let client_files = Arc::new(JobFiles::new(manager.clone()));
         urls.clients = Some(client_files.clone());
         let surroundings = Surroundings {
             folder: options.folder.clone(),
@@ -114,22 +125,24 @@ impl Loop {
             workers_max: options.workers,
             nice: options.nice,
             inherit_environment: options.inherit_environment,
-            manager: parts.manager.clone(),
+            manager: manager.clone(),
             said: parts.said.clone(),
         };
         let links = Links::new(
             parts.endpoint.clone(),
             options.store.clone(),
-            parts.manager.clone(),
+            manager.clone(),
             parts.tell.clone(),
         );
         Self {
-            machine: machine(options, manager),
-            manager,
+            machine: machine(options, peer.node),
+            manager: peer.node,
+            domain: peer.domain.clone(),
+            manager_is,
             clock: Clock::start(),
             links,
             engines: Engines::new(surroundings),
-            progress: ProgressReport::new(parts.manager.clone()),
+            progress: ProgressReport::new(manager),
             steals: StealLog::default(),
             rivals: RivalLog::default(),
         }
@@ -177,11 +190,15 @@ impl Loop {
             Event::Manager(connection) => {
                 let peer = connection.peer().node;
                 self.machine.handle_path(now, peer, connection.path());
+                self.manager_is.send_replace(Some(connection.clone()));
                 self.links.manager_is(connection);
                 // What was due while there was no connection is due now.
                 self.machine.handle_timeout(now);
             }
-            Event::NoManager => self.links.manager_is_gone(self.manager),
+            Event::NoManager => {
+                self.manager_is.send_replace(None);
+                self.links.manager_is_gone(self.manager);
+            }
             Event::Sibling(way) => {
                 self.machine.handle_path(now, way.peer(), way.path());
                 self.links.sibling_is(way);
@@ -223,14 +240,35 @@ impl Loop {
         self.rivals.note(self.machine.stats());
     }
 
-    async fn leave(mut self, events: &mut mpsc::Receiver<Event>) {
+    /// The manager that was served so far is there, and is to hear that this server goes to another domain.
+    fn is_left_behind(&self, next: &Connection) -> bool {
+        next.peer().domain != self.domain && self.links.is_up(self.manager)
+    }
+
+    /// Gives all back. Gives whom to serve `next`, who may have gone or come meanwhile.
+    async fn leave(
+        mut self,
+        events: &mut mpsc::Receiver<Event>,
+        mut next: Option<Connection>,
+    ) -> Option<Connection> {
         self.machine.leave(self.clock.now());
         self.carry_out();
         let told = async {
             while !self.machine.has_left() {
                 let deadline = self.deadline();
                 tokio::select! {
-                    Some(event) = events.recv() => self.handle(event),
+                    Some(event) = events.recv() => {
+                        // What is said of managers is of the next one, if there is one.
+                        if let Event::Manager(other) = &event
+                            && other.peer().node != self.manager
+                        {
+                            next = Some(other.clone());
+                        } else if next.is_some() && matches!(event, Event::NoManager) {
+                            next = None;
+                        } else {
+                            self.handle(event);
+                        }
+                    }
                     () = sleep_until(deadline.into()) => self.handle_timeout(),
                 }
             }
@@ -239,6 +277,7 @@ impl Loop {
         let _ = tokio::time::timeout(LEAVE_TIMEOUT, told).await;
         self.engines.stop().await;
         self.links.shut_down().await;
+        next
     }
 }
 

@@ -28,6 +28,17 @@ fn it_says_what_it_is_and_what_it_can_do() {
 }
 
 #[test]
+fn help_says_when_a_server_becomes_a_guest_and_how_to_forbid_it() {
+    let help = String::from_utf8(server(&["run", "--help"]).stdout).unwrap();
+    let (_, told) = help.split_once("--guest-after").unwrap();
+    let told = told.split_once("--nice").unwrap().0;
+    assert!(
+        told.contains("0: never") && told.contains("[default: 60]"),
+        "{told}"
+    );
+}
+
+#[test]
 fn shells_complete_subcommands() {
     for shell in ["bash", "zsh", "fish"] {
         let completions = server(&["completions", shell]);
@@ -45,6 +56,7 @@ fn what_is_mistyped_is_named() {
     assert!(refused(&["lend"]).contains("lend"));
     assert!(refused(&["join", "no-token"]).contains("no-token"));
     assert!(refused(&["run", "--workers", "0"]).contains("--workers"));
+    assert!(refused(&["run", "--guest-after", "soon"]).contains("--guest-after"));
 }
 
 #[test]

@@ -80,6 +80,7 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
         inherit_environment: true,
         identity_folder: None,
         state_folder: None,
+        guest_after: None,
     });
     let server = server.await.context("cannot start the embedded server")?;
     let login = Login {

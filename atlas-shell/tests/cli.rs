@@ -71,7 +71,7 @@ fn one_logs_in_submits_and_looks() {
     assert!(
         shell
             .ok(&["servers"])
-            .contains("00000000000000ab  not connected")
+            .contains("00000000000000ab  -       not connected")
     );
     assert_eq!(
         objects(&shell.ok(&["domains", "--json"]))[0]["domain"],
@@ -143,6 +143,7 @@ fn programs_get_one_object_a_line_from_every_command() {
     let server = &ask(&["servers"])[0];
     assert_eq!(server["server"], "00000000000000ab");
     assert!(server["address"].is_null() && server["connected"] == false);
+    assert!(server["domain"].is_null(), "{server}");
     for load in ["workers", "hungry", "surplus", "surplus_work_ms"] {
         assert!(server[load].is_u64(), "{server}");
     }

@@ -32,6 +32,8 @@ pub struct ServerOptions {
     pub file_bytes_max: Option<u64>,
     /// Its engines record children that have finished.
     pub checkpoints: bool,
+    /// It is a guest of the domain above after so many seconds without a manager; as by default, if none.
+    pub guest_after: Option<u32>,
 }
 
 impl Default for ServerOptions {
@@ -43,6 +45,7 @@ impl Default for ServerOptions {
             log: None,
             file_bytes_max: None,
             checkpoints: true,
+            guest_after: None,
         }
     }
 }
@@ -104,6 +107,9 @@ impl Server {
         command.arg("--mount-at").arg(self.mount_at());
         if !self.options.checkpoints {
             command.env("ATLAS_CHECKPOINTS", "off");
+        }
+        if let Some(seconds) = self.options.guest_after {
+            command.arg("--guest-after").arg(seconds.to_string());
         }
         if let Some(log) = self.options.log {
             command.env("RUST_LOG", log);

@@ -63,6 +63,7 @@ pub async fn keep_renewed(
         let renewed = if let Some(identity) = kept.due() {
             match manager() {
                 Some(connection) => renew(&connection, &identity).await.map_err(Into::into),
+                None if identity.ends_at() <= SystemTime::now() => Err(KeepError::Ended),
                 None => Err(KeepError::NoConnection),
             }
         } else {
@@ -152,6 +153,11 @@ struct Kept<'a> {
 enum KeepError {
     #[error("there is no connection to the manager now: see that it runs and can be reached")]
     NoConnection,
+    #[error(
+        "it has ended, since its manager was away for too long, and nobody deals with this node any more: join the domain again with a \
+         new token"
+    )]
+    Ended,
     #[error(transparent)]
     Enrol(#[from] EnrolError),
     #[error(transparent)]

@@ -180,6 +180,13 @@ impl DomainAuthority {
         anchors
     }
 
+    /// The topmost domain of the tree, which may be this one.
+    #[must_use]
+    pub fn topmost(&self) -> Option<Domain> {
+        let names = claimed_names(self.chain.last()?);
+        names.first()?.parse().ok()
+    }
+
     /// When to ask the domain above to sign it again; never, if there is none.
     #[must_use]
     pub fn renew_at(&self) -> Option<SystemTime> {

@@ -14,6 +14,10 @@ pub enum Relation {
     Child,
     /// Both are managers, the peer's domain is above this one's.
     Parent,
+    /// This is a manager, the peer a server of a domain below, which comes as a guest.
+    Guest,
+    /// This is a server, the peer the manager of a domain above, which may have it as a guest.
+    Host,
 }
 
 /// Whom a dialler wants to reach: another, however trustworthy, is refused.
@@ -33,8 +37,8 @@ pub struct Expected {
 pub enum Distrust {
     /// Its domain has nothing to do with this node's.
     #[error(
-        "{peer} is of a foreign domain: {own} deals with nodes of {}, and managers with those of domains above and below; \
-         give the node an identity of this domain, or name another address", own.domain
+        "{peer} is of a foreign domain: {own} deals with nodes of {}, managers with those of domains above and below, and with servers of \
+         those below; give the node an identity of this domain, or name another address", own.domain
     )]
     Foreign {
         /// Who.
@@ -67,20 +71,23 @@ impl Relation {
     ///
     /// It does not.
     pub fn between(own: &Peer, peer: &Peer) -> Result<Self, Distrust> {
-        let managers = own.role == Role::Manager && peer.role == Role::Manager;
+        let is_below = peer.domain.is_below(&own.domain);
+        let is_above = own.domain.is_below(&peer.domain);
         if own.node == peer.node {
             Err(Distrust::Oneself { peer: peer.clone() })
         } else if own.domain == peer.domain {
             Ok(Self::SameDomain)
-        } else if managers && peer.domain.is_below(&own.domain) {
-            Ok(Self::Child)
-        } else if managers && own.domain.is_below(&peer.domain) {
-            Ok(Self::Parent)
         } else {
-            Err(Distrust::Foreign {
-                peer: peer.clone(),
-                own: own.clone(),
-            })
+            match (own.role, peer.role) {
+                (Role::Manager, Role::Manager) if is_below => Ok(Self::Child),
+                (Role::Manager, Role::Manager) if is_above => Ok(Self::Parent),
+                (Role::Manager, Role::Server) if is_below => Ok(Self::Guest),
+                (Role::Server, Role::Manager) if is_above => Ok(Self::Host),
+                _ => Err(Distrust::Foreign {
+                    peer: peer.clone(),
+                    own: own.clone(),
+                }),
+            }
         }
     }
 }
@@ -144,13 +151,14 @@ mod tests {
         }
     }
 
+    fn relation(own: (Role, &str), other: (Role, &str)) -> Option<Relation> {
+        let (own, other) = (peer(1, own.0, own.1), peer(2, other.0, other.1));
+        Relation::between(&own, &other).ok()
+    }
+
     #[test]
     fn nodes_deal_with_their_domain_and_managers_with_those_above_and_below() {
         use Role::{Admin, Client, Manager, Server};
-        let relation = |own: (Role, &str), other: (Role, &str)| {
-            let (own, other) = (peer(1, own.0, own.1), peer(2, other.0, other.1));
-            Relation::between(&own, &other).ok()
-        };
         let (cs, edu, lab, bio) = (
             "cs.example.edu",
             "example.edu",
@@ -162,8 +170,10 @@ mod tests {
                 assert_eq!(relation((own, cs), (other, cs)), Some(Relation::SameDomain));
                 assert_eq!(relation((own, cs), (other, bio)), None);
                 assert_eq!(relation((own, cs), (other, "xcs.example.edu")), None);
-                if (own, other) != (Manager, Manager) {
+                if !matches!((own, other), (Manager | Server, Manager)) {
                     assert_eq!(relation((own, cs), (other, edu)), None);
+                }
+                if !matches!((own, other), (Manager, Manager | Server)) {
                     assert_eq!(relation((own, cs), (other, lab)), None);
                 }
             }
@@ -180,6 +190,41 @@ mod tests {
             relation((Manager, edu), (Manager, lab)),
             Some(Relation::Child)
         );
+    }
+
+    #[test]
+    fn a_manager_has_servers_of_domains_below_as_guests_and_nobody_else() {
+        use Role::{Admin, Client, Manager, Server};
+        let (top, cs, lab, bio) = (
+            "example.edu",
+            "cs.example.edu",
+            "lab.cs.example.edu",
+            "bio.example.edu",
+        );
+        for (host, home) in [(cs, lab), (top, lab), (top, cs)] {
+            let guest = relation((Manager, host), (Server, home));
+            assert_eq!(guest, Some(Relation::Guest), "{home} at {host}");
+            let of_guest = relation((Server, home), (Manager, host));
+            assert_eq!(of_guest, Some(Relation::Host), "{host} of {home}");
+        }
+        // Beside, above, or only alike by name.
+        for home in [bio, top, "xcs.example.edu", "edu", "cs.example.org"] {
+            assert_eq!(relation((Manager, cs), (Server, home)), None, "{home}");
+        }
+        for host in [bio, lab, "ab.cs.example.edu"] {
+            assert_eq!(relation((Server, cs), (Manager, host)), None, "{host}");
+        }
+        // Guests meet each other, and the host's servers, by way of the host.
+        for other in [Server, Client, Admin] {
+            for role in [Server, Client, Admin] {
+                assert_eq!(relation((role, cs), (other, lab)), None);
+                assert_eq!(relation((role, lab), (other, cs)), None);
+            }
+        }
+        for role in [Client, Admin] {
+            assert_eq!(relation((Manager, cs), (role, lab)), None);
+            assert_eq!(relation((role, lab), (Manager, cs)), None);
+        }
     }
 
     #[test]

@@ -92,6 +92,45 @@ async fn the_manager_of_a_sub_domain_enrols_and_connects() {
 }
 
 #[tokio::test]
+async fn a_manager_takes_servers_of_domains_below_as_guests_and_no_other_strangers() {
+    within(async {
+        let top = authority("example.edu");
+        let cs = authority_below(&top, "cs.example.edu");
+        let bio = authority_below(&top, "bio.example.edu");
+        let lab = authority_below(&cs, LAB);
+        let (at_top, at_cs) = (manager(&top), manager(&cs));
+        let guest = server(&lab);
+        for host in [&at_cs, &at_top] {
+            let (up, down) = connect(&guest, host).await;
+            assert_eq!(
+                (up.relation(), down.relation()),
+                (Relation::Host, Relation::Guest)
+            );
+            up.send_packet(&packet(7)).await.unwrap();
+            assert_eq!(down.recv_packet().await.unwrap(), packet(7));
+        }
+        let foreign = "is of a foreign domain";
+        // The sibling domain's, the one above's, and who is no server.
+        let bad = [server(&bio), server(&top)];
+        let users = [Role::Client, Role::Admin];
+        let users = users.map(|role| bind(identity(&lab, role), &EndpointOptions::default()));
+        for stranger in bad.iter().chain(&users) {
+            let refusal = refused(stranger, &at_cs).await;
+            assert!(refusal.contains(foreign), "{refusal}");
+        }
+        // No guest is met by the host's servers but by way of the host.
+        let of_cs = server(&cs);
+        assert!(refused(&guest, &of_cs).await.contains(foreign));
+        assert!(refused(&of_cs, &guest).await.contains(foreign));
+        // A domain that says it is below, and that nobody above has signed.
+        let false_lab = server(&authority(LAB));
+        refused(&false_lab, &at_cs).await;
+        assert!(turned_away(&at_cs).await.contains("foreign domain"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_authority_that_is_there_is_put_below() {
     within(async {
         let world = Enrolling::new();

@@ -170,6 +170,8 @@ pub enum OutputStream {
 pub struct ServerStatus {
     /// Which.
     pub node: NodeId,
+    /// Its own domain, which is below the manager's if it is a guest; none if it is not connected now.
+    pub domain: Option<Domain>,
     /// From where it is heard; none if it is not connected now.
     pub address: Option<SocketAddr>,
     /// How many workers it has, and what they have to do.

@@ -17,7 +17,7 @@ pub use client::{
 pub use files::{FilesKey, FilesName, FilesOf, NoFilesName};
 pub use job::{Files, JobId, JobState, JobStatus, NativeOptions, OptionsError};
 pub use node::{JobProgress, NodeAnswer, NodeRequest, Produced};
-pub use standby::ManagerWord;
+pub use standby::{Above, ManagerWord};
 
 /// The name of the engine that runs a program of the user's own, built with `#[atlas::main]`.
 pub const NATIVE: &str = "native";
@@ -38,6 +38,8 @@ pub const URL_TOPIC: u32 = 6;
 pub const FILES_TOPIC: u32 = 7;
 /// So many addresses of managers are kept: those of two, some for each, and some that are out of date.
 pub const MANAGER_ADDRESSES_MAX: usize = 16;
+/// As many domains may stand above one: authorities follow no more of each other.
+pub const ABOVE_MAX: usize = 6;
 /// A frame of these streams is refused beyond this size.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// So much of a job's output goes into one frame.

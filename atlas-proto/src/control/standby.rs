@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Domain;
 use crate::standby::StandbyMessage;
 
 /// What a manager says on a stream of [`WITNESS_TOPIC`](super::WITNESS_TOPIC) to a child, and both say on one of
@@ -13,4 +14,16 @@ pub enum ManagerWord {
     /// Where the managers of the domain are reached, as `host:port`: to a child all of them, by who acts; to another manager
     /// those of the sender.
     Addresses(Vec<String>),
+    /// To a child: the domains above, the nearest first, whose managers may have this domain's servers as guests while it has no
+    /// manager. Of these up to [`ABOVE_MAX`](super::ABOVE_MAX) count.
+    Above(Vec<Above>),
+}
+
+/// A domain above.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Above {
+    /// Which.
+    pub domain: Domain,
+    /// Where its managers are reached, as `host:port`.
+    pub addresses: Vec<String>,
 }

@@ -23,6 +23,9 @@
 //! Why nothing is lost: as long as a standby is on a list, a record is *safe* only when it has it, too; it comes on a list
 //! only when it has all records. What is told to anybody is told when its record is safe.
 //!
+//! Guests, servers of domains below that have no manager, are told who acts and are on no list: **majorities are of the domain's own
+//! children**, however many guests there are.
+//!
 //! Both machines are called as the others: after each input drain `poll_save`, which has to be on the disk before what
 //! follows, then `poll_send`, and arm a timer for `poll_timeout`. They hold no more than one entry for each child.
 

@@ -43,6 +43,9 @@ pub struct StandingRecord {
 pub enum Link {
     /// A child of the domain.
     Witness,
+    /// A child whose own domain is another, one below, and who is here as long as that has no manager: it is told who acts, and
+    /// never votes, nor does its word let anybody act.
+    Guest,
     /// Another manager of the domain.
     Manager,
 }
@@ -180,7 +183,9 @@ impl Standing {
         if let Phase::Acting(acting) = &self.phase {
             let lead = self.lead(now, acting, node);
             self.outbox.push_back((node, lead));
-        } else if let Phase::Asking(asking) = &self.phase {
+        } else if let Phase::Asking(asking) = &self.phase
+            && link != Link::Guest
+        {
             let request = self.request(now, asking);
             self.outbox.push_back((node, request));
         }

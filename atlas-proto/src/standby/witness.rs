@@ -1,6 +1,7 @@
 //! A child's part: whom it heeds, and for whom it votes.
 //!
-//! It votes once in a term, for nobody while it hears from another, and remembers what it has promised.
+//! It votes once in a term, for nobody while it hears from another, and remembers what it has promised. A guest of the domain
+//! heeds whoever acts and votes for nobody: it is on no list, and soon gone.
 
 use std::collections::VecDeque;
 
@@ -29,6 +30,7 @@ pub struct WitnessRecord {
 #[derive(Debug)]
 pub struct Witness {
     record: WitnessRecord,
+    votes: bool,
     unsaved: bool,
     began: Time,
     /// Who was heard last, or voted for, and when.
@@ -43,11 +45,21 @@ impl Witness {
     pub fn new(record: WitnessRecord, now: Time) -> Self {
         Self {
             record,
+            votes: true,
             unsaved: false,
             began: now,
             heard: None,
             heeds: None,
             outbox: VecDeque::new(),
+        }
+    }
+
+    /// Of a child whose own domain is another: it has nothing to remember.
+    #[must_use]
+    pub fn guest(now: Time) -> Self {
+        Self {
+            votes: false,
+            ..Self::new(WitnessRecord::default(), now)
         }
     }
 
@@ -57,6 +69,7 @@ impl Witness {
             StandbyMessage::LeadDomain {
                 term, beat, roll, ..
             } => self.handle_lead_domain(now, from, term, beat, roll),
+            StandbyMessage::RequestVote { .. } if !self.votes => {}
             StandbyMessage::RequestVote {
                 term,
                 beat,

@@ -1,4 +1,4 @@
-//! A world for [`Standing`] and [`Witness`]: two managers and their children, each with a clock that runs at its own speed,
+//! A world for [`Standing`] and [`Witness`]: two managers, their children and guests, each with a clock that runs at its own speed,
 //! joined by links on which messages are late, lost, repeated and out of order. What a machine saves survives its crash, and
 //! nothing else does. Records go from the manager that acts to the other in order, as over a stream.
 
@@ -16,6 +16,9 @@ use atlas_proto::time::Time;
 pub(crate) const A: NodeId = NodeId(1);
 /// Its standby.
 pub(crate) const B: NodeId = NodeId(2);
+
+/// The first of the guests: servers of a domain below.
+const GUEST: NodeId = NodeId(1000);
 
 /// How often what goes wrong, in thousandths.
 #[derive(Clone, Copy, Debug)]
@@ -125,9 +128,13 @@ const TICK: Duration = Duration::from_millis(50);
 
 impl World {
     pub(crate) fn new(seed: u64, children: u64, faults: Faults) -> Self {
+        Self::with_guests(seed, children, 0, faults)
+    }
+
+    pub(crate) fn with_guests(seed: u64, children: u64, guests: u64, faults: Faults) -> Self {
         let mut rng = Rng::new(seed);
         let mut nodes = BTreeMap::new();
-        for id in 1..=children + 2 {
+        for id in (1..=children + 2).chain(GUEST.0..GUEST.0 + guests) {
             let node = NodeId(id);
             let body = if id <= 2 {
                 let disk = if node == A {
@@ -191,7 +198,13 @@ impl World {
     }
 
     pub(crate) fn children(&self) -> Vec<NodeId> {
-        self.nodes.keys().copied().filter(|id| id.0 > 2).collect()
+        let children = self.nodes.keys().copied();
+        children.filter(|id| id.0 > 2 && *id < GUEST).collect()
+    }
+
+    pub(crate) fn guests(&self) -> Vec<NodeId> {
+        let guests = self.nodes.keys().copied();
+        guests.filter(|id| *id >= GUEST).collect()
     }
 
     pub(crate) fn kill(&mut self, id: NodeId) {
@@ -226,6 +239,9 @@ impl World {
         match &mut node.body {
             Body::Manager { machine, disk, .. } => {
                 *machine = Some(Standing::new(id, disk.clone(), seed, Time::ZERO));
+            }
+            Body::Child { machine, .. } if id >= GUEST => {
+                *machine = Some(Witness::guest(Time::ZERO));
             }
             Body::Child { machine, disk, .. } => *machine = Some(Witness::new(*disk, Time::ZERO)),
         }
@@ -597,7 +613,8 @@ impl World {
                 disk,
                 highest,
             } => {
-                if let Some(record) = machine.poll_save() {
+                // A guest remembers nothing.
+                if let Some(record) = machine.poll_save().filter(|_| id < GUEST) {
                     *disk = record;
                 }
                 while let Some(message) = machine.poll_send() {
@@ -696,6 +713,8 @@ impl World {
         for (id, other) in [(a, b), (b, a)] {
             let link = if other.0 <= 2 {
                 Link::Manager
+            } else if other >= GUEST {
+                Link::Guest
             } else {
                 Link::Witness
             };

@@ -204,10 +204,15 @@ pub(super) async fn connected(manager: &mut watch::Receiver<Option<Connection>>)
             return connection;
         }
         if manager.changed().await.is_err() {
-            // The server ends.
+            // The membership is over.
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// The membership is over to which the manager belongs: nobody there waits for anything.
+pub(super) async fn over(mut manager: watch::Receiver<Option<Connection>>) {
+    while manager.changed().await.is_ok() {}
 }
 
 /// Often enough for people who watch.

@@ -16,7 +16,7 @@ use atlas_proto::job::{Finished, Outcome};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::output::{Output, OutputError};
+use super::output::{Output, OutputError, over};
 use super::process::Folder;
 use super::{Surroundings, Teller};
 
@@ -89,7 +89,12 @@ impl Report {
         let Ok(finished) = finished else {
             return;
         };
-        let finished = match self.deliver().await {
+        let membership_over = over(self.surroundings.manager.clone());
+        let delivered = tokio::select! {
+            delivered = self.deliver() => delivered,
+            () = membership_over => return,
+        };
+        let finished = match delivered {
             Ok(()) => finished,
             Err(error) => {
                 let (task, message) = (None, chain(&error));

@@ -42,6 +42,7 @@ struct Files {
 #[derive(Debug, Serialize)]
 pub struct Server {
     server: String,
+    domain: Option<String>,
     address: Option<String>,
     connected: bool,
     #[serde(flatten)]
@@ -170,6 +171,7 @@ impl From<&ServerStatus> for Server {
     fn from(server: &ServerStatus) -> Self {
         Self {
             server: words::node(server.node),
+            domain: server.domain.as_ref().map(ToString::to_string),
             address: server.address.map(|address| address.to_string()),
             connected: server.address.is_some(),
             load: (&server.load).into(),

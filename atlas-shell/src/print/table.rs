@@ -48,15 +48,19 @@ pub fn jobs(jobs: &[JobStatus], now_ms: u64) -> String {
 /// The servers of a domain.
 #[must_use]
 pub fn servers(servers: &[ServerStatus]) -> String {
-    let head = ["SERVER", "ADDRESS", "WORKERS", "HUNGRY", "SURPLUS"];
+    let head = [
+        "SERVER", "DOMAIN", "ADDRESS", "WORKERS", "HUNGRY", "SURPLUS",
+    ];
     let row = |server: &ServerStatus| {
         let address = server.address.map(|address| address.to_string());
         let address = address.unwrap_or_else(|| "not connected".into());
-        let mut row = vec![words::node(server.node), address];
+        let domain = server.domain.as_ref();
+        let domain = domain.map_or_else(|| "-".into(), ToString::to_string);
+        let mut row = vec![words::node(server.node), domain, address];
         row.extend(load(&server.load));
         row
     };
-    text(&head, servers.iter().map(row), &[2, 3, 4])
+    text(&head, servers.iter().map(row), &[3, 4, 5])
 }
 
 /// A domain and those below it.
@@ -169,18 +173,20 @@ JOB  NAME                              STATE                                    
     fn servers_and_domains_are_one_line_each() {
         let away = ServerStatus {
             node: NodeId(0xab),
+            domain: None,
             address: None,
             load: some_load(),
         };
         let here = ServerStatus {
+            domain: Some("cs.example.edu".parse().unwrap()),
             address: Some("10.0.0.7:7117".parse().unwrap()),
             ..away.clone()
         };
         let table = servers(&[here, away]);
         let expected = "\
-SERVER            ADDRESS        WORKERS  HUNGRY  SURPLUS
-00000000000000ab  10.0.0.7:7117        8       2       31
-00000000000000ab  not connected        8       2       31
+SERVER            DOMAIN          ADDRESS        WORKERS  HUNGRY  SURPLUS
+00000000000000ab  cs.example.edu  10.0.0.7:7117        8       2       31
+00000000000000ab  -               not connected        8       2       31
 ";
         assert_eq!(table, expected, "\n{table}");
 

@@ -68,6 +68,7 @@ async fn answer_client(
         }),
         ClientRequest::Servers => ClientAnswer::Servers(vec![ServerStatus {
             node: NodeId(0xab),
+            domain: None,
             address: None,
             load: load(),
         }]),
