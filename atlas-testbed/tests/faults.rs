@@ -148,13 +148,13 @@ fn large_results_come_from_other_servers_and_are_computed_once() {
     held.release();
     let ended = held.wait();
     let error = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.stdout, b"8 right, 2 processes\n", "{error}");
-    assert_eq!(runs(&held.folder), 8);
+    assert_eq!(ended.stdout, b"6 right, 2 processes\n", "{error}");
+    assert_eq!(runs(&held.folder), 6);
     let metrics = held.manager.metrics();
     let blobs = metrics.get("blobs_fetched_total");
     let bytes = metrics.get("blob_bytes_fetched_total");
     // The program, and what came from where `main` does not run.
-    assert!((2..=7).contains(&blobs), "{blobs}");
+    assert!((2..=6).contains(&blobs), "{blobs}");
     assert!(bytes >= program + (blobs - 1) * 8_000_000, "{bytes}");
     assert_eq!(metrics.get("peers_lost_total"), 0);
 }
@@ -179,7 +179,7 @@ fn large_results_are_right_after_the_sudden_end_of_who_made_some() {
     let error = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(code(&ended), 0, "{error}");
     let said = String::from_utf8(ended.stdout).unwrap();
-    assert!(said.starts_with("12 right, "), "{said}");
+    assert!(said.starts_with("9 right, "), "{said}");
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn large_results_come_from_another_domain() {
     let shell = tree.cluster.login(&tree.cs);
     let folder = shell.here().join("meeting");
     fs::create_dir(&folder).unwrap();
-    let line = ["large-afar", "2", "8000000", folder.to_str().unwrap()];
+    let line = ["large-afar", "2", "4000000", folder.to_str().unwrap()];
     let ended = shell.submit(program("testbed-job"), line);
     assert_eq!(stdout(&ended), "20 right, 2 processes\n");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 20, "each ran once");
@@ -199,7 +199,7 @@ fn large_results_come_from_another_domain() {
         let domain = manager.domain();
         assert!(results > 0, "{domain}: {blobs} blobs");
         // With their lengths and processes.
-        let beside = bytes - program - results * 8_000_000;
+        let beside = bytes - program - results * 4_000_000;
         assert!(beside <= results * 16, "{domain}: {bytes} bytes");
     }
 }

@@ -524,7 +524,7 @@ fn present(folder: &Path) -> u32 {
 const WORK: Duration = Duration::from_millis(300);
 /// Who is asked for work from afar must have more of it than its own workers do in the time of the way.
 const TASKS_FOR_EACH: u32 = 10;
-const LARGE_FOR_EACH: u32 = 4;
+const LARGE_FOR_EACH: u32 = 3;
 const ROUNDS_MAX: u32 = 50;
 /// Longer than the tests wait.
 const PATIENCE: Duration = Duration::from_secs(120);
