@@ -143,14 +143,15 @@ impl Pool {
         }
     }
 
-    /// The result of a lent closure is here: it may be lost with this machine.
+    /// The result of a lent closure is here: it may be lost with this machine. One that is larger than a closure may be cannot be told.
     fn record_lent(&self, closure: &ClosureRef, result: &[u8], work: Duration) {
         let total = u64::try_from(work.as_nanos()).unwrap_or(u64::MAX);
         let worth = Worth {
             total,
             ..Worth::default()
         };
-        let is_worth = bytes_worth(worth).is_some_and(|bytes_max| result.len() <= bytes_max);
+        let bytes_max = bytes_worth(worth).map(|bytes| bytes.min(self.hosting.closure_bytes_max));
+        let is_worth = bytes_max.is_some_and(|bytes_max| result.len() <= bytes_max);
         let Some(origin) = closure
             .origin()
             .filter(|_| is_worth && self.checkpoints.is_some())

@@ -87,6 +87,36 @@ impl<const MAX: usize> Text<MAX> {
     }
 }
 
+/// The length of something that lies elsewhere: at most so many bytes.
+#[derive(Debug)]
+pub enum Length<const MAX: u64> {}
+
+impl<const MAX: u64> Length<MAX> {
+    /// Writes a length.
+    ///
+    /// # Errors
+    /// It is over the limit.
+    pub fn serialize<S: Serializer>(length: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::check(*length).map_err(S::Error::custom)?;
+        serializer.serialize_u64(*length)
+    }
+
+    /// Reads a length.
+    ///
+    /// # Errors
+    /// It is over the limit, or there is none.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let length = u64::deserialize(deserializer)?;
+        Self::check(length).map_err(D::Error::custom)?;
+        Ok(length)
+    }
+
+    fn check(length: u64) -> Result<(), OverLimit> {
+        let as_usize = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        check(as_usize(length), as_usize(MAX))
+    }
+}
+
 struct ListVisitor<T> {
     max: usize,
     element: PhantomData<T>,

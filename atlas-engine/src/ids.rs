@@ -49,8 +49,8 @@ id! {
     RequestId
 }
 
-/// The name of a shared value: the BLAKE3 hash of its encoding. In text it is the hash in hexadecimal digits, which is the name of
-/// the value's file, too.
+/// The name of a shared value, or of a large result: the BLAKE3 hash of its encoding. In text it is the hash in hexadecimal digits,
+/// which is the name of the value's file, too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SharedName(pub [u8; Self::BYTES]);
 

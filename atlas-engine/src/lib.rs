@@ -25,6 +25,10 @@
 //! for each value that a closure names into the same folder before it gives the closure to the engine. Neither believes the other:
 //! a file's content is what its name says, or nothing.
 //!
+//! **Large results.** A result that does not fit into a message goes the same way ([`Outcome::Blob`]): the engine that has computed it
+//! writes the file before it says that it has finished, and the server puts one into the lender's folder before it
+//! returns the result. What cannot be had so is *refused* ([`Failure::Refused`]), and its lender runs it.
+//!
 //! **Results that are kept.** What an engine has computed is lost with it, unless it has been recorded ([`FromEngine::Record`]): a
 //! result under the [`Key`] of its task and arguments. Whoever computes the same again is told ([`ToEngine::Remember`]) and finds it
 //! instead. A result that nobody recorded, or that nobody looks up, is computed; so nothing depends on either message.

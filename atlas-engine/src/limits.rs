@@ -6,9 +6,12 @@ use crate::{Key, SharedName};
 
 /// The body of a frame: a grant's closures, or the largest closure, with room for the numbers.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
-/// Arguments of one closure, its result or its panic, wherever they go: what fits into one packet with all else. Half of a picture
-/// of 640 by 360 pixels fits; work whose result does not is done again by its lender.
+/// Arguments of one closure, its result or its panic, wherever they go in a message: what fits into one packet with all else. Half of
+/// a picture of 640 by 360 pixels fits; a result that does not goes as a blob.
 pub const CLOSURE_BYTES_MAX: usize = 3 << 20;
+/// A result that goes as a blob. Who makes it and who gets it hold it encoded and decoded at a time: some GiB each. Beyond it,
+/// work is done again by its lender.
+pub const RESULT_BYTES_MAX: u64 = 1 << 30;
 /// Shared values that one closure names: with their names, closures of small arguments stay small. A value beyond them travels in
 /// the arguments.
 pub const SHARED_NAMES_MAX: usize = 64;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::{ByteString, List, Text};
+use crate::bounded::{ByteString, Length, List, Text};
+use crate::failure::Failure;
 use crate::ids::{Key, Lease, RequestId, SharedName, TaskId, Ticket};
 use crate::limits::{
-    CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, RECORDS_MAX, SAMPLES_MAX,
-    SHARED_NAMES_MAX, TASK_PATH_BYTES_MAX, TASKS_MAX,
+    CLOSURE_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX, RECORDS_MAX, RESULT_BYTES_MAX,
+    SAMPLES_MAX, SHARED_NAMES_MAX, TASK_PATH_BYTES_MAX, TASKS_MAX,
 };
 
 /// What a server wants of an engine.
@@ -184,17 +185,38 @@ pub struct Lent {
 pub enum Outcome {
     /// The encoded result.
     Value(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
-    /// Why there is none: a [`Failure`](crate::Failure), encoded.
+    /// Why there is none: a [`Failure`], encoded.
     Panic(#[serde(with = "ByteString::<CLOSURE_BYTES_MAX>")] Bytes),
+    /// The encoded result is too large for a message, and lies in a file of this name.
+    Blob {
+        /// What its content is.
+        name: SharedName,
+        /// How long that is.
+        #[serde(with = "Length::<RESULT_BYTES_MAX>")]
+        bytes: u64,
+    },
 }
 
 impl Outcome {
-    /// The encoded result or panic.
+    /// There is no result: only the closure's lender can run it.
     #[must_use]
-    pub fn bytes(&self) -> &Bytes {
+    pub fn refused(reason: String) -> Self {
+        Self::Panic(Failure::Refused { reason }.to_bytes())
+    }
+
+    /// The encoded result or panic, if it is here.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&Bytes> {
         match self {
-            Self::Value(bytes) | Self::Panic(bytes) => bytes,
+            Self::Value(bytes) | Self::Panic(bytes) => Some(bytes),
+            Self::Blob { .. } => None,
         }
+    }
+
+    /// The bytes that are held and moved for it in messages, but for some numbers.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes().map_or(SharedName::BYTES, Bytes::len)
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use atlas_engine::frame::{decode, encode, read, write};
 use atlas_engine::limits::{
     CLOSURE_BYTES_MAX, FRAME_BYTES_MAX, LENT_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX,
-    RECORDS_BYTES_MAX, RECORDS_MAX, SAMPLES_MAX, SHARED_NAMES_MAX, TASK_PATH_BYTES_MAX, TASKS_MAX,
+    RECORDS_BYTES_MAX, RECORDS_MAX, RESULT_BYTES_MAX, SAMPLES_MAX, SHARED_NAMES_MAX,
+    TASK_PATH_BYTES_MAX, TASKS_MAX,
 };
 use atlas_engine::{
     Closure, ClosureKind, CommandLine, DecodeError, EncodeError, Finished, FromEngine, Key, Lease,
@@ -47,6 +48,16 @@ fn closure_with(shared: usize) -> Closure {
 fn finished(outcome: fn(Bytes) -> Outcome) -> Finished {
     Finished {
         outcome: outcome(Bytes::from_static(b"out")),
+        work: Duration::new(3, 4),
+    }
+}
+
+fn blob(bytes: u64) -> Finished {
+    Finished {
+        outcome: Outcome::Blob {
+            name: SharedName([12; 32]),
+            bytes,
+        },
         work: Duration::new(3, 4),
     }
 }
@@ -142,6 +153,10 @@ fn events() -> Vec<FromEngine> {
         },
         FromEngine::Tasks {
             paths: vec![path("a::b".len())],
+        },
+        FromEngine::Finished {
+            ticket: Ticket(15),
+            finished: blob(300 << 20),
         },
     ]
 }
@@ -283,6 +298,27 @@ fn limits_hold_in_both_directions() {
 }
 
 #[test]
+fn the_length_of_a_result_is_bounded_in_both_directions() {
+    let finished = |bytes| FromEngine::Finished {
+        ticket: Ticket(1),
+        finished: blob(bytes),
+    };
+    assert!(matches!(
+        encode(&finished(RESULT_BYTES_MAX + 1)),
+        Err(EncodeError::OverLimit(_))
+    ));
+    let mut longer = encode(&finished(RESULT_BYTES_MAX)).unwrap();
+    // It is the last number but those of the work.
+    let last = longer.len() - 3;
+    assert_eq!(longer[last], 4);
+    longer[last] += 1;
+    assert!(matches!(
+        decode::<FromEngine>(&longer[4..]),
+        Err(DecodeError::Malformed(_))
+    ));
+}
+
+#[test]
 fn naming_no_shared_value_takes_a_byte() {
     let bytes = |shared| postcard::to_stdvec(&closure_with(shared)).unwrap().len();
     assert_eq!(bytes(1) - bytes(0), SharedName::BYTES);
@@ -374,6 +410,10 @@ fn any_finished() -> impl Strategy<Value = Finished> {
     let outcome = prop_oneof![
         any_bytes().prop_map(Outcome::Value),
         any_bytes().prop_map(Outcome::Panic),
+        (any::<[u8; 32]>(), 0..=RESULT_BYTES_MAX).prop_map(|(name, bytes)| Outcome::Blob {
+            name: SharedName(name),
+            bytes,
+        }),
     ];
     (outcome, any::<Duration>()).prop_map(|(outcome, work)| Finished { outcome, work })
 }

@@ -67,7 +67,7 @@ pub async fn fetch_packed(
     Ok(received.await?)
 }
 
-/// As [`fetch_packed`], and keeps it as a file to be used.
+/// As [`fetch_packed`], and keeps it as a file to be used. One with more than so many bytes is not let in.
 ///
 /// # Errors
 ///
@@ -78,10 +78,11 @@ pub async fn fetch_plain(
     name: BlobName,
     job: JobAlias,
     executable: bool,
+    bytes_max: u64,
 ) -> Result<(), FetchBlobError> {
     let mut stream = open(from, name, job).await?;
     store
-        .receive_plain(name, &mut stream.recv, executable, BLOB_BYTES_MAX)
+        .receive_plain(name, &mut stream.recv, executable, bytes_max)
         .await?;
     Ok(())
 }
@@ -142,4 +143,4 @@ async fn open(from: &Connection, name: BlobName, job: JobAlias) -> Result<Stream
 }
 
 /// A terabyte: what is larger is a mistake.
-const BLOB_BYTES_MAX: u64 = 1 << 40;
+pub const BLOB_BYTES_MAX: u64 = 1 << 40;

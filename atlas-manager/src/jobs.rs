@@ -189,10 +189,9 @@ impl JobTable {
         let state = match &finished.outcome {
             Outcome::Value(code) => match code[..] {
                 [code] => JobState::Exited { code },
-                _ => JobState::Failed {
-                    message: "the program's `main` has returned what is no exit code".into(),
-                },
+                _ => no_exit_code(),
             },
+            Outcome::Blob { .. } => no_exit_code(),
             Outcome::Panic(failure) => JobState::Failed {
                 message: explain(&Failure::from_bytes(failure)),
             },
@@ -259,6 +258,12 @@ impl JobTable {
         status.elapsed = elapsed.unwrap_or(status.elapsed);
         status.output_bytes = *job.output.bytes().borrow();
         Some(job.record.clone())
+    }
+}
+
+fn no_exit_code() -> JobState {
+    JobState::Failed {
+        message: "the program's `main` has returned what is no exit code".into(),
     }
 }
 

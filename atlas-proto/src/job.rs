@@ -1,4 +1,4 @@
-//! What moves between machines: jobs, closures, results. Opaque bytes with sizes.
+//! What moves between machines: jobs, closures, results. Opaque bytes with sizes; of large results their names.
 //!
 //! A job says which kind of engine runs it and from which artifact; the protocol looks into neither, so
 //! that kinds of jobs can be added without touching it. Closures and results move as engines know them.
@@ -28,19 +28,20 @@ pub struct JobSpec {
     pub options: Bytes,
 }
 
-/// What can be sent of a finished closure: a result that is too large becomes a panic that says so.
+/// What can be sent of a finished closure: of what is too large for a message, and does not lie in a blob, a panic that says so. An
+/// engine does no such thing.
 pub(crate) fn bounded(finished: Finished) -> Finished {
-    let bytes = finished.outcome.bytes().len();
+    let bytes = finished.outcome.size();
     if bytes <= CLOSURE_BYTES_MAX {
         return finished;
     }
     let what = match finished.outcome {
-        Outcome::Value(_) => "result",
+        Outcome::Value(_) | Outcome::Blob { .. } => "result",
         Outcome::Panic(_) => "panic",
     };
     let text = format!(
-        "the task's {what} has {bytes} bytes, at most {CLOSURE_BYTES_MAX} can go to another machine: return \
-         less, or share it as a blob"
+        "the task's {what} has {bytes} bytes, at most {CLOSURE_BYTES_MAX} can go to another machine in a message: its \
+         engine was to keep it as a blob"
     );
     Finished {
         outcome: Outcome::Panic(text.into()),

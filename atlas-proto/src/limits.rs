@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use atlas_engine::limits::{
     CLOSURE_BYTES_MAX, CLOSURE_SIZE_MAX, READY_RUNS_MAX, RECORDS_BYTES_MAX, RECORDS_MAX,
-    SHARED_NAMES_MAX,
+    RESULT_BYTES_MAX, SHARED_NAMES_MAX,
 };
 
 /// An encoded packet is refused beyond this size: one steal's closures, with arguments of some KiB, fit;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::bounded::{self, List};
 use crate::domain::{Domain, DomainPattern};
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId};
-use crate::job::{Closure, Finished, JobSpec};
+use crate::job::{Closure, Finished, JobSpec, Outcome};
 use crate::limits::{
     GRANT_CLOSURES_MAX, HINT_PEERS_MAX, LEASES_PER_MESSAGE_MAX, ORPHANS_MAX, PATTERNS_MAX,
     RECORDS_MAX,
@@ -382,8 +382,8 @@ impl Message {
                 job.spec.options.len() + args.sum::<usize>()
             }
             Self::ReturnResults { results } => {
-                let results = results.iter().map(|result| result.finished.outcome.bytes());
-                results.map(bytes::Bytes::len).sum()
+                let outcomes = results.iter().map(|result| &result.finished.outcome);
+                outcomes.map(Outcome::size).sum()
             }
             Self::RecordResults { entries, .. } | Self::GrantCheckpoint { entries, .. } => {
                 entries.iter().map(Recorded::size).sum()

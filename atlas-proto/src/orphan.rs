@@ -10,14 +10,15 @@ use atlas_engine::{Key, Recorded};
 
 use crate::job::{Finished, Outcome};
 
-/// The result of an orphan as it is kept, if it is worth that. None of a panic, which whoever runs it again will see.
+/// The result of an orphan as it is kept, if it is worth that. None of a panic, which whoever runs it again will see, nor of a blob,
+/// which may be lost with who has it.
 pub(crate) fn recorded(key: Key, finished: Finished) -> Option<Recorded> {
     let work = finished.work;
     match finished.outcome {
         Outcome::Value(result) if work >= cost_of(result.len()).saturating_mul(WORTH) => {
             Some(Recorded { key, result, work })
         }
-        Outcome::Value(_) | Outcome::Panic(_) => None,
+        Outcome::Value(_) | Outcome::Panic(_) | Outcome::Blob { .. } => None,
     }
 }
 

@@ -62,7 +62,7 @@ impl ResultQueues {
         finished: Finished,
     ) {
         let queue = self.0.get_or_insert_with(lender, Queue::new);
-        queue.bytes += finished.outcome.bytes().len();
+        queue.bytes += finished.outcome.size();
         let key = Key::of(closure.kind.task, &closure.args);
         queue.waiting.push(Waiting {
             result: LeaseResult { lease, finished },
@@ -205,7 +205,7 @@ impl Queue {
 
     /// As many as one message may carry, oldest first.
     fn take_message(&mut self) -> Vec<Waiting> {
-        let size = |waiting: &Waiting| waiting.result.finished.outcome.bytes().len();
+        let size = |waiting: &Waiting| waiting.result.finished.outcome.size();
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
             bytes += size(waiting);
@@ -242,7 +242,7 @@ mod tests {
 
     use super::*;
     use crate::ids::{Epoch, TaskId};
-    use crate::job::{ClosureKind, Outcome};
+    use crate::job::{ClosureKind, Outcome, SharedName};
     use crate::message::Packet;
 
     const LENDER: NodeId = NodeId(1);
@@ -339,6 +339,19 @@ mod tests {
         assert_eq!(queues.bounds().map(|bound| bound.held).max(), Some(3));
         assert_eq!(kept(&mut queues, &sessions), [4, 5, 6]);
         assert_eq!(kept(&mut queues, &sessions), [], "once");
+    }
+
+    #[test]
+    fn of_a_large_result_nothing_is_kept() {
+        let mut queues = ResultQueues::default();
+        let outcome = Outcome::Blob {
+            name: SharedName([1; 32]),
+            bytes: 4 << 20,
+        };
+        let work = SECOND * 1000;
+        push(&mut queues, 1, Finished { outcome, work });
+        push(&mut queues, 2, finished(8, work));
+        assert_eq!(kept(&mut queues, &Sessions::default()), [2]);
     }
 
     #[test]

@@ -136,6 +136,15 @@ fn byte_strings_are_bounded() {
         |len| results(1, Outcome::Panic(bytes(len))),
         |len| raw(&(13_u8, [(5_u8, (1_u8, bytes(len), ZERO))].as_slice())),
     );
+    let blob = |bytes| Outcome::Blob {
+        name: SharedName([5; 32]),
+        bytes,
+    };
+    holds(
+        limits::RESULT_BYTES_MAX.try_into().unwrap(),
+        |len| results(1, blob(len.try_into().unwrap())),
+        |len| raw(&(13_u8, [(5_u8, (2_u8, [5_u8; 32], len, ZERO))].as_slice())),
+    );
     holds(
         limits::CLOSURE_BYTES_MAX,
         |len| checkpoint(recorded(1, len)),

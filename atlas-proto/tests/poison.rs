@@ -39,7 +39,7 @@ fn message(outcome: &Outcome) -> String {
             Failure::Panicked { message, .. } => message,
             other => panic!("{other:?}"),
         },
-        other => panic!("{other:?}"),
+        Outcome::Value(_) | Outcome::Blob { .. } => panic!("{outcome:?}"),
     }
 }
 

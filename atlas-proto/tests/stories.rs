@@ -14,6 +14,7 @@ mod stage;
 use std::time::Duration;
 
 use atlas_proto::ids::NodeId;
+use atlas_proto::job::{Outcome, SharedName};
 use atlas_proto::message::{EndStealReason, Message, RefuseChildReason, ReturnReason};
 use atlas_proto::policy::Policy;
 
@@ -129,7 +130,7 @@ fn a_job_ends_with_the_result_of_its_root() {
     let (mut stage, _, busy, idle) = two_servers();
     stage.finish(busy, 9);
     stage.run_until("the job's end", |s| !s.finished.is_empty());
-    let bytes = stage.finished[0].1.outcome.bytes().clone();
+    let bytes = stage.finished[0].1.outcome.bytes().unwrap().clone();
     assert_eq!(bytes[..], [9]);
     stage.run_for(SOON);
     for server in [busy, idle] {
@@ -334,9 +335,34 @@ fn a_domain_without_servers_has_its_jobs_done_by_its_cousin() {
     stage.run_until("the job's end", |s| !s.finished.is_empty());
     let (ended, finished) = &stage.finished[0];
     assert_eq!(
-        (*ended, finished.outcome.bytes()[..].to_vec()),
-        (job, vec![7])
+        (*ended, &finished.outcome),
+        (job, &Outcome::Value(vec![7].into()))
     );
+}
+
+/// The machines carry its name, whoever is between, and nothing else of it.
+#[test]
+fn a_large_result_goes_by_its_name_over_all_borders() {
+    let Cousins {
+        mut stage,
+        top,
+        cs,
+        bio,
+        busy,
+        idle,
+    } = cousins(open(), open());
+    stage.spawn(busy, 4, 1, LONG);
+    stage.run_until("the cousin working", |s| s.given(idle) > 0);
+    let blob = Outcome::Blob {
+        name: SharedName([7; 32]),
+        bytes: 1 << 30,
+    };
+    stage.finish_with(idle, blob.clone());
+    stage.run_until("the result at the lender", |s| !s.outcomes(busy).is_empty());
+    assert_eq!(stage.outcomes(busy), [blob]);
+    for (from, to) in [(idle, bio), (bio, top), (top, cs), (cs, busy)] {
+        assert_eq!(stage.count(from, to, is_result), 1, "{from} to {to}");
+    }
 }
 
 #[test]

@@ -135,6 +135,53 @@ fn a_shared_value_is_there_after_the_sudden_end_of_who_made_it() {
     assert!(bytes > 10_000_000, "{bytes}");
 }
 
+/// How often tasks have begun: each has noted itself, and its process.
+fn runs(folder: &Path) -> usize {
+    let names = fs::read_dir(folder).unwrap().flatten();
+    names.filter(|entry| entry.file_name() != "go").count()
+}
+
+#[test]
+fn large_results_come_from_other_servers_and_are_computed_once() {
+    let mut held = Held::begin(2, &["large", "8000000"]);
+    let program = fs::metadata(program("testbed-job")).unwrap().len();
+    held.release();
+    let ended = held.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.stdout, b"6 right, 2 processes\n", "{error}");
+    assert_eq!(runs(&held.folder), 6);
+    let metrics = held.manager.metrics();
+    let blobs = metrics.get("blobs_fetched_total");
+    let bytes = metrics.get("blob_bytes_fetched_total");
+    // The program, and what came from where `main` does not run.
+    assert!((2..=6).contains(&blobs), "{blobs}");
+    assert!(bytes >= program + (blobs - 1) * 8_000_000, "{bytes}");
+    assert_eq!(metrics.get("peers_lost_total"), 0);
+}
+
+#[test]
+fn large_results_are_right_after_the_sudden_end_of_who_made_some() {
+    let mut held = Held::begin(3, &["large", "8000000"]);
+    let main = fs::read_to_string(held.folder.with_extension("main")).unwrap();
+    let home = parent(main.parse().unwrap()).unwrap();
+    let borrowers = held
+        .servers
+        .iter_mut()
+        .filter(|server| server.pid() != home);
+    let victim = borrowers.last().unwrap();
+    fs::write(held.folder.join("go"), "").unwrap();
+    // One is there, and others are under way or have not begun.
+    wait_until("a result comes to the manager", || {
+        held.manager.metrics().get("blobs_fetched_total") >= 2
+    });
+    victim.kill();
+    let ended = held.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(&ended), 0, "{error}");
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(said.starts_with("9 right, "), "{said}");
+}
+
 #[test]
 fn a_server_that_is_stopped_gives_its_work_back() {
     let mut held = Held::new(2);

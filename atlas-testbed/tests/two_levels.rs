@@ -182,6 +182,29 @@ fn a_shared_value_goes_once_to_each_domain() {
 }
 
 #[test]
+fn large_results_come_from_another_domain() {
+    let tree = Tree::new(1, 1);
+    let shell = tree.cluster.login(&tree.cs);
+    let folder = shell.here().join("meeting");
+    fs::create_dir(&folder).unwrap();
+    let line = ["large-afar", "2", "4000000", folder.to_str().unwrap()];
+    let ended = shell.submit(program("testbed-job"), line);
+    assert_eq!(stdout(&ended), "20 right, 2 processes\n");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 20, "each ran once");
+    let program = fs::metadata(program("testbed-job")).unwrap().len();
+    // One result at least has come up and down.
+    for manager in [&tree.bio, &tree.root, &tree.cs] {
+        let (blobs, bytes) = fetched(manager);
+        let results = blobs - 1;
+        let domain = manager.domain();
+        assert!(results > 0, "{domain}: {blobs} blobs");
+        // With their lengths and processes.
+        let beside = bytes - program - results * 4_000_000;
+        assert!(beside <= results * 16, "{domain}: {bytes} bytes");
+    }
+}
+
+#[test]
 fn an_input_goes_once_to_each_domain() {
     let tree = Tree::new(2, 2);
     let shell = tree.cluster.login(&tree.cs);

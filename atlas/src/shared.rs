@@ -16,6 +16,8 @@
 //! Where a value arrives, it is decoded once for all closures that bring or name the same bytes, as long as one of them is
 //! alive, and not at all where it came from. A process keeps no bytes beside the value if there is a file with them.
 //!
+//! The results of tasks that are too large for a message lie in files of the same folder ([`put_apart`], [`take_apart`]).
+//!
 //! Invariants: no bytes are decoded that are not what their name says. The cache's lock (`cache.rs`) is never held while a value is
 //! encoded or decoded, as a value may itself hold [`Shared`] values.
 
@@ -24,6 +26,7 @@ mod cache;
 mod spill;
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -243,6 +246,16 @@ impl<T: Serialize + Send + Sync + 'static> Shared<T> {
         cache::lock().find_or_insert(hash, self);
         Ok(Some(self.0.apart.get_or_init(|| apart)))
     }
+}
+
+/// Puts an encoded result where the server takes it from; none if there is no place for it.
+pub(crate) fn put_apart(bytes: &[u8]) -> Option<io::Result<SharedName>> {
+    apart::folder().map(|folder| spill::write(bytes, folder))
+}
+
+/// An encoded result that the server has put where this process finds it; none if there is no place for it.
+pub(crate) fn take_apart(name: SharedName) -> Option<io::Result<Vec<u8>>> {
+    apart::folder().map(|folder| spill::read(folder, name))
 }
 
 /// The process's value of these bytes; decoded here if there is none.

@@ -278,6 +278,11 @@ impl Stage {
 
     /// The same, and the engine has not told its load yet.
     pub(crate) fn finish_untold(&mut self, node: NodeId, value: u8) {
+        self.finish_with(node, Outcome::Value(Bytes::from(vec![value])));
+    }
+
+    /// The oldest closure that the engine of `node` was given has ended so.
+    pub(crate) fn finish_with(&mut self, node: NodeId, outcome: Outcome) {
         let actor = self.servers.get_mut(&node).unwrap();
         let job = actor.engine.job.expect("the engine runs something");
         let ticket = actor
@@ -285,7 +290,6 @@ impl Stage {
             .accepted
             .pop_front()
             .expect("the engine was given something");
-        let outcome = Outcome::Value(Bytes::from(vec![value]));
         let finished = Finished {
             outcome,
             work: Duration::from_secs(1),
@@ -395,7 +399,7 @@ impl Stage {
     pub(crate) fn results(&self, node: NodeId) -> Vec<u8> {
         let results = self.servers[&node].engine.results.iter();
         results
-            .map(|finished| finished.outcome.bytes()[0])
+            .map(|finished| finished.outcome.bytes().unwrap()[0])
             .collect()
     }
 

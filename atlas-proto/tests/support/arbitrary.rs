@@ -13,6 +13,7 @@ use atlas_engine::{Key, Recorded};
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
+use atlas_proto::limits::RESULT_BYTES_MAX;
 use atlas_proto::message::{
     ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
     Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
@@ -255,7 +256,11 @@ fn leased_closure() -> impl Strategy<Value = LeasedClosure> {
 fn result() -> impl Strategy<Value = LeaseResult> {
     let outcome = prop_oneof![
         bytes().prop_map(Outcome::Value),
-        bytes().prop_map(Outcome::Panic)
+        bytes().prop_map(Outcome::Panic),
+        (any::<[u8; 32]>(), 0..=RESULT_BYTES_MAX).prop_map(|(name, bytes)| Outcome::Blob {
+            name: SharedName(name),
+            bytes,
+        }),
     ];
     (number(), outcome, duration()).prop_map(|(lease, outcome, work)| LeaseResult {
         lease: LeaseId(lease),

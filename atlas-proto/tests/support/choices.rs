@@ -11,7 +11,7 @@ use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::engine::{EngineLoad, Measured, ReadyRun};
 use atlas_proto::ids::{RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
-use atlas_proto::limits::{CLOSURE_BYTES_MAX, LATENCY_MAX, SHARED_NAMES_MAX};
+use atlas_proto::limits::{CLOSURE_BYTES_MAX, LATENCY_MAX, RESULT_BYTES_MAX, SHARED_NAMES_MAX};
 use atlas_proto::message::{Destination, EndStealReason, Load, ReturnReason, Share, StealTerms};
 use atlas_proto::path::Path;
 
@@ -192,9 +192,13 @@ impl<'a> Choices<'a> {
         };
         let bytes = vec![3; bytes].into();
         Finished {
-            outcome: match self.once_in(3) {
-                true => Outcome::Panic(bytes),
-                false => Outcome::Value(bytes),
+            outcome: match self.below(6) {
+                0 | 1 => Outcome::Panic(bytes),
+                2 => Outcome::Blob {
+                    name: SharedName([3; 32]),
+                    bytes: RESULT_BYTES_MAX,
+                },
+                _ => Outcome::Value(bytes),
             },
             work: self.duration(),
         }

@@ -21,7 +21,7 @@ use atlas_proto::message::{
 use atlas_proto::suspicion::Suspicion;
 use bytes::Bytes;
 
-/// The samples, in the enum's order.
+/// The samples, in the enum's order, but for those that have more shapes than they had.
 pub(crate) fn packets() -> Vec<Packet> {
     let messages = [
         membership(),
@@ -30,6 +30,7 @@ pub(crate) fn packets() -> Vec<Packet> {
         leases(),
         checkpoints(),
         failures(),
+        blobs(),
     ]
     .concat();
     let packet = |(message, at): (Message, u32)| Packet {
@@ -231,6 +232,21 @@ fn failures() -> Vec<Message> {
             keys: vec![Key([0xcd; 32])],
         },
     ]
+}
+
+fn blobs() -> Vec<Message> {
+    let outcome = Outcome::Blob {
+        name: SharedName([0xcd; 32]),
+        bytes: 300 << 20,
+    };
+    let finished = Finished {
+        outcome,
+        work: Duration::new(3, 4),
+    };
+    let lease = LeaseId(7);
+    vec![Message::ReturnResults {
+        results: vec![LeaseResult { lease, finished }],
+    }]
 }
 
 fn checkpoints() -> Vec<Message> {

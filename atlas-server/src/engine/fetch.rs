@@ -1,10 +1,10 @@
-//! Programs, inputs and shared values of jobs, from the manager, who has them or fetches them from where the job came from.
+//! Programs, inputs, shared values and large results of jobs, from the manager, who has them or fetches them from where the job came from.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atlas_fs::exchange::{self, FetchBlobError};
+use atlas_fs::exchange::{self, BLOB_BYTES_MAX, FetchBlobError};
 use atlas_fs::{BlobName, FileTree};
 use atlas_proto::ids::JobAlias;
 use tokio::time::timeout;
@@ -45,6 +45,15 @@ impl Fetch {
         name: BlobName,
         executable: bool,
     ) -> Result<PathBuf, FetchError> {
+        self.plain_within(name, executable, BLOB_BYTES_MAX).await
+    }
+
+    async fn plain_within(
+        &self,
+        name: BlobName,
+        executable: bool,
+        bytes_max: u64,
+    ) -> Result<PathBuf, FetchError> {
         let store = &self.surroundings.store;
         if store.has(name) {
             return self.file(name, executable).await;
@@ -59,7 +68,9 @@ impl Fetch {
             let connection = timeout(MANAGER_TIMEOUT, connected(&mut manager)).await;
             let connection = connection.map_err(|_| FetchError::NoManager)?;
             attempts += 1;
-            match exchange::fetch_plain(store, &connection, name, self.job, executable).await {
+            let fetched =
+                exchange::fetch_plain(store, &connection, name, self.job, executable, bytes_max);
+            match fetched.await {
                 Ok(()) => return self.file(name, executable).await,
                 // The next connection may do better.
                 Err(error) if error.is_broken_off() && attempts < ATTEMPTS_MAX => {
@@ -73,9 +84,19 @@ impl Fetch {
 
     /// A shared value, under another name. It may be on its way to the manager still.
     pub(super) async fn shared(&self, name: BlobName, place: PathBuf) -> Result<(), FetchError> {
+        self.shared_within(name, BLOB_BYTES_MAX, place).await
+    }
+
+    /// The same, if it has no more than so many bytes.
+    pub(super) async fn shared_within(
+        &self,
+        name: BlobName,
+        bytes_max: u64,
+        place: PathBuf,
+    ) -> Result<(), FetchError> {
         let began = Instant::now();
         loop {
-            match self.plain(name, false).await {
+            match self.plain_within(name, false, bytes_max).await {
                 Ok(_) => break,
                 Err(FetchError::Blob(error))
                     if error.is_broken_off() && began.elapsed() < SHARED_TIMEOUT => {}
@@ -118,6 +139,6 @@ impl Fetch {
 const MANAGER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A closure overtakes the values that it names by what these take from its lender's server to the managers: that is their length,
 /// once, at each of the managers between. Who waits longer in vain does without the closure. A transfer is not cut short.
-const SHARED_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const SHARED_TIMEOUT: Duration = Duration::from_secs(120);
 const ATTEMPTS_MAX: u32 = 5;
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);

@@ -18,8 +18,11 @@ mod native;
 mod output;
 mod pins;
 mod process;
+mod results;
 mod root;
 mod sharing;
+#[cfg(test)]
+mod stage;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

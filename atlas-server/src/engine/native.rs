@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::client_files::Reader;
 use super::fetch::Fetch;
 use super::process::{self, Folder, Process};
+use super::results::{Results, Way};
 use super::root::Root;
 use super::sharing::{Admitted, Sharing};
 use super::{Gauge, Surroundings, Teller};
@@ -132,6 +133,7 @@ impl Engine {
         } = process;
         let mut root: Option<Root> = None;
         let mut sharing = Sharing::new(&self.surroundings, &self.teller, folder.shared());
+        let mut results = Results::new(&self.surroundings, &self.teller, folder.shared());
         // Written while the engine is read from: it may wait for that before it reads on.
         let mut unwritten = BytesMut::new();
         let broken = loop {
@@ -141,8 +143,11 @@ impl Engine {
             let said = loop {
                 let order = tokio::select! {
                     said = &mut said => break said,
-                    Some(order) = self.orders.recv() => self.hold_back(order, &mut sharing).await,
+                    Some(order) = self.orders.recv() => {
+                        self.hold_back(order, &mut sharing, &mut results).await
+                    }
                     admitted = sharing.next() => self.judge(admitted, &sharing).await,
+                    (way, finished) = results.next() => self.deliver(way, finished).await,
                     written = writer.write_buf(&mut unwritten), if !unwritten.is_empty() => {
                         if written.is_err() {
                             // Why will be known when its words end.
@@ -154,18 +159,7 @@ impl Engine {
                 let Some(order) = order else {
                     continue;
                 };
-                if let EngineCommand::Accept {
-                    ticket, closure, ..
-                } = &order
-                    && closure.kind.task == ROOT_TASK
-                {
-                    root = Some(Root::begin(
-                        &self.surroundings,
-                        &self.teller,
-                        folder,
-                        *ticket,
-                    ));
-                }
+                root = self.begin_root(&order, folder).or(root);
                 let order = order.to_engine();
                 if let Some(bytes) = order.and_then(|order| frame::encode(&order).ok()) {
                     unwritten.extend_from_slice(&bytes);
@@ -177,7 +171,7 @@ impl Engine {
                     sharing.note_load(load);
                     self.tell_load(&sharing).await;
                 }
-                Ok(Some(said)) => self.pass_on(said, &mut root).await,
+                Ok(Some(said)) => self.pass_on(said, &mut root, &mut results).await,
                 Ok(None) | Err(ReadError::Io(_)) => break None,
                 Err(error) => break Some(error),
             }
@@ -196,32 +190,84 @@ impl Engine {
         }
     }
 
-    /// What the engine is told now: not of closures that wait for their shared values.
+    /// The root, if the engine is about to be given it.
+    fn begin_root(&self, order: &EngineCommand, folder: &Folder) -> Option<Root> {
+        let EngineCommand::Accept {
+            ticket, closure, ..
+        } = order
+        else {
+            return None;
+        };
+        let begin = || Root::begin(&self.surroundings, &self.teller, folder, *ticket);
+        (closure.kind.task == ROOT_TASK).then(begin)
+    }
+
+    /// What the engine is told now: not of closures that wait for their shared values, nor of results on their way.
     async fn hold_back(
         &self,
         order: EngineCommand,
         sharing: &mut Sharing,
+        results: &mut Results,
     ) -> Option<EngineCommand> {
-        if let EngineCommand::Abort { ticket, .. } = &order
-            && sharing.abort(*ticket)
-        {
-            self.tell_load(sharing).await;
-            return None;
+        match order {
+            EngineCommand::Abort { ticket, .. } if sharing.abort(ticket) => {
+                self.tell_load(sharing).await;
+                None
+            }
+            EngineCommand::Abort { ticket, .. } if results.abort(Way::Out(ticket)) => None,
+            EngineCommand::Accept {
+                job,
+                ticket,
+                closure,
+            } => {
+                let closure = sharing.admit(ticket, closure)?;
+                Some(EngineCommand::Accept {
+                    job,
+                    ticket,
+                    closure,
+                })
+            }
+            EngineCommand::ReturnResult {
+                job,
+                lease,
+                finished,
+            } => {
+                let finished = results.admit(Way::In(lease), finished)?;
+                Some(EngineCommand::ReturnResult {
+                    job,
+                    lease,
+                    finished,
+                })
+            }
+            EngineCommand::Start { .. }
+            | EngineCommand::SetWorkers { .. }
+            | EngineCommand::Abort { .. }
+            | EngineCommand::Lend { .. }
+            | EngineCommand::Reclaim { .. }
+            | EngineCommand::Stop { .. }
+            | EngineCommand::Remember { .. } => Some(order),
         }
-        let EngineCommand::Accept {
-            job,
-            ticket,
-            closure,
-        } = order
-        else {
-            return Some(order);
-        };
-        let closure = sharing.admit(ticket, closure)?;
-        Some(EngineCommand::Accept {
-            job,
-            ticket,
-            closure,
-        })
+    }
+
+    /// A result is where it has to be: it is the node's, or the engine's.
+    async fn deliver(&self, way: Way, finished: Finished) -> Option<EngineCommand> {
+        let job = self.teller.job;
+        match way {
+            Way::In(lease) => Some(EngineCommand::ReturnResult {
+                job,
+                lease,
+                finished,
+            }),
+            Way::Out(ticket) => {
+                let event = EngineEvent::Finished {
+                    job,
+                    ticket,
+                    finished,
+                };
+                self.teller.tell(event).await;
+                None
+            }
+        }
     }
 
     /// What becomes of a closure that has waited for its shared values: the engine's, or its lender's.
@@ -251,11 +297,20 @@ impl Engine {
         self.teller.tell(EngineEvent::Load { job, load }).await;
     }
 
-    async fn pass_on(&self, said: FromEngine, root: &mut Option<Root>) {
-        if let FromEngine::Finished { ticket, finished } = &said
-            && let Some(root) = root.take_if(|root| root.ticket() == *ticket)
-        {
-            return root.finish_apart(finished.clone());
+    async fn pass_on(&self, said: FromEngine, root: &mut Option<Root>, results: &mut Results) {
+        let said = if let FromEngine::Finished { ticket, finished } = said {
+            if let Some(root) = root.take_if(|root| root.ticket() == ticket) {
+                return root.finish_apart(finished);
+            }
+            let Some(finished) = results.admit(Way::Out(ticket), finished) else {
+                return;
+            };
+            FromEngine::Finished { ticket, finished }
+        } else {
+            said
+        };
+        if let FromEngine::Unwanted { lease } = &said {
+            results.abort(Way::In(*lease));
         }
         if let FromEngine::Measured { samples } = &said {
             let finished = samples.iter().map(|sample| u64::from(sample.finished));

@@ -19,10 +19,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atlas_engine::{Failure, Load, SharedName};
+use atlas_engine::{Load, SharedName};
 use atlas_fs::daemon::chain;
 use atlas_fs::{AddAs, AddError, BlobName, exchange};
-use atlas_proto::control::NodeAnswer;
+use atlas_proto::control::{NodeAnswer, Refusal};
 use atlas_proto::ids::{JobAlias, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 use tokio::task::{AbortHandle, JoinSet};
@@ -73,7 +73,7 @@ impl SharedBlobs {
         self.lives().values().flatten().copied().collect()
     }
 
-    fn insert(&self, life: Life, name: BlobName) {
+    pub(super) fn insert(&self, life: Life, name: BlobName) {
         self.lives().entry(life).or_default().insert(name);
     }
 
@@ -107,8 +107,8 @@ impl Sharing {
         let blob = BlobName(name.0);
         self.surroundings.shared.insert(self.life, blob);
         let file = self.folder.join(name.to_string());
-        let announced = announce(self.surroundings.clone(), self.job, blob, file);
-        self.announcements.spawn(announced);
+        let shared = share(self.surroundings.clone(), self.job, blob, file);
+        self.announcements.spawn(shared);
         while self.announcements.try_join_next().is_some() {}
     }
 
@@ -183,8 +183,7 @@ impl Sharing {
             return Admitted::Accept(ticket, closure);
         };
         tracing::warn!(job = %self.job, reason, "a closure is refused");
-        let failure = Failure::Refused { reason };
-        let outcome = Outcome::Panic(failure.to_bytes());
+        let outcome = Outcome::refused(reason);
         let work = Duration::ZERO;
         Admitted::Refuse(ticket, Finished { outcome, work })
     }
@@ -216,10 +215,10 @@ async fn fetch_all(
 }
 
 /// Makes a blob of a file, and tells the manager of it until that has it.
-async fn announce(surroundings: Arc<Surroundings>, job: JobAlias, name: BlobName, file: PathBuf) {
+async fn share(surroundings: Arc<Surroundings>, job: JobAlias, name: BlobName, file: PathBuf) {
     match add(&surroundings, name, file).await {
-        Ok(true) => {}
-        Ok(false) => {
+        Ok(Some(_)) => {}
+        Ok(None) => {
             tracing::warn!(%job, %name, "what an engine shares is not what it says");
             return;
         }
@@ -228,25 +227,38 @@ async fn announce(surroundings: Arc<Surroundings>, job: JobAlias, name: BlobName
             return;
         }
     }
+    if let Err(refusal) = announce(&surroundings, job, name).await {
+        tracing::warn!(%job, %name, %refusal, "the manager does not take a shared value");
+    }
+}
+
+/// Tells the manager of a blob until that has it, or refuses it.
+pub(super) async fn announce(
+    surroundings: &Surroundings,
+    job: JobAlias,
+    name: BlobName,
+) -> Result<(), Refusal> {
     let mut manager = surroundings.manager.clone();
     loop {
         let connection = connected(&mut manager).await;
         match exchange::announce(&connection, job, name).await {
-            Ok(NodeAnswer::Refused(refusal)) => {
-                tracing::warn!(%job, %name, %refusal, "the manager does not take a shared value");
-                return;
-            }
-            Ok(_) => return,
-            Err(error) => tracing::debug!(%job, %name, %error, "telling of a shared value again"),
+            Ok(NodeAnswer::Refused(refusal)) => return Err(refusal),
+            Ok(_) => return Ok(()),
+            Err(error) => tracing::debug!(%job, %name, %error, "telling of a blob again"),
         }
         sleep(ANNOUNCE_INTERVAL).await;
     }
 }
 
-/// Adds a file to the store, by another name for it. False if it is not the blob that it should be.
-async fn add(surroundings: &Surroundings, name: BlobName, file: PathBuf) -> Result<bool, AddError> {
+/// Adds a file to the store, by another name for it. Gives its length; none if it is not the blob that it should be.
+pub(super) async fn add(
+    surroundings: &Surroundings,
+    name: BlobName,
+    file: PathBuf,
+) -> Result<Option<u64>, AddError> {
     let added = surroundings.store.add_file_async(file, AddAs::Linked);
-    Ok(added.await?.name == name)
+    let added = added.await?;
+    Ok((added.name == name).then_some(added.bytes))
 }
 
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(200);
@@ -255,69 +267,36 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(200);
 mod tests {
     use std::fs;
 
-    use atlas_fs::{Store, Turns};
-    use atlas_net::Connection;
+    use atlas_engine::Failure;
+    use atlas_fs::Store;
     use atlas_proto::ids::TaskId;
     use atlas_proto::job::ClosureKind;
-    use tokio::sync::{mpsc, watch};
     use tokio::time::timeout;
 
-    use atlas_fs::url::{FileService, Options};
-
-    use super::super::JobFiles;
+    use super::super::stage::{self, name};
     use super::*;
 
-    /// A server whose manager is away.
     struct Stage {
         sharing: Sharing,
-        surroundings: Arc<Surroundings>,
-        folder: tempfile::TempDir,
-        _manager: watch::Sender<Option<Connection>>,
+        stage: stage::Stage,
     }
 
     impl Stage {
         fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let (manager_is, manager) = watch::channel(None);
-            let (said, _) = mpsc::channel(1);
-            let surroundings = Arc::new(Surroundings {
-                folder: folder.path().into(),
-                store: Store::open(folder.path().join("blobs")).unwrap(),
-                blobs_bytes_max: 0,
-                turns: Turns::default(),
-                shared: SharedBlobs::default(),
-                files: Arc::new(FileService::new(Options::new(folder.path()))),
-                mount_at: folder.path().join("atlas"),
-                client_files: Arc::new(JobFiles::new(manager.clone())),
-                workers_max: 1,
-                nice: None,
-                inherit_environment: false,
-                manager,
-                said: said.clone(),
-            });
-            let shared = folder.path().join("shared");
-            fs::create_dir(&shared).unwrap();
-            let (job, life) = (JobAlias(7), Life(1));
-            let teller = Teller { job, life, said };
+            let stage = stage::Stage::new();
             Self {
-                sharing: Sharing::new(&surroundings, &teller, shared),
-                surroundings,
-                folder,
-                _manager: manager_is,
+                sharing: Sharing::new(&stage.surroundings, &stage.teller(), stage.shared()),
+                stage,
             }
         }
 
-        fn file(&self, name: SharedName) -> PathBuf {
-            self.folder.path().join("shared").join(name.to_string())
+        fn store(&self) -> &Store {
+            &self.stage.surroundings.store
         }
 
         async fn soon(&mut self) -> Option<Admitted> {
             timeout(SOON, self.sharing.next()).await.ok()
         }
-    }
-
-    fn name(content: &[u8]) -> SharedName {
-        SharedName(BlobName::of(content).0)
     }
 
     fn closure(shared: &[SharedName]) -> Closure {
@@ -338,7 +317,7 @@ mod tests {
     async fn closures_wait_for_their_own_values_alone() {
         let mut stage = Stage::new();
         let (here, away) = (name(b"here"), name(b"away"));
-        stage.surroundings.store.add_bytes(b"here").unwrap();
+        stage.store().add_bytes(b"here").unwrap();
         let admit = |stage: &mut Stage, ticket, shared: &[SharedName]| {
             stage.sharing.admit(Ticket(ticket), closure(shared))
         };
@@ -356,7 +335,7 @@ mod tests {
         }
         accepted.sort_unstable();
         assert_eq!(accepted, [3, 4]);
-        assert_eq!(fs::read(stage.file(here)).unwrap(), b"here");
+        assert_eq!(fs::read(stage.stage.file(here)).unwrap(), b"here");
         assert_eq!(admit(&mut stage, 5, &[here]), Some(closure(&[here])));
         assert!(stage.soon().await.is_none());
     }
@@ -376,9 +355,9 @@ mod tests {
         assert_eq!(stage.sharing.load(), idle);
         assert!(!stage.sharing.abort(Ticket(1)));
         // Also if its values have come already.
-        stage.surroundings.store.add_bytes(b"value").unwrap();
+        stage.store().add_bytes(b"value").unwrap();
         assert_eq!(stage.sharing.admit(Ticket(2), closure(&[value])), None);
-        while !stage.file(value).exists() {
+        while !stage.stage.file(value).exists() {
             tokio::task::yield_now().await;
         }
         assert!(stage.sharing.abort(Ticket(2)));
@@ -389,8 +368,8 @@ mod tests {
     async fn closure_whose_value_is_damaged_is_refused() {
         let mut stage = Stage::new();
         let value = name(b"value");
-        stage.surroundings.store.add_bytes(b"value").unwrap();
-        let packed = stage.surroundings.store.folder();
+        stage.store().add_bytes(b"value").unwrap();
+        let packed = stage.store().folder();
         let packed = packed.join(format!("{value}.packed"));
         let mut bytes = fs::read(&packed).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
@@ -406,24 +385,27 @@ mod tests {
         let Admitted::Refuse(Ticket(1), finished) = stage.sharing.next().await else {
             panic!("it is no value");
         };
-        let failure = Failure::from_bytes(finished.outcome.bytes());
+        let failure = Failure::from_bytes(finished.outcome.bytes().unwrap());
         assert!(matches!(failure, Failure::Refused { .. }), "{failure:?}");
-        assert!(!stage.file(value).exists());
+        assert!(!stage.stage.file(value).exists());
     }
 
     #[tokio::test]
     async fn what_an_engine_shares_is_taken_for_what_it_is() {
         let mut stage = Stage::new();
         let (value, false_name) = (name(b"value"), name(b"another"));
-        fs::write(stage.file(value), b"value").unwrap();
-        fs::write(stage.file(false_name), b"no value").unwrap();
-        let surroundings = stage.surroundings.clone();
+        fs::write(stage.stage.file(value), b"value").unwrap();
+        fs::write(stage.stage.file(false_name), b"no value").unwrap();
+        let surroundings = stage.stage.surroundings.clone();
         let taken = |name: SharedName, file| add(&surroundings, BlobName(name.0), file);
-        assert!(taken(value, stage.file(value)).await.unwrap());
-        let refused = taken(false_name, stage.file(false_name)).await;
-        assert!(!refused.unwrap());
+        assert_eq!(
+            taken(value, stage.stage.file(value)).await.unwrap(),
+            Some(5)
+        );
+        let refused = taken(false_name, stage.stage.file(false_name)).await;
+        assert_eq!(refused.unwrap(), None);
         assert!(
-            taken(name(b"none"), stage.file(name(b"none")))
+            taken(name(b"none"), stage.stage.file(name(b"none")))
                 .await
                 .is_err()
         );
@@ -440,15 +422,11 @@ mod tests {
         let [made, needed] = [name(b"made"), name(b"needed")];
         stage.sharing.take_from_engine(made);
         stage.sharing.admit(Ticket(1), closure(&[needed]));
-        let kept = |stage: &Stage| stage.surroundings.shared.all();
+        let kept = |stage: &Stage| stage.stage.surroundings.shared.all();
         let both = [made, needed].map(|name| BlobName(name.0));
         assert_eq!(kept(&stage), both.into());
-        let Stage {
-            sharing,
-            surroundings,
-            ..
-        } = stage;
+        let Stage { sharing, stage } = stage;
         drop(sharing);
-        assert!(surroundings.shared.all().is_empty());
+        assert!(stage.surroundings.shared.all().is_empty());
     }
 }

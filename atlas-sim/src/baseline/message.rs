@@ -1,7 +1,7 @@
 //! What thieves and victims say to each other.
 
 use atlas_proto::ids::EngineLease;
-use atlas_proto::job::{Closure, Finished, Outcome};
+use atlas_proto::job::{Closure, Finished};
 
 use super::{KIND_BYTES, NUMBER_BYTES};
 use crate::world::{HEADER_BYTES, Parcel};
@@ -49,9 +49,7 @@ impl Parcel for StealMessage {
                 Self::Grant { closure, .. } => {
                     2 * NUMBER_BYTES + KIND_BYTES + closure.size() as u64
                 }
-                Self::Result { finished, .. } => {
-                    2 * NUMBER_BYTES + outcome_bytes(&finished.outcome)
-                }
+                Self::Result { finished, .. } => 2 * NUMBER_BYTES + finished.outcome.size() as u64,
             }
     }
 
@@ -62,11 +60,5 @@ impl Parcel for StealMessage {
             Self::Grant { .. } => "grant",
             Self::Result { .. } => "result",
         }
-    }
-}
-
-fn outcome_bytes(outcome: &Outcome) -> u64 {
-    match outcome {
-        Outcome::Value(bytes) | Outcome::Panic(bytes) => bytes.len() as u64,
     }
 }

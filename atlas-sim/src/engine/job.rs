@@ -27,7 +27,7 @@ use super::measure::Measures;
 use super::record::Records;
 use super::run::{Run, Suspended};
 use super::slab::Slab;
-use crate::workload::{Tree, TreeNode, decode_result, encode_result, kind_at};
+use crate::workload::{Tree, TreeNode, kind_at, outcome_of, result_of};
 
 /// The engine of one job.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub(super) struct Job {
     /// How many runs were started, to break ties.
     pub(super) starts: u64,
     pub(super) totals: Totals,
+    /// How many results have come back as blobs.
+    blobs: u64,
     /// What is to be told, in order.
     pub(super) events: Vec<EngineEvent>,
 }
@@ -124,6 +126,8 @@ impl Totals {
 
 /// The parent of a ticket's frame.
 pub(super) const TICKET: u32 = u32::MAX;
+/// Of so many blobs of results, one cannot be had.
+const BLOBS_FOR_A_LOST_ONE: u64 = 8;
 
 impl Job {
     pub(super) fn new(alias: JobAlias, tree: Arc<Tree>, clock: Work) -> Self {
@@ -147,6 +151,7 @@ impl Job {
             children: Vec::new(),
             starts: 0,
             totals: Totals::default(),
+            blobs: 0,
             events: Vec::new(),
         }
     }
@@ -224,8 +229,14 @@ impl Job {
         });
     }
 
-    /// The result of a lent node; late ones are of no interest.
+    /// The result of a lent node; late ones are of no interest. Of blobs some cannot be had: the node is run again.
     pub(super) fn return_result(&mut self, lease: EngineLease, finished: Finished) {
+        if let Outcome::Blob { .. } = finished.outcome {
+            self.blobs += 1;
+            if self.blobs.is_multiple_of(BLOBS_FOR_A_LOST_ONE) {
+                return self.reclaim(lease);
+            }
+        }
         let Some(Ready { node, parent }) = self.leases.remove(&lease) else {
             return;
         };
@@ -234,8 +245,10 @@ impl Job {
         accepted.unreported += work;
         let unreadable = || Bytes::from_static(b"the result of a lent closure is no number");
         let result = match finished.outcome {
-            Outcome::Value(bytes) => decode_result(&bytes).ok_or_else(unreadable),
             Outcome::Panic(panic) => Err(panic),
+            outcome @ (Outcome::Value(_) | Outcome::Blob { .. }) => {
+                result_of(&outcome).ok_or_else(unreadable)
+            }
         };
         let result = result.unwrap_or_else(|panic| {
             accepted.panic.get_or_insert(panic);
@@ -323,7 +336,7 @@ impl Job {
     fn complete(&mut self, done: &Frame) {
         let accepted = &mut self.tickets[done.ticket];
         let (name, panic) = (accepted.name, accepted.panic.take());
-        let value = || Outcome::Value(encode_result(done.result, self.tree.config().result_bytes));
+        let value = || outcome_of(done.result, self.tree.config().result_bytes);
         let outcome = panic.map_or_else(value, Outcome::Panic);
         self.by_name.remove(&name);
         self.forget(done.ticket);

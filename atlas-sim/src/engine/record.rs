@@ -1,7 +1,7 @@
 //! What an engine records of a job, and what it remembers of what others have.
 //!
 //! Every finished node is recorded under the key of the closure that it would be, together with all that finished within an
-//! interval; a result that was returned for a lent node, too. A node whose result is remembered takes no time, whether it would be run or lent.
+//! interval; a result that was returned for a lent node, too. What is too large for a message is not. A node whose result is remembered takes no time, whether it would be run or lent.
 //!
 //! What finished below a node that finished in the same interval is left out: nobody would look for it.
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use atlas_proto::engine::{EngineEvent, Recorded};
 use atlas_proto::ids::JobAlias;
+use atlas_proto::limits::CLOSURE_BYTES_MAX;
 use atlas_proto::time::Time;
 use bytes::BytesMut;
 
@@ -86,14 +87,17 @@ impl Records {
             return None;
         }
         self.recorded_at = now;
+        let fresh = std::mem::take(&mut self.fresh).into_values().flatten();
         let result_bytes = tree.config().result_bytes;
+        if result_bytes > CLOSURE_BYTES_MAX {
+            return None;
+        }
         let room = &mut self.room;
         let recorded = |fresh: Fresh| Recorded {
             key: tree.key(&fresh.node),
             result: encode_result_in(room, fresh.result, result_bytes),
             work: Duration::from_nanos(fresh.work),
         };
-        let fresh = std::mem::take(&mut self.fresh).into_values().flatten();
         let entries = fresh.map(recorded).collect();
         Some(EngineEvent::Recorded { job, entries })
     }

@@ -21,7 +21,7 @@ use binomial::Binomial;
 use geometric::Geometric;
 pub use kind::{EXACT_DEPTHS, bucket_start, depth_bucket, kind_at, kind_of_bucket};
 pub(crate) use node::encode_result_in;
-pub use node::{TreeNode, decode_result, encode_result};
+pub use node::{TreeNode, decode_result, encode_result, outcome_of, result_of};
 pub(crate) use results::{Done, PlaceSet, Results, name_of};
 
 /// The shape of a tree.

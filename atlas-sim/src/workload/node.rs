@@ -3,6 +3,8 @@
 //! All that is below a node follows from the node alone. Its result is a hash of its seed plus the results of
 //! its children, wrapping: one that is lost, or counted twice, changes the result of the whole tree.
 
+use atlas_proto::job::{Outcome, SharedName};
+use atlas_proto::limits::CLOSURE_BYTES_MAX;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// One closure of a synthetic program.
@@ -91,6 +93,30 @@ pub fn decode_result(bytes: &[u8]) -> Option<u64> {
         .map(|first| u64::from_le_bytes(*first))
 }
 
+/// How a closure with this result ends. A large one is a blob, which here is its own name.
+#[must_use]
+pub fn outcome_of(result: u64, result_bytes: usize) -> Outcome {
+    if result_bytes <= CLOSURE_BYTES_MAX {
+        return Outcome::Value(encode_result(result, result_bytes));
+    }
+    let mut name = [0; SharedName::BYTES];
+    name[..RESULT_BYTES].copy_from_slice(&result.to_le_bytes());
+    Outcome::Blob {
+        name: SharedName(name),
+        bytes: result_bytes as u64,
+    }
+}
+
+/// The number that came out of a closure; none if there is none.
+#[must_use]
+pub fn result_of(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Value(bytes) => decode_result(bytes),
+        Outcome::Blob { name, .. } => decode_result(&name.0),
+        Outcome::Panic(_) => None,
+    }
+}
+
 /// The seed of a number under a seed: a step of `SplitMix64` (Steele, Lea, Flood, 2014).
 #[inline]
 #[must_use]
@@ -144,6 +170,10 @@ mod tests {
     fn a_result_survives_its_padding() {
         for result_bytes in [0, 8, 100] {
             assert_eq!(decode_result(&encode_result(42, result_bytes)), Some(42));
+        }
+        for (result_bytes, size) in [(100, 100), (CLOSURE_BYTES_MAX + 1, SharedName::BYTES)] {
+            let outcome = outcome_of(42, result_bytes);
+            assert_eq!((outcome.size(), result_of(&outcome)), (size, Some(42)));
         }
         assert_eq!(decode_result(&[1; 7]), None);
         let mut room = BytesMut::new();

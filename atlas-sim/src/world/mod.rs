@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use atlas_proto::engine::EngineEvent;
 use atlas_proto::ids::NodeId;
-use atlas_proto::job::{Finished, Outcome};
+use atlas_proto::job::Finished;
 use atlas_proto::time::Time;
 
 pub use flights::{Flight, FlightId, Flights};
@@ -34,7 +34,7 @@ use crate::report::Report;
 use crate::scenario::{Policy, Scenario};
 use crate::topology::ServerIndex;
 use crate::trace::Trace;
-use crate::workload::decode_result;
+use crate::workload::result_of;
 
 /// All nodes of a world, under one policy.
 pub trait Nodes {
@@ -317,10 +317,7 @@ impl JobOutcome {
     /// The number that is the result of a tree; none if the job panicked.
     #[must_use]
     pub fn value(&self) -> Option<u64> {
-        match &self.finished.outcome {
-            Outcome::Value(bytes) => decode_result(bytes),
-            Outcome::Panic(_) => None,
-        }
+        result_of(&self.finished.outcome)
     }
 }
 

@@ -75,6 +75,19 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             hold_all(TASKS_FOR_EACH * party, party, folder, &data);
             println!("{}", told(data.as_bytes()));
         }
+        ["large", bytes, count, folder] => {
+            large_all(
+                LARGE_FOR_EACH * count.parse::<u32>()?,
+                0,
+                bytes.parse()?,
+                folder,
+            );
+        }
+        ["large-afar", count, bytes, folder] => {
+            show_work();
+            let party = count.parse()?;
+            large_all(TASKS_FOR_EACH * party, party, bytes.parse()?, folder);
+        }
         ["share-from-afar", count, bytes, folder, second] => {
             share_from_afar(count.parse()?, bytes.parse()?, folder, second);
         }
@@ -257,6 +270,42 @@ fn run_all(count: u32, party: u32, folder: &str, data: &Shared<String>) -> (u32,
     let sum: u32 = ended.iter().map(|held| held.index).sum();
     let processes: BTreeSet<u32> = ended.iter().map(|held| held.process).collect();
     (sum, processes.len())
+}
+
+/// Runs so many tasks that wait, and return so many bytes each. Prints how many of them came as they should, and from how many
+/// processes. Beside the folder, it notes its own.
+fn large_all(count: u32, party: u32, bytes: usize, folder: &str) {
+    let note = Path::new(folder).with_extension("main");
+    fs::write(note, process::id().to_string()).expect("the test has made the folder beside it");
+    let tasks: Vec<_> = (1..=count)
+        .map(|index| spawn!(large(index, party, bytes, folder.to_owned())))
+        .collect();
+    let (mut right, mut processes) = (0, BTreeSet::new());
+    for (index, task) in (1..).zip(tasks) {
+        let (process, made) = task.sync();
+        processes.insert(process);
+        right += u32::from(made == bytes_of(index, bytes));
+    }
+    println!("{right} right, {} processes", processes.len());
+}
+
+#[atlas::spawn]
+fn large(index: u32, party: u32, bytes: usize, folder: String) -> (u32, Vec<u8>) {
+    arrive(index, party, Path::new(&folder));
+    (process::id(), bytes_of(index, bytes))
+}
+
+/// So many bytes that no other number has (Marsaglia's xorshift).
+fn bytes_of(index: u32, bytes: usize) -> Vec<u8> {
+    let (mut made, mut state) = (Vec::with_capacity(bytes + 8), u64::from(index) + 1);
+    while made.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        made.extend_from_slice(&state.to_le_bytes());
+    }
+    made.truncate(bytes);
+    made
 }
 
 fn nothing() -> Shared<String> {
@@ -475,6 +524,7 @@ fn present(folder: &Path) -> u32 {
 const WORK: Duration = Duration::from_millis(300);
 /// Who is asked for work from afar must have more of it than its own workers do in the time of the way.
 const TASKS_FOR_EACH: u32 = 10;
+const LARGE_FOR_EACH: u32 = 3;
 const ROUNDS_MAX: u32 = 50;
 /// Longer than the tests wait.
 const PATIENCE: Duration = Duration::from_secs(120);

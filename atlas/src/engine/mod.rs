@@ -23,7 +23,8 @@
 //! - Results of finished children that are worth it are recorded at the server (`Record`), and what others have
 //!   recorded (`Remember`) is not computed again. `ATLAS_CHECKPOINTS=off` in the environment turns both off.
 //! - Values that many tasks share ([`Shared`](crate::Shared)) go by way of files: with [`SHARED_VARIABLE`] set, this process writes
-//!   those that its closures need into the folder of that path, and finds there those that others' closures need.
+//!   those that its closures need into the folder of that path, and finds there those that others' closures need. So do results
+//!   that are too large for a message.
 //!
 //! The socket is a path rather than an inherited descriptor: a number in an environment variable is passed on to the
 //! program's own children, for whom it may be a file of theirs, or their parent's socket to write into. A path leads
@@ -34,6 +35,7 @@
 mod load;
 mod pump;
 mod records;
+mod results;
 mod root;
 mod words;
 

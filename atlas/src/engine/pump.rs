@@ -5,7 +5,7 @@
 //! another thread acts on ([`run`]). Both do it under one lock, so that all is done one after the other. It may be held while
 //! the socket is written to: a server reads whatever it is doing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::iter;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use atlas_core::{
-    AcceptError, Host, Lease, LentClosure, Outcome, Recorded, ReturnError, Runtime, Ticket,
+    AcceptError, Host, Lease, LentClosure, Outcome, Recorded, Runtime, TaskId, Ticket,
 };
 use atlas_engine::limits::{
     LENT_BYTES_MAX, LENT_CLOSURES_MAX, RECORDS_BYTES_MAX, RECORDS_MAX, SAMPLES_MAX,
@@ -22,6 +22,7 @@ use atlas_engine::{Closure, Finished, FromEngine, Lent, RequestId, SharedName, T
 
 use super::load::LoadReport;
 use super::records::Records;
+use super::results::{self, Ended, Returns};
 use super::{EngineError, chain, words};
 use crate::shared;
 
@@ -34,7 +35,7 @@ pub(super) enum News {
     /// The load may have changed.
     Load,
     /// An accepted closure is done.
-    Finished(Ticket, Outcome, Duration),
+    Finished(Ticket, Ended, Duration),
     /// A lent closure is not wanted any more.
     Unwanted(Lease),
 }
@@ -66,7 +67,7 @@ impl Host for Notes {
     }
 
     fn finished(&self, ticket: Ticket, outcome: Outcome, work: Duration) {
-        self.note(News::Finished(ticket, outcome, work));
+        self.note(News::Finished(ticket, results::part(outcome), work));
     }
 
     fn unwanted(&self, lease: Lease) {
@@ -82,8 +83,9 @@ pub(super) struct Pump {
     runtime: &'static Runtime,
     socket: UnixStream,
     load: LoadReport,
+    returns: Returns,
     /// What was accepted and is neither finished nor aborted.
-    accepted: BTreeSet<Ticket>,
+    accepted: BTreeMap<Ticket, TaskId>,
     measured: Instant,
     /// Something may have been measured since.
     has_worked: bool,
@@ -108,7 +110,8 @@ impl Pump {
             socket,
             records,
             load: LoadReport::new(),
-            accepted: BTreeSet::new(),
+            returns: Returns::new(runtime),
+            accepted: BTreeMap::new(),
             measured: Instant::now(),
             has_worked: false,
         }
@@ -154,9 +157,10 @@ impl Pump {
             News::Closed(Some(error)) => return Err(error),
             News::Commanded => {}
             News::Load => self.load.note(),
-            News::Finished(ticket, outcome, work) => {
+            News::Finished(ticket, ended, work) => {
                 // What comes after an abort is of no use.
-                if self.accepted.remove(&ticket) {
+                if let Some(task) = self.accepted.remove(&ticket) {
+                    let outcome = results::to_wire(ended, task, self.runtime);
                     self.tell_finished(ticket, outcome, work)?;
                     if self.accepted.is_empty() {
                         // They are in what was told.
@@ -192,7 +196,8 @@ impl Pump {
                 closures_max,
             } => self.lend(request, closures_max)?,
             ToEngine::ReturnResult { lease, finished } => {
-                self.return_result(Lease(lease.0), &finished);
+                let taken = self.returns.take(Lease(lease.0), finished);
+                taken.map_err(EngineError::Thread)?;
             }
             ToEngine::Reclaim { lease } => {
                 self.runtime.reclaim(Lease(lease.0));
@@ -217,7 +222,7 @@ impl Pump {
         let depth = closure.kind.depth;
         match self.runtime.accept_at(ticket, &portable, depth) {
             Ok(()) => {
-                self.accepted.insert(ticket);
+                self.accepted.insert(ticket, portable.task);
                 self.load.note_reckoned();
                 Ok(())
             }
@@ -226,8 +231,8 @@ impl Pump {
                 when: "with the ticket of a closure that is not finished",
             }),
             Err(error) => {
-                let reason = chain(&error);
-                self.tell_finished(ticket, Outcome::Refused { reason }, Duration::ZERO)
+                let refused = atlas_engine::Outcome::refused(chain(&error));
+                self.tell_finished(ticket, refused, Duration::ZERO)
             }
         }
     }
@@ -263,28 +268,13 @@ impl Pump {
         self.tell(&FromEngine::Lent { request, closures })
     }
 
-    fn return_result(&self, lease: Lease, finished: &Finished) {
-        let outcome = words::from_wire(&finished.outcome);
-        match self.runtime.return_measured(lease, outcome, finished.work) {
-            // A late one, or a second one: the first result wins.
-            Ok(()) | Err(ReturnError::Unknown(_)) => {}
-            Err(error) => {
-                eprintln!("atlas: {}: it is computed here", chain(&error));
-                self.runtime.reclaim(lease);
-            }
-        }
-    }
-
     fn tell_finished(
         &mut self,
         ticket: Ticket,
-        outcome: Outcome,
+        outcome: atlas_engine::Outcome,
         work: Duration,
     ) -> Result<(), EngineError> {
-        let finished = Finished {
-            outcome: words::to_wire(outcome),
-            work,
-        };
+        let finished = Finished { outcome, work };
         // So that what was measured of a closure does not come after its end.
         self.tell_measured()?;
         self.tell(&FromEngine::Finished {

@@ -61,6 +61,14 @@ pub(super) fn spill(
     spill.finish().map_err(SpillError::Folder)
 }
 
+/// Writes bytes into a file of the folder.
+pub(super) fn write(bytes: &[u8], folder: &Path) -> io::Result<SharedName> {
+    let mut unfinished = Unfinished::create(folder)?;
+    unfinished.file.write_all(bytes)?;
+    let (name, _) = unfinished.finish(blake3::hash(bytes), folder)?;
+    Ok(name)
+}
+
 /// The content of a file of the folder, if it is what its name says.
 pub(super) fn read(folder: &Path, name: SharedName) -> io::Result<Vec<u8>> {
     let bytes = fs::read(path(folder, name))?;
@@ -112,13 +120,7 @@ impl Spill<'_> {
             let bytes = self.head;
             return Ok(Spilt::Memory { hash, bytes });
         };
-        let name = SharedName(*hash.as_bytes());
-        let path = path(self.folder, name);
-        // What the server has put there need not be told to it.
-        let is_new = !path.exists();
-        if is_new {
-            fs::rename(&unfinished.path, path)?;
-        }
+        let (name, is_new) = unfinished.finish(hash, self.folder)?;
         Ok(Spilt::File { name, is_new })
     }
 }
@@ -148,6 +150,18 @@ impl Unfinished {
         let path = folder.join(format!(".unfinished-{}-{number}", std::process::id()));
         let file = File::create_new(&path)?;
         Ok(Self { file, path })
+    }
+
+    /// Gives it the name that follows from its content; also says whether there was none of that name before.
+    fn finish(self, hash: blake3::Hash, folder: &Path) -> io::Result<(SharedName, bool)> {
+        let name = SharedName(*hash.as_bytes());
+        let path = path(folder, name);
+        // What the server has put there need not be told to it.
+        let is_new = !path.exists();
+        if is_new {
+            fs::rename(&self.path, path)?;
+        }
+        Ok((name, is_new))
     }
 }
 

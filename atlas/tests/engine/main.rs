@@ -15,8 +15,8 @@ mod server;
 use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use atlas_engine::{
     CommandLine, Failure, Finished, Lease, Outcome, ROOT_TASK, RequestId, SOCKET_VARIABLE, Ticket,
@@ -61,6 +61,15 @@ const TESTS: &[(&str, fn())] = &[
     (
         "damaged_shared_value_is_refused",
         damaged_shared_value_is_refused,
+    ),
+    ("large_results_come_in_files", large_results_come_in_files),
+    (
+        "damaged_large_result_is_computed_by_its_lender",
+        damaged_large_result_is_computed_by_its_lender,
+    ),
+    (
+        "large_result_lies_where_the_engine_says",
+        large_result_lies_where_the_engine_says,
     ),
     ("garbage_ends_the_engine", garbage_ends_the_engine),
     ("engine_ends_with_its_server", engine_ends_with_its_server),
@@ -114,7 +123,7 @@ fn accept(path: &str, args: &impl serde::Serialize) -> ToEngine {
 fn failure(finished: &Finished) -> Failure {
     match &finished.outcome {
         Outcome::Panic(bytes) => Failure::from_bytes(bytes),
-        Outcome::Value(_) => panic!("{finished:?}"),
+        Outcome::Value(_) | Outcome::Blob { .. } => panic!("{finished:?}"),
     }
 }
 
@@ -268,7 +277,6 @@ fn failures_are_told() {
     for command in [
         accept("another_program::task", &()),
         accept("engine::programs::fib", &()),
-        accept("engine::program::large", &(4_usize << 20,)),
     ] {
         server.engine(0).say(&command);
         let refused = failure(&server.finish(FIRST));
@@ -391,6 +399,69 @@ fn damaged_shared_value_is_refused() {
         said.contains("its content is not what its name says"),
         "{said}"
     );
+}
+
+const PARTS: u64 = 8;
+/// More than a message takes.
+const PART_BYTES: usize = (3 << 20) + 1;
+
+fn large_sum_plain() -> u64 {
+    (0..PARTS).sum()
+}
+
+/// How often parts were computed by engines that are told to stop.
+fn parts_run(server: &mut Server) -> usize {
+    let engines = [0, 1].map(|index| {
+        let mut engine = server.take(index);
+        engine.say(&ToEngine::Stop);
+        engine.end().stdout
+    });
+    let lines = engines.iter().flat_map(|said| said.lines());
+    lines.filter(|line| line.starts_with("part ")).count()
+}
+
+fn large_results_come_in_files() {
+    let mut server = Server::new(2, &[]);
+    let command = accept("engine::program::large_sum", &(PARTS, PART_BYTES));
+    server.engine(0).say(&command);
+    assert_eq!(value(&server.finish(FIRST)), large_sum_plain());
+    let (large, bytes) = (server.large, server.large_bytes);
+    assert!(large > 1, "{large} large results");
+    // Each with its length.
+    assert_eq!(bytes, large * (PART_BYTES as u64 + 4));
+    assert_eq!(server.refused, 0);
+    let recorded = server.recorded.iter().map(|entry| entry.result.len());
+    assert!(recorded.max().unwrap_or(0) < PART_BYTES);
+    assert_eq!(parts_run(&mut server), 8, "each part was computed once");
+}
+
+fn damaged_large_result_is_computed_by_its_lender() {
+    let mut server = Server::new(2, &[]);
+    server.damages = true;
+    let command = accept("engine::program::large_sum", &(PARTS, PART_BYTES));
+    server.engine(0).say(&command);
+    assert_eq!(value(&server.finish(FIRST)), large_sum_plain());
+    let damaged = usize::try_from(server.large_damaged).unwrap();
+    assert!(damaged > 0, "nothing has moved");
+    assert_eq!(parts_run(&mut server), 8 + damaged);
+}
+
+fn large_result_lies_where_the_engine_says() {
+    let mut server = Server::new(1, &[]);
+    let command = accept("engine::program::large", &(PART_BYTES,));
+    server.engine(0).say(&command);
+    let Outcome::Blob { name, bytes } = server.finish(FIRST).outcome else {
+        panic!("it fits into no message");
+    };
+    let content = fs::read(server.shared_file(0, name)).unwrap();
+    assert_eq!(content.len() as u64, bytes);
+    assert_eq!(blake3::hash(&content).as_bytes(), &name.0);
+    let value: Vec<u8> = postcard::from_bytes(&content).unwrap();
+    assert!(value == vec![7; PART_BYTES]);
+    // As much as a message takes comes in one, with its length.
+    let command = accept("engine::program::large", &((3_usize << 20) - 4,));
+    server.engine(0).say(&command);
+    assert!(matches!(server.finish(FIRST).outcome, Outcome::Value(_)));
 }
 
 fn garbage_ends_the_engine() {

@@ -47,10 +47,32 @@ pub(crate) fn fails(n: u64) -> u64 {
     panic!("no {a} today")
 }
 
-/// More than can go to another machine.
+/// So many bytes, which are not shared.
 #[atlas::spawn]
 pub(crate) fn large(bytes: usize) -> Vec<u8> {
     vec![7; bytes]
+}
+
+/// Sums up the numbers of so many tasks, each of which returns so many bytes of its own.
+#[atlas::spawn]
+pub(crate) fn large_sum(tasks: u64, bytes: usize) -> u64 {
+    let parts: Vec<_> = (0..tasks)
+        .map(|number| spawn!(large_part(number, bytes)))
+        .collect();
+    let parts = parts.into_iter().map(Handle::sync);
+    parts.fold(0, |sum, part| {
+        assert_eq!(part.len(), bytes);
+        assert!(part.iter().all(|byte| *byte == part[0]));
+        sum + u64::from(part[0])
+    })
+}
+
+#[atlas::spawn]
+fn large_part(number: u64, bytes: usize) -> Vec<u8> {
+    // Long enough to be shared.
+    busy_for(20);
+    println!("part {number}");
+    vec![u8::try_from(number).expect("few parts"); bytes]
 }
 
 /// Sums up a table that is larger than a closure may be.

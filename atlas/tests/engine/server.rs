@@ -188,7 +188,12 @@ pub(crate) struct Server {
     pub(crate) told_of: Vec<SharedName>,
     /// Those that engines were given files of.
     pub(crate) handed_on: Vec<SharedName>,
-    /// In place of shared values engines find garbage.
+    /// Results that came as files, and the bytes of all of them.
+    pub(crate) large: u64,
+    pub(crate) large_bytes: u64,
+    /// How many of them their lenders found to be garbage.
+    pub(crate) large_damaged: u64,
+    /// In place of shared values and large results engines find garbage.
     pub(crate) damages: bool,
     pub(crate) refused: u64,
     /// The results that were recorded by any engine.
@@ -231,6 +236,9 @@ impl Server {
             measured: Duration::ZERO,
             told_of: Vec::new(),
             handed_on: Vec::new(),
+            large: 0,
+            large_bytes: 0,
+            large_damaged: 0,
             damages: false,
             refused: 0,
             recorded: Vec::new(),
@@ -306,6 +314,13 @@ impl Server {
                     return Some((ticket, finished));
                 };
                 self.refused += u64::from(is_refusal(&finished));
+                if let Outcome::Blob { name, bytes } = finished.outcome {
+                    self.large += 1;
+                    self.large_bytes += bytes;
+                    self.hand_on(name, from, carried.from);
+                    let content = fs::read(self.shared_file(carried.from, name)).unwrap();
+                    self.large_damaged += u64::from(blake3::hash(&content).as_bytes() != &name.0);
+                }
                 let lease = carried.lease;
                 self.say(carried.from, &ToEngine::ReturnResult { lease, finished });
             }
@@ -370,7 +385,7 @@ impl Server {
         }
     }
 
-    fn shared_file(&self, engine: usize, name: SharedName) -> PathBuf {
+    pub(crate) fn shared_file(&self, engine: usize, name: SharedName) -> PathBuf {
         let engine = self.engines[engine].as_ref().expect("it is alive");
         engine.shared.0.join(name.to_string())
     }
@@ -428,7 +443,7 @@ impl Server {
 
 fn is_refusal(finished: &Finished) -> bool {
     match &finished.outcome {
-        Outcome::Value(_) => false,
+        Outcome::Value(_) | Outcome::Blob { .. } => false,
         Outcome::Panic(bytes) => matches!(Failure::from_bytes(bytes), Failure::Refused { .. }),
     }
 }
@@ -466,5 +481,6 @@ pub(crate) fn value(finished: &Finished) -> u64 {
     match &finished.outcome {
         Outcome::Value(bytes) => postcard::from_bytes(bytes).unwrap(),
         Outcome::Panic(bytes) => panic!("{:?}", atlas_engine::Failure::from_bytes(bytes)),
+        Outcome::Blob { .. } => panic!("{finished:?}"),
     }
 }

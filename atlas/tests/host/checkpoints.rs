@@ -441,6 +441,44 @@ fn results_of_lent_closures_are_recorded_by_their_lender() {
     assert!(recorded.contains(&expected), "{recorded:?}");
 }
 
+/// They could be told to nobody.
+#[test]
+fn regression_results_of_lent_closures_that_are_larger_than_closures_may_be_are_not_recorded() {
+    for (length, is_recorded) in [(900_usize, true), (2000, false)] {
+        let (number, gate) = Gate::closed();
+        let rig = Rig::with(|builder| {
+            let builder = builder.checkpoints(true).workers(1);
+            builder.closure_bytes_max(1000)
+        });
+        let closure = closure("host::checkpoints::waits_for_bytes", &(number,));
+        rig.runtime.accept(FIRST, &closure).unwrap();
+        let lent = rig.lend_one();
+        let outcome = Outcome::Value(postcard::to_stdvec(&vec![1_u8; length]).unwrap());
+        let took = Duration::from_secs(1000);
+        rig.runtime
+            .return_measured(lent.lease, outcome.clone(), took)
+            .unwrap();
+        gate.open();
+        assert_eq!(rig.notes.outcome(FIRST), outcome);
+        let recorded = rig.notes.look(|told| told.recorded.clone());
+        let key = key(&lent.closure);
+        assert_eq!(recorded.iter().any(|entry| entry.key == key), is_recorded);
+    }
+}
+
+#[atlas::spawn]
+fn waits_for_bytes(gate: u64) -> Vec<u8> {
+    let child = spawn!(bytes(gate));
+    Gate::find(gate).wait();
+    child.sync()
+}
+
+/// It is lent, and nobody asks how many.
+#[atlas::spawn]
+fn bytes(number: u64) -> Vec<u8> {
+    vec![0; usize::try_from(number).expect("a small number")]
+}
+
 #[atlas::spawn]
 fn waits(gate: u64) -> u64 {
     let child = spawn!(xor(gate, 1));

@@ -2,10 +2,10 @@
 
 use atlas_proto::engine::EngineLoad;
 use atlas_proto::ids::{EngineLease, EngineRequest, Ticket};
-use atlas_proto::job::{Closure, Finished, Outcome};
+use atlas_proto::job::{Closure, Finished};
 
 use super::super::*;
-use crate::workload::{TreeNode, Workload, WorkloadConfig, decode_result, kind_at};
+use crate::workload::{TreeNode, Workload, WorkloadConfig, kind_at, result_of};
 use crate::world::job_spec;
 
 /// A machine whose engine serves a tree, and all that it told.
@@ -138,10 +138,7 @@ impl Machine {
 }
 
 pub(super) fn result(finished: &Finished) -> u64 {
-    match &finished.outcome {
-        Outcome::Value(bytes) => decode_result(bytes).unwrap(),
-        Outcome::Panic(panic) => panic!("{panic:?}"),
-    }
+    result_of(&finished.outcome).unwrap_or_else(|| panic!("{:?}", finished.outcome))
 }
 
 pub(super) fn tree(shape: Workload, total_us: u64) -> Arc<Tree> {
