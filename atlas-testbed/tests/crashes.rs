@@ -126,19 +126,23 @@ fn a_manager_may_be_killed_again_and_again() {
     let _servers = cluster.servers(&manager, 3);
     let shell = cluster.login(&manager);
     let mut moments = Moments(0x9e37_79b9_7f4a_7c15);
-    // Longer than all that follows if nothing were kept: each kill costs at most some steps.
+    let folder = shell.here().join("held");
+    fs::create_dir(&folder).unwrap();
     let count = STEPS.to_string();
-    let jobs =
-        [(); 3].map(|()| shell.begin_submit(program("testbed-job"), ["steps", &count, "100"]));
+    let line = ["steps", &count, "100", folder.to_str().unwrap()];
+    let jobs = [(); 3].map(|()| shell.begin_submit(program("testbed-job"), line));
     wait_until("three jobs run", || {
         manager.metrics().get("jobs_running") == 3
     });
     for _ in 0..KILLS {
         sleep(moments.within(Duration::from_millis(2500)));
+        // None of them can have ended: their last steps wait.
+        assert_eq!(manager.metrics().get("jobs_ended"), 0);
         manager.kill();
         manager.restart();
         manager.wait_for_workers(3);
     }
+    fs::write(folder.join("go"), "").unwrap();
     for job in jobs {
         assert_steps(&job.wait(), STEPS);
     }
@@ -156,7 +160,7 @@ fn a_manager_that_hangs_for_a_while_costs_no_job() {
     let job = shell.begin_submit(program("testbed-job"), ["steps", "50", "100"]);
     wait_until("the job prints", || !job.stdout().is_empty());
     manager.freeze();
-    // Longer than anybody waits for it.
+    // It might be a minute: its servers miss it after ten seconds, and connections are given up after fifteen.
     sleep(Duration::from_secs(20));
     manager.thaw();
     assert_steps(&job.wait(), 50);

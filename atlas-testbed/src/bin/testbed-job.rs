@@ -84,7 +84,10 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         ["paths", folder, ref urls @ ..] => by_paths(folder, urls)?,
         ["burn", folder] => burn(folder)?,
-        ["steps", count, ms] => steps(count.parse()?, ms.parse()?),
+        ["steps", count, ms] => steps(count.parse()?, ms.parse()?, None),
+        ["steps", count, ms, folder] => {
+            steps(count.parse()?, ms.parse()?, Some(Path::new(folder)));
+        }
         ["digest", bytes] => println!("{}", digest(data(bytes.parse()?).as_bytes())),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
     }
@@ -189,10 +192,16 @@ fn burn_all(levels: u32) -> u64 {
     first + second
 }
 
-/// One step after the other, each of two tasks that take so long; prints each when it is done.
-fn steps(count: u64, ms: u64) {
+/// One step after the other, each of two tasks that take so long; prints each when it is done, and the last one when there is a file
+/// `go` in the folder.
+fn steps(count: u64, ms: u64, folder: Option<&Path>) {
     for index in 0..count {
         let (first, second) = join!(step(2 * index, ms), step(2 * index + 1, ms));
+        if let Some(folder) = folder
+            && index + 1 == count
+        {
+            wait_for(&folder.join("go"));
+        }
         println!("step {index}: {}", first + second);
     }
 }
