@@ -5,6 +5,7 @@
     reason = "also outside of test functions, a failure here is the test's"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -12,7 +13,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use atlas_testbed::{
-    Cluster, Relay, Server, ServerOptions, Shell, TokenOptions, code, program, wait_until,
+    Cluster, Relay, Server, ServerOptions, Shell, TokenOptions, code, parent, program, wait_for,
+    wait_until,
 };
 
 /// Moments that are the same in each run of a test (Marsaglia's xorshift).
@@ -149,6 +151,61 @@ fn a_manager_may_be_killed_again_and_again() {
     let ended = shell.json(["ps", "--all"]);
     let exited = ended.iter().filter(|job| job["state"] == "exited");
     assert_eq!((ended.len(), exited.count()), (3, 3));
+}
+
+/// The numbers of the steps that each process has made.
+fn climbed(folder: &Path) -> BTreeMap<u32, Vec<u64>> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let climbed = entries.map(|entry| {
+        let process = entry.file_name().to_str().unwrap().parse().unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        // The last line may be in the middle of being written.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let steps = whole.lines().map(|line| line.parse().unwrap());
+        (process, steps.collect())
+    });
+    climbed.collect()
+}
+
+#[test]
+fn a_long_task_goes_on_at_another_server_from_where_it_has_said_that_it_was() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let mut servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let folder = shell.here().join("climbed");
+    fs::create_dir(&folder).unwrap();
+    let line = ["climb", "600", "10", folder.to_str().unwrap()];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    let steps = |process| climbed(&folder).remove(&process).unwrap_or_default();
+    let process = wait_for("the task runs", || climbed(&folder).into_keys().next());
+    wait_until("a third is done", || steps(process).len() >= 200);
+    // Those that it hears of next may be on their way, those after them are not.
+    let recorded = || manager.metrics().get("results_recorded_total");
+    let before = recorded();
+    wait_until("its manager knows of it", || recorded() >= before + 4);
+    let daemon = parent(process).unwrap();
+    let victim = servers.iter_mut().find(|server| server.pid() == daemon);
+    victim.unwrap().kill();
+
+    let ended = job.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(&ended), 0, "{error}");
+    let sum: u64 = (0..600).sum();
+    assert_eq!(
+        String::from_utf8_lossy(&ended.stdout),
+        format!("sum {sum}\n")
+    );
+    let mut all = climbed(&folder);
+    let first = all.remove(&process).unwrap();
+    let [next] = &all.into_values().collect::<Vec<_>>()[..] else {
+        panic!("one other process has gone on");
+    };
+    let (from, end) = (next[0], first.len() as u64);
+    println!("{end} steps, and then from {from} on");
+    assert!(first.iter().copied().eq(0..end) && end < 600, "{first:?}");
+    assert!(next.iter().copied().eq(from..600), "{next:?}");
+    assert!((200..=end).contains(&from), "from {from} after {end}");
 }
 
 #[test]

@@ -88,6 +88,13 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["steps", count, ms, folder] => {
             steps(count.parse()?, ms.parse()?, Some(Path::new(folder)));
         }
+        ["climb", steps, ms, folder] => {
+            let (sum, _) = join!(
+                climb(steps.parse()?, ms.parse()?, folder.to_owned()),
+                double(1)
+            );
+            println!("sum {sum}");
+        }
         ["digest", bytes] => println!("{}", digest(data(bytes.parse()?).as_bytes())),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
     }
@@ -210,6 +217,21 @@ fn steps(count: u64, ms: u64, folder: Option<&Path>) {
 fn step(index: u64, ms: u64) -> u64 {
     thread::sleep(Duration::from_millis(ms));
     index
+}
+
+/// A long task without children: it goes on from where an earlier run has kept that it was. Each step adds a line with its number to the file
+/// of its process.
+#[atlas::spawn]
+fn climb(steps: u64, ms: u64, folder: String) -> u64 {
+    let (from, sum) = atlas::resume().unwrap_or((0, 0));
+    let path = Path::new(&folder).join(process::id().to_string());
+    let mut file = fs::File::create(path).expect("the test has made the folder");
+    (from..steps).fold(sum, |sum: u64, step| {
+        atlas::checkpoint(&(step, sum));
+        thread::sleep(Duration::from_millis(ms));
+        writeln!(file, "{step}").expect("the file is open");
+        sum + step
+    })
 }
 
 /// Bytes of all kinds to both streams, in pieces that are flushed or not.
