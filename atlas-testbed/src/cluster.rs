@@ -1,5 +1,6 @@
 //! A cluster: a folder and an address of its own, and the daemons that are started there.
 
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -32,8 +33,20 @@ impl Cluster {
     /// The system's temporary folder cannot be written to.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_environment([])
+    }
+
+    /// As [`Cluster::new`], and all its daemons and shells have these variables in their environments.
+    ///
+    /// # Panics
+    ///
+    /// The system's temporary folder cannot be written to.
+    #[must_use]
+    pub fn with_environment<'a>(variables: impl IntoIterator<Item = (&'a str, OsString)>) -> Self {
+        let variables = variables.into_iter();
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
         Self {
-            folder: Arc::new(Folder::new()),
+            folder: Arc::new(Folder::new(variables.collect())),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The folder of a cluster: the states of its daemons, their logs, and what they would leave in the system's temporary folder.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -17,10 +18,12 @@ pub(crate) struct Folder {
     root: TempDir,
     address: Ipv4Addr,
     made: AtomicU32,
+    variables: Vec<(String, OsString)>,
 }
 
 impl Folder {
-    pub(crate) fn new() -> Self {
+    /// One whose commands have these variables in their environments.
+    pub(crate) fn new(variables: Vec<(String, OsString)>) -> Self {
         let root = tempfile::Builder::new().prefix("atlas-testbed-").tempdir();
         let root = root.expect("the system's temporary folder can be written to");
         fs::create_dir(root.path().join("tmp")).expect("a new folder can be written to");
@@ -28,6 +31,7 @@ impl Folder {
             root,
             address: own_address(),
             made: AtomicU32::new(0),
+            variables,
         }
     }
 
@@ -57,6 +61,7 @@ impl Folder {
         command
             .env("TMPDIR", self.root.path().join("tmp"))
             .env("NO_COLOR", "1")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
