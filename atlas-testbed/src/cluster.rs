@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::binaries::program;
 use crate::folder::Folder;
 use crate::manager::{self, Manager, ManagerOptions, TokenOptions};
+use crate::read_only;
 use crate::running::Running;
 use crate::server::{Server, ServerOptions};
 use crate::shell::Shell;
@@ -209,6 +210,23 @@ impl Cluster {
         args: impl IntoIterator<Item = &'a str>,
     ) -> Running {
         let mut command = self.folder.command(program.as_ref());
+        command.args(args).current_dir(self.folder.path());
+        Running::start(command, &self.folder)
+    }
+
+    /// As [`Cluster::begin`], of a command that finds a folder read-only, where [that is possible](crate::may_mount).
+    #[track_caller]
+    pub fn begin_read_only<'a>(
+        &self,
+        folder: &'a Path,
+        program: impl AsRef<Path>,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Running {
+        let mut command = self.folder.command(Path::new("/usr/bin/env"));
+        command.args(read_only::alone());
+        command
+            .args(read_only::read_only(folder))
+            .arg(program.as_ref());
         command.args(args).current_dir(self.folder.path());
         Running::start(command, &self.folder)
     }

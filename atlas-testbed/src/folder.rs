@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::read_only::alone;
 use crate::wait::PAUSE;
 
 /// Shared by all parts of a cluster; removed with the last of them.
@@ -66,16 +67,33 @@ impl Folder {
         command
     }
 
-    /// As [`Folder::command`], for a process that is not to write files larger than so: beyond, it gets an error, as on a disk
-    /// that is full. [`Daemon::limit_files`](crate::Daemon::limit_files) changes that while it runs.
-    pub(crate) fn limited(&self, program: &Path, file_bytes_max: u64) -> Command {
-        let mut command = self.command(Path::new("/bin/sh"));
-        let blocks = file_bytes_max.div_ceil(ULIMIT_BLOCK_BYTES);
-        // Without the trap, the system would end the process. A soft limit can be put up again.
-        let script = format!("trap '' XFSZ && ulimit -S -f {blocks} && exec \"$0\" \"$@\"");
-        command.args(["-c", &script]).arg(program);
+    /// As [`Folder::command`], of a daemon that differs from others.
+    pub(crate) fn command_in(&self, surroundings: Surroundings, program: &Path) -> Command {
+        let mut words: Vec<OsString> = Vec::new();
+        if surroundings.alone {
+            words.extend(alone().iter().map(OsString::from));
+        }
+        if let Some(bytes) = surroundings.file_bytes_max {
+            let blocks = bytes.div_ceil(ULIMIT_BLOCK_BYTES);
+            // Without the trap, the system would end the process. A soft limit can be put up again.
+            let script = format!("trap '' XFSZ && ulimit -S -f {blocks} && exec \"$0\" \"$@\"");
+            words.extend(["/bin/sh".into(), "-c".into(), script.into()]);
+        }
+        words.push(program.into());
+        let mut command = self.command(Path::new(&words[0]));
+        command.args(&words[1..]);
         command
     }
+}
+
+/// How a daemon differs from others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// It is not to write files larger than so: beyond, it gets an error, as on a disk that is full.
+    /// [`Daemon::limit_files`](crate::Daemon::limit_files) changes that while it runs.
+    pub(crate) file_bytes_max: Option<u64>,
+    /// What is mounted is its own business, so that [`Daemon::make_read_only`](crate::Daemon::make_read_only) changes nothing for others.
+    pub(crate) alone: bool,
 }
 
 impl Drop for Folder {

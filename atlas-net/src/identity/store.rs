@@ -29,7 +29,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// It cannot be written.
-    #[error("cannot write {}: see that this user owns the folder and that its disk has room", path.display())]
+    #[error("cannot write {}: see that this user owns the folder, and that its disk is neither full nor read-only", path.display())]
     Write {
         /// Which.
         path: PathBuf,
