@@ -61,6 +61,41 @@ fn a_folder_that_is_read_only_at_the_start_is_named() {
     shell.assert_works();
 }
 
+/// What a node has joined with is of no use to another.
+#[test]
+fn regression_a_folder_that_is_read_only_uses_up_no_token() {
+    if !may_mount() {
+        return;
+    }
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    for (role, daemon) in [
+        ("server", "atlas-server"),
+        ("manager", "atlas-manager"),
+        ("standby", "atlas-manager"),
+    ] {
+        let token = manager.token(&TokenOptions {
+            role,
+            ..TokenOptions::default()
+        });
+        let state = cluster.folder().join(role);
+        fs::create_dir(&state).unwrap();
+        let mut line = match role {
+            "standby" => vec!["standby", &token],
+            _ => vec!["join", &token],
+        };
+        if role == "manager" {
+            line.extend(["--domain", "lab.example.edu"]);
+        }
+        line.extend(["--state", state.to_str().unwrap()]);
+        let joining = cluster.begin_read_only(&state, program(daemon), line.clone());
+        assert_names(&refusal(&joining.wait()), &state);
+        let joined = cluster.begin(program(daemon), line).wait();
+        let said = String::from_utf8_lossy(&joined.stderr);
+        assert!(joined.status.success(), "{role}: {said}");
+    }
+}
+
 /// All that is written fails: what is opened, since the folder is read-only, and what is open, since no file may become any larger.
 fn make_read_only(manager: &Manager) {
     manager.make_read_only(manager.state());
