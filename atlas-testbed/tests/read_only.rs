@@ -8,13 +8,16 @@
     reason = "also outside of test functions, a failure here is the test's"
 )]
 
+mod origin;
+
 use std::fs;
 use std::path::Path;
 
 use atlas_testbed::{
     Cluster, Manager, ManagerOptions, ServerOptions, TokenOptions, code, may_mount, program,
-    refusal, wait_until,
+    refusal, told, wait_until,
 };
+use origin::{Origin, noise};
 
 /// It names something in the folder, and says what is the matter.
 fn assert_names(said: &str, folder: &Path) {
@@ -180,14 +183,27 @@ fn regression_a_server_whose_folder_becomes_read_only_goes_on_by_itself() {
     let mut server = cluster.server(&manager, alone);
     manager.wait_for_workers(1);
     let shell = cluster.login(&manager);
-    shell.assert_works();
+    let content = noise(20_000);
+    let origin = Origin::new([("/x", content.clone())]);
+    let folder = shell.here().join("meeting");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("go"), "").unwrap();
+    let (folder, url) = (folder.to_str().unwrap(), origin.url("/x"));
+    let read = || {
+        let line = ["urls", folder, &url];
+        shell.submit(program("testbed-job"), line)
+    };
 
+    // Before anything was read by URL.
+    let urls = server.state().join("urls");
+    fs::create_dir(&urls).unwrap();
+    server.make_read_only(&urls);
+    assert_names(&refusal(&read()), &urls);
     server.make_read_only(server.state());
     // Whether it has the program or not.
-    for (name, args) in [("nqueens", "6"), ("testbed-job", "print")] {
-        let said = refusal(&shell.submit(program(name), [args]));
-        assert_names(&said, server.state());
-    }
+    assert_names(&refusal(&read()), server.state());
+    let queens = shell.submit(program("nqueens"), ["6"]);
+    assert_names(&refusal(&queens), server.state());
 
     // It has nothing to do, and so it asks for each job; those that others can do they do.
     let mut well = cluster.servers(&manager, 1);
@@ -198,7 +214,12 @@ fn regression_a_server_whose_folder_becomes_read_only_goes_on_by_itself() {
     manager.wait_for_workers(1);
 
     server.make_writable(server.state());
-    shell.assert_works();
+    server.make_writable(&urls);
+    let (read, seen) = (read(), told(&content));
+    let error = String::from_utf8_lossy(&read.stderr);
+    assert_eq!(code(&read), 0, "{error}");
+    let said = String::from_utf8_lossy(&read.stdout).into_owned();
+    assert_eq!(said, format!("open: {seen}\nagain: {seen}\n"));
     assert!(server.is_running());
 }
 

@@ -83,6 +83,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             pin_afar(count.parse()?, folder, second, urls)?;
         }
         ["paths", folder, ref urls @ ..] => by_paths(folder, urls)?,
+        ["urls", folder, ref urls @ ..] => by_urls(folder, urls)?,
         ["burn", folder] => burn(folder)?,
         ["steps", count, ms] => steps(count.parse()?, ms.parse()?, None),
         ["steps", count, ms, folder] => {
@@ -377,10 +378,6 @@ fn by_paths(folder: &str, urls: &[&str]) -> io::Result<()> {
     fs::write(&note, format!("{} {}", process::id(), mount.display()))?;
     fs::rename(&note, &read)?;
     wait_for(&Path::new(folder).join("go"));
-    let seen = |bytes: io::Result<Vec<u8>>| match bytes {
-        Ok(bytes) => told(&bytes),
-        Err(error) => format!("{:?}", error.kind()),
-    };
     for (url, (mut file, mut bytes)) in urls.iter().zip(open) {
         let rest = file.read_to_end(&mut bytes);
         println!("open: {}", seen(rest.map(|_| bytes)));
@@ -391,6 +388,34 @@ fn by_paths(folder: &str, urls: &[&str]) -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Reads the beginnings of files by URL, notes that in the folder, and waits for `go`. Then prints what it reads of the rest, and of all
+/// of them once more.
+fn by_urls(folder: &str, urls: &[&str]) -> io::Result<()> {
+    let mut open = Vec::new();
+    for url in urls {
+        let (mut file, mut bytes) = (atlas::fs::open(url)?, vec![0; 10]);
+        file.read_exact(&mut bytes)?;
+        open.push((file, bytes));
+    }
+    fs::write(Path::new(folder).join("read"), "")?;
+    wait_for(&Path::new(folder).join("go"));
+    for (url, (mut file, mut bytes)) in urls.iter().zip(open) {
+        let rest = file.read_to_end(&mut bytes);
+        println!("open: {}", seen(rest.map(|_| bytes)));
+        let again = atlas::fs::read(url).map_err(io::Error::from);
+        println!("again: {}", seen(again));
+    }
+    Ok(())
+}
+
+/// What a test is told of a file.
+fn seen(bytes: io::Result<Vec<u8>>) -> String {
+    match bytes {
+        Ok(bytes) => told(&bytes),
+        Err(error) => format!("{:?}", error.kind()),
+    }
 }
 
 /// Waits until a test has made a file.
