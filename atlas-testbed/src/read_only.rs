@@ -68,6 +68,7 @@ fn output(command: &mut Command) -> std::io::Result<Output> {
     command.stdin(Stdio::null()).output()
 }
 
-/// Of the folder that comes next, for the command after that.
-const MAKE_READ_ONLY: &str =
-    r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+/// Of the folder that comes next, for the command after that. Nobody sees the mount before it is read-only: it could not become so while somebody
+/// writes there.
+const MAKE_READ_ONLY: &str = r#"at=$(mktemp -d) && mount --bind "$0" "$at" && mount -o remount,bind,ro "$at" &&
+    mount --move "$at" "$0" && rmdir "$at" && exec "$@""#;
