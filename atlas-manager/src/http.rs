@@ -188,7 +188,7 @@ fn gauges(counts: &Counts) -> [Metric; 11] {
 }
 
 #[rustfmt::skip]
-fn counters(stats: &Stats) -> [Metric; 11] {
+fn counters(stats: &Stats) -> [Metric; 12] {
     [
         ("steals_asked", "Steals asked of others", stats.steals_asked),
         ("steals_refused", "Steals that could not be satisfied", stats.steals_refused),
@@ -200,6 +200,7 @@ fn counters(stats: &Stats) -> [Metric; 11] {
         ("rivals_won", "Those of which the second was first", stats.rivals_won),
         ("rivals_wasted", "Those of which the second was stopped or lost", stats.rivals_wasted),
         ("rivals_wasted_ms", "Worker's milliseconds that these took at most", stats.rivals_wasted_ms),
+        ("results_recorded", "Results that were recorded, and states of long tasks", stats.results_recorded),
         ("peers_lost", "Neighbours that fell silent", stats.peers_lost),
     ]
 }

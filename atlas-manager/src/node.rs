@@ -104,7 +104,7 @@ pub enum StartError {
     )]
     NoAuthority,
     /// A folder for output.
-    #[error("the folder {} for jobs' output cannot be used: see that its disk is not full", folder.display())]
+    #[error("the folder {} for jobs' output cannot be used: see that its disk is neither full nor read-only", folder.display())]
     Output {
         /// Which.
         folder: PathBuf,

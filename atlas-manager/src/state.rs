@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use atlas_net::identity::{DomainAuthority, Identity, LEAF_LIFETIME, NodeKey, StoreError};
+use atlas_net::identity::{
+    DomainAuthority, Identity, LEAF_LIFETIME, NodeKey, StoreError, check_writable,
+};
 use atlas_net::whole_file::replace;
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::policy::Policy;
@@ -70,7 +72,7 @@ impl StateFolder {
     ///
     /// # Errors
     ///
-    /// There is one, of a manager that acts or of one that stands by; or the folder cannot be made.
+    /// There is one, of a manager that acts or of one that stands by; or the folder cannot be made, or not be written.
     pub fn check_free(&self) -> Result<()> {
         if self.authority_folder().exists() || self.settings_file().exists() {
             bail!(
@@ -79,8 +81,7 @@ impl StateFolder {
                 self.0.display()
             );
         }
-        std::fs::create_dir_all(&self.0)
-            .with_context(|| format!("cannot make {}", self.0.display()))
+        check_writable(&self.0).context("this manager can keep nothing")
     }
 
     /// Begins the state of a new domain.

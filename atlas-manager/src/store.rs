@@ -57,7 +57,7 @@ pub(crate) struct Saved(oneshot::Receiver<Result<(), SaveError>>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SaveError {
     #[error(
-        "the manager's store cannot be written ({cause}): make room on the manager's disk, and ask again"
+        "the manager's store cannot be written ({cause}): make room on the manager's disk, or make it writable if it is read-only, and ask again"
     )]
     Disk {
         /// What the disk says.
@@ -70,8 +70,8 @@ pub(crate) enum SaveError {
 /// What is wrong with a store, as long as it is.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the manager's store {} cannot be written ({cause}): make room on its disk, or see that this user may write it; what needs it \
-     is refused until then, and no restart is needed",
+    "the manager's store {} cannot be written ({cause}): make room on its disk, or see that it is not read-only and that this user \
+     may write it; what needs it is refused until then, and no restart is needed",
     path.display()
 )]
 pub(crate) struct Trouble {

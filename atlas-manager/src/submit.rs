@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use atlas_engine::CommandLine;
 use atlas_fs::BlobName;
+use atlas_fs::daemon::chain;
 use atlas_proto::control::{
     Accepted, FilesName, JobId, JobState, JobStatus, NATIVE, NativeOptions, Refusal,
 };
@@ -49,7 +50,7 @@ impl Loop {
         let id = JobId(self.last_job + 1);
         let files = taken.files;
         let opened = record(id, taken).and_then(|record| {
-            let output = self.sink(id).map_err(Refusal::new)?;
+            let output = self.sink(id).map_err(|error| Refusal::new(chain(&error)))?;
             Ok((record, output))
         });
         let (record, output) = match opened {

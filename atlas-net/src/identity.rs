@@ -31,7 +31,7 @@ pub(crate) use certificate::Leaf;
 pub use certificate::{CertificateError, Fingerprint};
 pub use node::{Identity, IdentityError, NodeKey};
 pub use peer::{ParseRoleError, Peer, Role};
-pub use store::StoreError;
+pub use store::{StoreError, check_writable};
 pub use token::{ParseTokenError, Secret, Token};
 pub use tokens::{CreateTokenError, RedeemError, Tokens};
 pub use trust::{Distrust, Expected, Relation};

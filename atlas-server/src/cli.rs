@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 use atlas_fs::daemon::stop_signal;
 use atlas_net::enrol;
-use atlas_net::identity::{NodeKey, Role, Token};
+use atlas_net::identity::{NodeKey, Role, Token, check_writable};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::state::StateFolder;
@@ -124,6 +124,8 @@ async fn join(state: &StateFolder, token: &Token) -> Result<()> {
             token.domain
         );
     }
+    // What is refused here uses up no token.
+    check_writable(state.path()).context("this server can keep nothing")?;
     let key = NodeKey::generate().context("cannot make a key")?;
     let identity = enrol::join(token, key).await;
     let identity =

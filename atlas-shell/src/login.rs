@@ -27,6 +27,8 @@ pub async fn log_in(state: &StateFolder, token: &str) -> anyhow::Result<Login> {
             "this token lets in a {role}: ask for one that was made with the role client, or admin for who is to let others in"
         ),
     }
+    // What is refused here uses up no token.
+    state.check_writable()?;
     let key =
         NodeKey::generate().context("cannot make a key: the system gives no random numbers")?;
     let joined = enrol::join(&token, key).await;

@@ -12,7 +12,7 @@ use std::{fs, io};
 
 use anyhow::Context as _;
 
-use atlas_net::identity::{Identity, StoreError};
+use atlas_net::identity::{Identity, StoreError, check_writable};
 use atlas_net::whole_file::replace;
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +139,15 @@ impl StateFolder {
             identity,
             addresses,
         })
+    }
+
+    /// A login can be kept.
+    ///
+    /// # Errors
+    ///
+    /// It cannot.
+    pub fn check_writable(&self) -> Result<(), StateError> {
+        check_writable(&self.0).map_err(StateError::Identity)
     }
 
     /// Keeps a login, in place of the one that is there.

@@ -1,5 +1,6 @@
 //! A cluster: a folder and an address of its own, and the daemons that are started there.
 
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use crate::binaries::program;
 use crate::folder::Folder;
 use crate::manager::{self, Manager, ManagerOptions, TokenOptions};
+use crate::read_only;
 use crate::running::Running;
 use crate::server::{Server, ServerOptions};
 use crate::shell::Shell;
@@ -32,8 +34,20 @@ impl Cluster {
     /// The system's temporary folder cannot be written to.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_environment([])
+    }
+
+    /// As [`Cluster::new`], and all its daemons and shells have these variables in their environments.
+    ///
+    /// # Panics
+    ///
+    /// The system's temporary folder cannot be written to.
+    #[must_use]
+    pub fn with_environment<'a>(variables: impl IntoIterator<Item = (&'a str, OsString)>) -> Self {
+        let variables = variables.into_iter();
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
         Self {
-            folder: Arc::new(Folder::new()),
+            folder: Arc::new(Folder::new(variables.collect())),
         }
     }
 
@@ -196,6 +210,23 @@ impl Cluster {
         args: impl IntoIterator<Item = &'a str>,
     ) -> Running {
         let mut command = self.folder.command(program.as_ref());
+        command.args(args).current_dir(self.folder.path());
+        Running::start(command, &self.folder)
+    }
+
+    /// As [`Cluster::begin`], of a command that finds a folder read-only, where [that is possible](crate::may_mount).
+    #[track_caller]
+    pub fn begin_read_only<'a>(
+        &self,
+        folder: &'a Path,
+        program: impl AsRef<Path>,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Running {
+        let mut command = self.folder.command(Path::new("/usr/bin/env"));
+        command.args(read_only::alone());
+        command
+            .args(read_only::read_only(folder))
+            .arg(program.as_ref());
         command.args(args).current_dir(self.folder.path());
         Running::start(command, &self.folder)
     }

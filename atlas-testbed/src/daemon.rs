@@ -1,7 +1,7 @@
 //! A daemon: a process that prints when it is ready, keeps a log, and can be stopped, killed and started again.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::thread;
@@ -13,6 +13,7 @@ use crate::folder::Folder;
 #[cfg(target_os = "linux")]
 use crate::process::limit_files;
 use crate::process::{children, signal};
+use crate::read_only;
 use crate::running::{PATIENCE, signal_child, wait_child};
 use crate::wait::PAUSE;
 
@@ -165,6 +166,26 @@ impl Daemon {
     #[track_caller]
     pub fn limit_files(&self, bytes_max: Option<u64>) {
         limit_files(self.pid(), bytes_max);
+    }
+
+    /// From now on a folder is read-only for its process; what that has open it may still write. It must have been started alone.
+    ///
+    /// # Panics
+    ///
+    /// It was stopped, was not started so, or this machine does not let this user.
+    #[track_caller]
+    pub fn make_read_only(&self, folder: &Path) {
+        read_only::change(self.pid(), folder, true);
+    }
+
+    /// The folder is as it was before [`Daemon::make_read_only`].
+    ///
+    /// # Panics
+    ///
+    /// It was not read-only.
+    #[track_caller]
+    pub fn make_writable(&self, folder: &Path) {
+        read_only::change(self.pid(), folder, false);
     }
 
     /// All that it has printed and logged, in all its lives.

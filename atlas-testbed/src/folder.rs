@@ -1,5 +1,6 @@
 //! The folder of a cluster: the states of its daemons, their logs, and what they would leave in the system's temporary folder.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::read_only::alone;
 use crate::wait::PAUSE;
 
 /// Shared by all parts of a cluster; removed with the last of them.
@@ -17,10 +19,12 @@ pub(crate) struct Folder {
     root: TempDir,
     address: Ipv4Addr,
     made: AtomicU32,
+    variables: Vec<(String, OsString)>,
 }
 
 impl Folder {
-    pub(crate) fn new() -> Self {
+    /// One whose commands have these variables in their environments.
+    pub(crate) fn new(variables: Vec<(String, OsString)>) -> Self {
         let root = tempfile::Builder::new().prefix("atlas-testbed-").tempdir();
         let root = root.expect("the system's temporary folder can be written to");
         fs::create_dir(root.path().join("tmp")).expect("a new folder can be written to");
@@ -28,6 +32,7 @@ impl Folder {
             root,
             address: own_address(),
             made: AtomicU32::new(0),
+            variables,
         }
     }
 
@@ -57,20 +62,38 @@ impl Folder {
         command
             .env("TMPDIR", self.root.path().join("tmp"))
             .env("NO_COLOR", "1")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
 
-    /// As [`Folder::command`], for a process that is not to write files larger than so: beyond, it gets an error, as on a disk
-    /// that is full. [`Daemon::limit_files`](crate::Daemon::limit_files) changes that while it runs.
-    pub(crate) fn limited(&self, program: &Path, file_bytes_max: u64) -> Command {
-        let mut command = self.command(Path::new("/bin/sh"));
-        let blocks = file_bytes_max.div_ceil(ULIMIT_BLOCK_BYTES);
-        // Without the trap, the system would end the process. A soft limit can be put up again.
-        let script = format!("trap '' XFSZ && ulimit -S -f {blocks} && exec \"$0\" \"$@\"");
-        command.args(["-c", &script]).arg(program);
+    /// As [`Folder::command`], of a daemon that differs from others.
+    pub(crate) fn command_in(&self, surroundings: Surroundings, program: &Path) -> Command {
+        let mut words: Vec<OsString> = Vec::new();
+        if surroundings.alone {
+            words.extend(alone().iter().map(OsString::from));
+        }
+        if let Some(bytes) = surroundings.file_bytes_max {
+            let blocks = bytes.div_ceil(ULIMIT_BLOCK_BYTES);
+            // Without the trap, the system would end the process. A soft limit can be put up again.
+            let script = format!("trap '' XFSZ && ulimit -S -f {blocks} && exec \"$0\" \"$@\"");
+            words.extend(["/bin/sh".into(), "-c".into(), script.into()]);
+        }
+        words.push(program.into());
+        let mut command = self.command(Path::new(&words[0]));
+        command.args(&words[1..]);
         command
     }
+}
+
+/// How a daemon differs from others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// It is not to write files larger than so: beyond, it gets an error, as on a disk that is full.
+    /// [`Daemon::limit_files`](crate::Daemon::limit_files) changes that while it runs.
+    pub(crate) file_bytes_max: Option<u64>,
+    /// What is mounted is its own business, so that [`Daemon::make_read_only`](crate::Daemon::make_read_only) changes nothing for others.
+    pub(crate) alone: bool,
 }
 
 impl Drop for Folder {

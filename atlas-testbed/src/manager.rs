@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::binaries::program;
 use crate::daemon::Daemon;
-use crate::folder::Folder;
+use crate::folder::{Folder, Surroundings};
 use crate::metrics::{self, Metrics};
 use crate::running::Running;
 use crate::wait::{wait_for, wait_until};
@@ -29,6 +29,8 @@ pub struct Manager {
 pub struct ManagerOptions {
     /// No file of it may become larger: as on a disk that is full.
     pub file_bytes_max: Option<u64>,
+    /// Its folders [can be made read-only](Daemon::make_read_only), where [that is possible](crate::may_mount).
+    pub alone: bool,
 }
 
 /// What can be chosen of a join token.
@@ -137,10 +139,11 @@ impl Manager {
     #[track_caller]
     fn start_marked(&mut self, options: &ManagerOptions, mark: &str) {
         let (listen, http) = (self.listen.to_string(), self.http.to_string());
-        let mut command = match options.file_bytes_max {
-            Some(bytes) => self.folder.limited(&program(BINARY), bytes),
-            None => self.folder.command(&program(BINARY)),
+        let surroundings = Surroundings {
+            file_bytes_max: options.file_bytes_max,
+            alone: options.alone,
         };
+        let mut command = self.folder.command_in(surroundings, &program(BINARY));
         command.args(["run", "--listen", &listen, "--http", &http, "--state"]);
         command.arg(&self.state);
         let marks = [mark, "metrics are at http://"];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::binaries::program;
 use crate::daemon::Daemon;
-use crate::folder::Folder;
+use crate::folder::{Folder, Surroundings};
 use crate::running::Running;
 
 /// A server. It dereferences to its [`Daemon`].
@@ -30,6 +30,8 @@ pub struct ServerOptions {
     pub log: Option<&'static str>,
     /// No file of it or its engines may become larger: as on a disk that is full.
     pub file_bytes_max: Option<u64>,
+    /// Its folders [can be made read-only](Daemon::make_read_only), where [that is possible](crate::may_mount).
+    pub alone: bool,
     /// Its engines record children that have finished.
     pub checkpoints: bool,
     /// It is a guest of the domain above after so many seconds without a manager; as by default, if none.
@@ -44,6 +46,7 @@ impl Default for ServerOptions {
             nice: 0,
             log: None,
             file_bytes_max: None,
+            alone: false,
             checkpoints: true,
             guest_after: None,
         }
@@ -90,10 +93,11 @@ impl Server {
             self.options.nice.to_string(),
         ];
         let listen = format!("{}:0", self.folder.address());
-        let mut command = match self.options.file_bytes_max {
-            Some(bytes) => self.folder.limited(&program(BINARY), bytes),
-            None => self.folder.command(&program(BINARY)),
+        let surroundings = Surroundings {
+            file_bytes_max: self.options.file_bytes_max,
+            alone: self.options.alone,
         };
+        let mut command = self.folder.command_in(surroundings, &program(BINARY));
         command.args([
             "run",
             "--workers",

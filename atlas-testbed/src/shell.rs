@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -44,6 +45,19 @@ impl Shell {
             .status();
         assert!(copied.is_ok_and(|copied| copied.success()), "no login");
         other
+    }
+
+    /// From now on it looks for its domain's manager at this address alone, as one that has heard of no other.
+    ///
+    /// # Panics
+    ///
+    /// Nobody is logged in.
+    #[track_caller]
+    pub fn know_only(&self, manager: SocketAddr) {
+        let file = self.root.join("state/shell/manager.toml");
+        assert!(file.exists(), "no login");
+        fs::write(file, format!("addresses = [\"{manager}\"]\n"))
+            .expect("the cluster's own folder can be written to");
     }
 
     /// The current folder of all its commands.

@@ -5,6 +5,7 @@
     reason = "also outside of test functions, a failure here is the test's"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -12,7 +13,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use atlas_testbed::{
-    Cluster, Relay, Server, ServerOptions, Shell, TokenOptions, code, program, wait_until,
+    Cluster, Relay, Server, ServerOptions, Shell, TokenOptions, code, parent, program, wait_for,
+    wait_until,
 };
 
 /// Moments that are the same in each run of a test (Marsaglia's xorshift).
@@ -126,25 +128,84 @@ fn a_manager_may_be_killed_again_and_again() {
     let _servers = cluster.servers(&manager, 3);
     let shell = cluster.login(&manager);
     let mut moments = Moments(0x9e37_79b9_7f4a_7c15);
-    // Longer than all that follows if nothing were kept: each kill costs at most some steps.
+    let folder = shell.here().join("held");
+    fs::create_dir(&folder).unwrap();
     let count = STEPS.to_string();
-    let jobs =
-        [(); 3].map(|()| shell.begin_submit(program("testbed-job"), ["steps", &count, "100"]));
+    let line = ["steps", &count, "100", folder.to_str().unwrap()];
+    let jobs = [(); 3].map(|()| shell.begin_submit(program("testbed-job"), line));
     wait_until("three jobs run", || {
         manager.metrics().get("jobs_running") == 3
     });
     for _ in 0..KILLS {
         sleep(moments.within(Duration::from_millis(2500)));
+        // None of them can have ended: their last steps wait.
+        assert_eq!(manager.metrics().get("jobs_ended"), 0);
         manager.kill();
         manager.restart();
         manager.wait_for_workers(3);
     }
+    fs::write(folder.join("go"), "").unwrap();
     for job in jobs {
         assert_steps(&job.wait(), STEPS);
     }
     let ended = shell.json(["ps", "--all"]);
     let exited = ended.iter().filter(|job| job["state"] == "exited");
     assert_eq!((ended.len(), exited.count()), (3, 3));
+}
+
+/// The numbers of the steps that each process has made.
+fn climbed(folder: &Path) -> BTreeMap<u32, Vec<u64>> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let climbed = entries.map(|entry| {
+        let process = entry.file_name().to_str().unwrap().parse().unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        // The last line may be in the middle of being written.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let steps = whole.lines().map(|line| line.parse().unwrap());
+        (process, steps.collect())
+    });
+    climbed.collect()
+}
+
+#[test]
+fn a_long_task_goes_on_at_another_server_from_where_it_has_said_that_it_was() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let mut servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let folder = shell.here().join("climbed");
+    fs::create_dir(&folder).unwrap();
+    let line = ["climb", "600", "10", folder.to_str().unwrap()];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    let steps = |process| climbed(&folder).remove(&process).unwrap_or_default();
+    let process = wait_for("the task runs", || climbed(&folder).into_keys().next());
+    wait_until("a third is done", || steps(process).len() >= 200);
+    // Those that it hears of next may be on their way, those after them are not.
+    let recorded = || manager.metrics().get("results_recorded_total");
+    let before = recorded();
+    wait_until("its manager knows of it", || recorded() >= before + 4);
+    let daemon = parent(process).unwrap();
+    let victim = servers.iter_mut().find(|server| server.pid() == daemon);
+    victim.unwrap().kill();
+
+    let ended = job.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(&ended), 0, "{error}");
+    let sum: u64 = (0..600).sum();
+    assert_eq!(
+        String::from_utf8_lossy(&ended.stdout),
+        format!("sum {sum}\n")
+    );
+    let mut all = climbed(&folder);
+    let first = all.remove(&process).unwrap();
+    let [next] = &all.into_values().collect::<Vec<_>>()[..] else {
+        panic!("one other process has gone on");
+    };
+    let (from, end) = (next[0], first.len() as u64);
+    println!("{end} steps, and then from {from} on");
+    assert!(first.iter().copied().eq(0..end) && end < 600, "{first:?}");
+    assert!(next.iter().copied().eq(from..600), "{next:?}");
+    assert!((200..=end).contains(&from), "from {from} after {end}");
 }
 
 #[test]
@@ -156,7 +217,7 @@ fn a_manager_that_hangs_for_a_while_costs_no_job() {
     let job = shell.begin_submit(program("testbed-job"), ["steps", "50", "100"]);
     wait_until("the job prints", || !job.stdout().is_empty());
     manager.freeze();
-    // Longer than anybody waits for it.
+    // It might be a minute: its servers miss it after ten seconds, and connections are given up after fifteen.
     sleep(Duration::from_secs(20));
     manager.thaw();
     assert_steps(&job.wait(), 50);

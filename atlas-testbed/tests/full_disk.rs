@@ -29,6 +29,7 @@ impl Domain {
         let cluster = Cluster::new();
         let bounded = ManagerOptions {
             file_bytes_max: Some(ROOMY_BYTES),
+            ..ManagerOptions::default()
         };
         let line = ["init", "--domain", "example.edu"];
         let manager = cluster.manager(&line, "example.edu", &bounded);

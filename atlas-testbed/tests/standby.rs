@@ -6,9 +6,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use atlas_testbed::{Cluster, Manager, Server, Shell, code, program, wait_until};
+use atlas_testbed::{Cluster, Manager, Running, Server, Shell, code, program, wait_until};
 use rustix::process::Signal;
 
 /// A domain whose manager has a standby, with two servers of one worker each, and somebody who is logged in.
@@ -102,6 +103,61 @@ fn work_goes_on_when_the_manager_dies() {
     assert_eq!(again.stdout, b"7 queens: 40 ways\n");
     assert_eq!(pair.shell.ok(["output", "2"]), "sum 3, 2 processes\n");
 }
+
+/// A job of steps that runs on until there is a file `go` in the folder, and what it prints.
+fn begin_steps(pair: &Pair, folder: &Path) -> (Running, String) {
+    fs::create_dir(folder).unwrap();
+    let line = ["steps", "20", "25", folder.to_str().unwrap()];
+    let job = pair.shell.begin_submit(program("testbed-job"), line);
+    wait_until("the job prints", || !job.stdout().is_empty());
+    let lines = (0..20).map(|index| format!("step {index}: {}\n", 4 * index + 1));
+    (job, lines.collect())
+}
+
+/// A machine that stands still for a minute, and then goes on as if nothing had been: each of the two in its turn, once as soon as
+/// the other acts, when nobody else has given it up and it has what was sent to it meanwhile, once after all have.
+#[test]
+fn a_manager_that_hangs_until_another_acts_does_not_act_any_more() {
+    let pair = Pair::new();
+    let (first, second) = (&pair.manager, &pair.standby);
+    let here = pair.shell.here();
+    for (hangs, acting, time, number) in [
+        (first, second, Duration::ZERO, 1),
+        (second, first, HANGS, 2),
+    ] {
+        let folder = here.join(number.to_string());
+        let (job, expected) = begin_steps(&pair, &folder);
+        let frozen = Instant::now();
+        hangs.freeze();
+        wait_until("the other one acts", || acts(acting));
+        sleep(time.saturating_sub(frozen.elapsed()));
+        hangs.thaw();
+        hangs.wait_for_health("ok\nstands by; ");
+        assert_eq!(hangs.metrics().get("acting"), 0);
+        fs::write(folder.join("go"), "").unwrap();
+        let ended = job.wait();
+        let error = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(code(&ended), 0, "{error}");
+        assert_eq!(String::from_utf8_lossy(&ended.stdout), expected, "{error}");
+        acting.wait_for_health("stands by, and 2 children may vote for it");
+
+        // Who knows only the one that has hung is led to the other.
+        let led = pair.shell.elsewhere();
+        led.know_only(hangs.address());
+        assert_eq!(led.json(["servers"]).len(), 2);
+        let jobs = led.json(["ps", "--all"]);
+        let exited = jobs.iter().filter(|job| job["exit_code"] == 0);
+        assert_eq!((jobs.len(), exited.count()), (number, number));
+        assert_eq!(led.ok(["output", &number.to_string()]), expected);
+        assert!(!acts(hangs) && acts(acting));
+    }
+    // The way back was the last one: nobody has begun to act since.
+    assert!(first.health().starts_with("ok\nacts in term 3;"));
+}
+
+/// A connection is given up by both sides after fifteen seconds, a lease and a vote are over after two, a manager is missed by its
+/// servers after ten: after a minute there is nothing that there is not after this.
+const HANGS: Duration = Duration::from_secs(16);
 
 #[test]
 fn nothing_happens_when_the_standby_is_away() {

@@ -7,12 +7,14 @@
 
 mod origin;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use atlas_testbed::{
-    Cluster, Manager, Running, Server, ServerOptions, Shell, code, program, told, wait_until,
+    Cluster, Manager, Running, Server, ServerOptions, Shell, code, parent, program, told,
+    wait_until,
 };
 use origin::noise;
 
@@ -46,12 +48,13 @@ impl Tree {
 
     /// Runs a job whose tasks wait until so many run as there are servers: each needs a worker of its own.
     fn meet(&self, shell: &Shell) {
-        let (job, _) = self.begin_meeting(shell, self.servers.len());
+        let (job, folder) = self.begin_meeting(shell, self.servers.len());
         let met = job.wait();
         assert_eq!(code(&met), 0, "{}", String::from_utf8_lossy(&met.stderr));
         let said = String::from_utf8(met.stdout).unwrap();
         let servers = self.servers.len();
         assert!(said.ends_with(&format!("{servers} processes\n")), "{said}");
+        fs::remove_dir_all(folder).unwrap();
     }
 
     /// Begins such a job, for so many workers; also gives the folder that has a file for each task that runs.
@@ -124,6 +127,44 @@ fn servers_of_another_domain_take_what_exceeds_a_domains_own() {
     assert!(tree.bio.metrics().get("closures_borrowed_total") > 0);
     let jobs = shell.json(["ps", "--all"]);
     assert_eq!(jobs[0]["state"], "exited");
+}
+
+/// The daemons whose engines run tasks that have noted in the folder that they do.
+fn daemons_at_work(folder: &Path) -> BTreeSet<u32> {
+    let names = fs::read_dir(folder).unwrap().flatten();
+    let names = names.map(|entry| entry.file_name().into_string().unwrap());
+    let engines = names.filter_map(|name| name.split_once('-')?.1.parse().ok());
+    engines.filter_map(parent).collect()
+}
+
+#[test]
+fn a_job_ends_right_without_a_domain_that_has_a_part_of_it_and_its_servers_come_back_to_work() {
+    let mut tree = Tree::new(1, 2);
+    let shell = tree.cluster.login(&tree.root);
+    // One more than there are: it waits until it may go on.
+    let (job, folder) = tree.begin_meeting(&shell, 4);
+    let own = tree.servers[1..].iter().map(|server| server.pid());
+    let own: BTreeSet<u32> = own.collect();
+    wait_until("all servers take part", || {
+        daemons_at_work(&folder).len() == 3
+    });
+    assert!(daemons_at_work(&folder).is_superset(&own));
+    tree.bio.kill();
+    // Its manager is missed first, so that none of its servers can give back what it had.
+    tree.root.wait_for_workers(1);
+    fs::write(folder.join("go"), "").unwrap();
+    let ended = job.wait();
+    // Tasks are numbered from one.
+    assert!(stdout(&ended).starts_with("sum 820, "), "{ended:?}");
+    assert_eq!(shell.job(1)["state"], "exited");
+    fs::remove_dir_all(&folder).unwrap();
+
+    tree.bio.restart();
+    tree.bio.wait_for_workers(2);
+    tree.root.wait_for_workers(3);
+    // Each server has to take part.
+    tree.meet(&shell);
+    assert!(tree.servers.iter_mut().all(|server| server.is_running()));
 }
 
 #[test]

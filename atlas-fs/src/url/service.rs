@@ -137,7 +137,7 @@ impl FileService {
             .build()?;
         thread::Builder::new()
             .name("atlas-files".to_owned())
-            .spawn(move || runtime.block_on(answer_all(options, &opened, receiver)))?;
+            .spawn(move || runtime.block_on(answer_all(options, opened, receiver)))?;
         // The thread has only just begun to receive.
         let _ = sender.send(caller);
         *callers = Some(sender);
@@ -148,27 +148,18 @@ impl FileService {
 /// Until nobody can call any more.
 async fn answer_all(
     options: Options,
-    opened: &OnceLock<Files>,
+    opened: Arc<OnceLock<Files>>,
     mut callers: mpsc::UnboundedReceiver<Caller>,
 ) {
-    let files = Files::open(options.clone()).map_err(|error| {
-        let message = chain(&error);
-        tracing::warn!(error = %message, "no program can read files by URL");
-        FileFailure::new(Errno::IO.raw_os_error(), None, message)
-    });
-    if let Ok(files) = &files {
-        // There is one such thread, but for one that has come to grief.
-        let _ = opened.set(files.clone());
-    }
-    let host = Arc::new(Host { options, files });
+    let host = Arc::new(Host { options, opened });
     while let Some(caller) = callers.recv().await {
         let host = host.clone();
         tokio::spawn(async move {
-            let answered = match (caller, &host.files) {
+            let answered = match (caller, host.files()) {
                 (Caller::Program(stream, guest), _) => host.answer_one(&guest, stream).await,
                 (Caller::Below(way), Ok(files)) => files.answer(way).await,
                 (Caller::Below(way), Err(_)) => above::refuse(way).await,
-                (Caller::Kernel(mount), Ok(files)) => mount.serve(files.clone()).map(drop),
+                (Caller::Kernel(mount), Ok(files)) => mount.serve(files).map(drop),
                 // Without anybody to answer for it, all calls of it end.
                 (Caller::Kernel(_), Err(_)) => Ok(()),
             };
@@ -184,20 +175,33 @@ async fn answer_all(
 #[derive(Debug)]
 struct Host {
     options: Options,
-    /// Or why there are none.
-    files: Result<Files, FileFailure>,
+    opened: Arc<OnceLock<Files>>,
 }
 
 impl Host {
+    /// They are opened when somebody asks, and again until that has gone well: what is wrong with a disk is mended while daemons run.
+    fn files(&self) -> Result<Files, FileFailure> {
+        if let Some(files) = self.opened.get() {
+            return Ok(files.clone());
+        }
+        let files = Files::open(self.options.clone()).map_err(|error| {
+            let message = chain(&error);
+            tracing::warn!(error = %message, "no program can read files by URL");
+            FileFailure::new(Errno::IO.raw_os_error(), None, message)
+        })?;
+        // There is one such thread, but for one that has come to grief.
+        Ok(self.opened.get_or_init(|| files).clone())
+    }
+
     async fn answer_one(&self, guest: &Guest, stream: StdStream) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         let (reader, mut writer) = UnixStream::from_std(stream)?.into_split();
         let mut reader = BufReader::new(reader);
         let mut open = None;
         while let Some(question) = frames::next(&mut reader).await.map_err(io::Error::other)? {
-            let answer = match &self.files {
-                Ok(files) => self.answer(files, guest, &mut open, question).await,
-                Err(failure) => Err(failure.clone()),
+            let answer = match self.files() {
+                Ok(files) => self.answer(&files, guest, &mut open, question).await,
+                Err(failure) => Err(failure),
             };
             let answer = answer.unwrap_or_else(FileAnswer::Failed);
             let bytes = frame::encode(&answer).map_err(io::Error::other)?;

@@ -8,7 +8,7 @@ use pem::Pem;
 use rustls::pki_types::CertificateDer;
 
 use crate::verify::VerifyError;
-use crate::whole_file::{replace_secret, restrict};
+use crate::whole_file::{replace, replace_secret, restrict};
 
 /// Why a file of a state folder cannot be used. Each says which.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// It cannot be written.
-    #[error("cannot write {}: see that this user owns the folder and that its disk has room", path.display())]
+    #[error("cannot write {}: see that this user owns the folder, and that its disk is neither full nor read-only", path.display())]
     Write {
         /// Which.
         path: PathBuf,
@@ -63,6 +63,24 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
+}
+
+/// Makes the folder of a node's state, if need be, and sees whether it can be written: for who is about to enrol, which uses up a
+/// token.
+///
+/// # Errors
+///
+/// It cannot be.
+pub fn check_writable(folder: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Write {
+        path: folder.into(),
+        source,
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let probe = folder.join(".probe");
+    // More than what is kept takes.
+    replace(&probe, &[0; 16 << 10]).map_err(failed)?;
+    fs::remove_file(&probe).map_err(failed)
 }
 
 /// Makes the folder if need be, closed to others.

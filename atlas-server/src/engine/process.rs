@@ -76,8 +76,15 @@ pub(super) enum BeginError {
     NoAnswer { name: String, what: String },
     #[error("{name} does not understand the server, or the other way round")]
     Garbled { name: String, source: ReadError },
-    #[error("the server cannot prepare a folder for {name}: see that its disk is not full")]
-    Folder { name: String, source: io::Error },
+    #[error(
+        "the server cannot prepare a folder for {name} in {}: see that its disk is neither full nor read-only",
+        within.display()
+    )]
+    Folder {
+        name: String,
+        within: PathBuf,
+        source: io::Error,
+    },
     #[error("the server cannot put the inputs of {name} in place")]
     Inputs {
         name: String,
@@ -108,6 +115,7 @@ impl Folder {
         let name = || name.to_owned();
         let failed = |source| BeginError::Folder {
             name: name(),
+            within: surroundings.folder.clone(),
             source,
         };
         let root = tempfile::Builder::new()
@@ -181,6 +189,7 @@ pub(super) async fn begin(
     let name = || options.name.clone();
     let failed = |source| BeginError::Folder {
         name: name(),
+        within: std::env::temp_dir(),
         source,
     };
     let door = tempfile::Builder::new()

@@ -96,8 +96,19 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             pin_afar(count.parse()?, folder, second, urls)?;
         }
         ["paths", folder, ref urls @ ..] => by_paths(folder, urls)?,
+        ["urls", folder, ref urls @ ..] => by_urls(folder, urls)?,
         ["burn", folder] => burn(folder)?,
-        ["steps", count, ms] => steps(count.parse()?, ms.parse()?),
+        ["steps", count, ms] => steps(count.parse()?, ms.parse()?, None),
+        ["steps", count, ms, folder] => {
+            steps(count.parse()?, ms.parse()?, Some(Path::new(folder)));
+        }
+        ["climb", steps, ms, folder] => {
+            let (sum, _) = join!(
+                climb(steps.parse()?, ms.parse()?, folder.to_owned()),
+                double(1)
+            );
+            println!("sum {sum}");
+        }
         ["digest", bytes] => println!("{}", digest(data(bytes.parse()?).as_bytes())),
         _ => return Err("usage: testbed-job WHAT [ARGS]; see its source".into()),
     }
@@ -202,10 +213,16 @@ fn burn_all(levels: u32) -> u64 {
     first + second
 }
 
-/// One step after the other, each of two tasks that take so long; prints each when it is done.
-fn steps(count: u64, ms: u64) {
+/// One step after the other, each of two tasks that take so long; prints each when it is done, and the last one when there is a file
+/// `go` in the folder.
+fn steps(count: u64, ms: u64, folder: Option<&Path>) {
     for index in 0..count {
         let (first, second) = join!(step(2 * index, ms), step(2 * index + 1, ms));
+        if let Some(folder) = folder
+            && index + 1 == count
+        {
+            wait_for(&folder.join("go"));
+        }
         println!("step {index}: {}", first + second);
     }
 }
@@ -214,6 +231,21 @@ fn steps(count: u64, ms: u64) {
 fn step(index: u64, ms: u64) -> u64 {
     thread::sleep(Duration::from_millis(ms));
     index
+}
+
+/// A long task without children: it goes on from where an earlier run has kept that it was. Each step adds a line with its number to the file
+/// of its process.
+#[atlas::spawn]
+fn climb(steps: u64, ms: u64, folder: String) -> u64 {
+    let (from, sum) = atlas::resume().unwrap_or((0, 0));
+    let path = Path::new(&folder).join(process::id().to_string());
+    let mut file = fs::File::create(path).expect("the test has made the folder");
+    (from..steps).fold(sum, |sum: u64, step| {
+        atlas::checkpoint(&(step, sum));
+        thread::sleep(Duration::from_millis(ms));
+        writeln!(file, "{step}").expect("the file is open");
+        sum + step
+    })
 }
 
 /// Bytes of all kinds to both streams, in pieces that are flushed or not.
@@ -395,10 +427,6 @@ fn by_paths(folder: &str, urls: &[&str]) -> io::Result<()> {
     fs::write(&note, format!("{} {}", process::id(), mount.display()))?;
     fs::rename(&note, &read)?;
     wait_for(&Path::new(folder).join("go"));
-    let seen = |bytes: io::Result<Vec<u8>>| match bytes {
-        Ok(bytes) => told(&bytes),
-        Err(error) => format!("{:?}", error.kind()),
-    };
     for (url, (mut file, mut bytes)) in urls.iter().zip(open) {
         let rest = file.read_to_end(&mut bytes);
         println!("open: {}", seen(rest.map(|_| bytes)));
@@ -409,6 +437,34 @@ fn by_paths(folder: &str, urls: &[&str]) -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Reads the beginnings of files by URL, notes that in the folder, and waits for `go`. Then prints what it reads of the rest, and of all
+/// of them once more.
+fn by_urls(folder: &str, urls: &[&str]) -> io::Result<()> {
+    let mut open = Vec::new();
+    for url in urls {
+        let (mut file, mut bytes) = (atlas::fs::open(url)?, vec![0; 10]);
+        file.read_exact(&mut bytes)?;
+        open.push((file, bytes));
+    }
+    fs::write(Path::new(folder).join("read"), "")?;
+    wait_for(&Path::new(folder).join("go"));
+    for (url, (mut file, mut bytes)) in urls.iter().zip(open) {
+        let rest = file.read_to_end(&mut bytes);
+        println!("open: {}", seen(rest.map(|_| bytes)));
+        let again = atlas::fs::read(url).map_err(io::Error::from);
+        println!("again: {}", seen(again));
+    }
+    Ok(())
+}
+
+/// What a test is told of a file.
+fn seen(bytes: io::Result<Vec<u8>>) -> String {
+    match bytes {
+        Ok(bytes) => told(&bytes),
+        Err(error) => format!("{:?}", error.kind()),
+    }
 }
 
 /// Waits until a test has made a file.
