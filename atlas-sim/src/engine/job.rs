@@ -126,8 +126,10 @@ impl Totals {
 
 /// The parent of a ticket's frame.
 pub(super) const TICKET: u32 = u32::MAX;
-/// Of so many blobs of results, one cannot be had.
+/// Of so many blobs of results, one cannot be had, as long as an engine has seen few. Each costs all that is below it, as nothing is
+/// recorded where results are blobs: of a deep tree, of which each lease lost its result now and then for ever, no end could be seen.
 const BLOBS_FOR_A_LOST_ONE: u64 = 8;
+const LOSSY_BLOBS: u64 = 24;
 
 impl Job {
     pub(super) fn new(alias: JobAlias, tree: Arc<Tree>, clock: Work) -> Self {
@@ -233,7 +235,7 @@ impl Job {
     pub(super) fn return_result(&mut self, lease: EngineLease, finished: Finished) {
         if let Outcome::Blob { .. } = finished.outcome {
             self.blobs += 1;
-            if self.blobs.is_multiple_of(BLOBS_FOR_A_LOST_ONE) {
+            if self.blobs <= LOSSY_BLOBS && self.blobs.is_multiple_of(BLOBS_FOR_A_LOST_ONE) {
                 return self.reclaim(lease);
             }
         }
