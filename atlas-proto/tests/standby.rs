@@ -20,7 +20,11 @@ const TAKEOVER: Duration = Duration::from_millis(3500);
 
 /// Two managers and so many children; the second manager may take over.
 fn pair(children: u64) -> World {
-    let mut world = World::new(7, children, Faults::NONE);
+    pair_with_guests(children, 0)
+}
+
+fn pair_with_guests(children: u64, guests: u64) -> World {
+    let mut world = World::with_guests(7, children, guests, Faults::NONE);
     world.run_until("a standby that has everything", SOON * 4, |world| {
         world.standby_of(A) == Some(B)
     });
@@ -200,15 +204,11 @@ fn regression_a_list_made_by_another_is_not_taken_for_a_later_one_of_ones_own() 
 
 #[test]
 fn guests_follow_whoever_acts() {
-    let mut world = World::with_guests(7, 1, 3, Faults::NONE);
-    world.run_until("a standby that has everything", SOON * 4, |world| {
-        world.standby_of(A) == Some(B)
-    });
+    let mut world = pair_with_guests(1, 3);
     let heed = |world: &World, manager| {
         let guests = world.guests();
         guests.iter().all(|guest| world.heeds(*guest, manager))
     };
-    world.run_for(SOON * 4);
     assert!(heed(&world, A));
     world.kill(A);
     world.run_until("the standby acts", TAKEOVER, |world| world.acts(B));
@@ -226,11 +226,7 @@ fn guests_follow_whoever_acts() {
 #[test]
 fn guests_neither_make_a_majority_nor_spoil_one() {
     // All guests are gone together with the manager, as when their own manager is back: its child suffices.
-    let mut world = World::with_guests(7, 1, 5, Faults::NONE);
-    world.run_until("a standby that has everything", SOON * 4, |world| {
-        world.standby_of(A) == Some(B)
-    });
-    world.run_for(SOON * 4);
+    let mut world = pair_with_guests(1, 5);
     for guest in world.guests() {
         world.kill(guest);
     }
@@ -238,11 +234,7 @@ fn guests_neither_make_a_majority_nor_spoil_one() {
     world.run_until("the standby acts", TAKEOVER, |world| world.acts(B));
 
     // Of two children one is not heard any more: five guests are no majority.
-    let mut world = World::with_guests(7, 2, 5, Faults::NONE);
-    world.run_until("a standby that has everything", SOON * 4, |world| {
-        world.standby_of(A) == Some(B)
-    });
-    world.run_for(SOON * 4);
+    let mut world = pair_with_guests(2, 5);
     world.kill(A);
     world.kill(world.children()[0]);
     world.run_with(SOON * 60, |world| {
@@ -250,11 +242,7 @@ fn guests_neither_make_a_majority_nor_spoil_one() {
         false
     });
     // Nor do they keep a manager in office that its children and its standby do not hear.
-    let mut world = World::with_guests(7, 3, 5, Faults::NONE);
-    world.run_until("a standby that has everything", SOON * 4, |world| {
-        world.standby_of(A) == Some(B)
-    });
-    world.run_for(SOON * 4);
+    let mut world = pair_with_guests(3, 5);
     for child in world.children() {
         world.cut(A, child);
     }
