@@ -22,8 +22,8 @@ mod quota;
 mod records;
 mod sums;
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use url::Url;
@@ -94,6 +94,21 @@ impl UrlStore {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
+}
+
+/// A file of what all processes count together, which is made if there is none, locked against all others.
+fn open_locked(path: &Path) -> Result<File, FileError> {
+    let refused = |error| FileError::making(path, error);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(refused)?;
+    file.lock().map_err(refused)?;
+    Ok(file)
 }
 
 pub(super) const FILES: &str = "files";

@@ -7,10 +7,10 @@
 //! the same**: how much could go is looked at before.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::entry::{DATA, INCOMING, MAP};
 use super::manage::pin_of;
-use super::{FILES, HEADS};
+use super::{FILES, HEADS, open_locked};
 use crate::file_error::FileError;
 
 /// How much room is taken.
@@ -249,21 +249,12 @@ impl Ledger {
     /// The ledger, locked against all others, and its sum, if it has one.
     fn lock(&self) -> Result<(File, Option<u64>), FileError> {
         let path = self.folder.join(LEDGER);
-        let refused = |error| FileError::making(&path, error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(refused)?;
-        file.lock().map_err(refused)?;
+        let file = open_locked(&path)?;
         let mut sum = [0; 8];
         let sum = match file.read_exact_at(&mut sum, 0) {
             Ok(()) => Some(u64::from_le_bytes(sum)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-            Err(error) => return Err(refused(error)),
+            Err(error) => return Err(FileError::making(&path, error)),
         };
         Ok((file, sum))
     }

@@ -3,12 +3,12 @@
 //! Each adds to the sums what it has counted since it last did, under a lock. Who is killed takes the last of it along, and a file that is
 //! not one of sums counts as none: nothing but people reads them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::UrlStore;
+use super::{UrlStore, open_locked};
 use crate::file_error::FileError;
 use crate::url::counts::Figures;
 
@@ -26,19 +26,11 @@ impl UrlStore {
     /// Adds what one process has counted.
     pub(crate) fn add_to_sums(&self, counted: Figures) -> Result<(), FileError> {
         let path = self.folder().join(SUMS);
-        let refused = |error| FileError::making(&path, error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(refused)?;
-        file.lock().map_err(refused)?;
+        let file = open_locked(&path)?;
         let sums = read(&file, &path)?.plus(counted);
         let bytes = sums.to_words().map(u64::to_le_bytes);
-        file.write_all_at(bytes.as_flattened(), 0).map_err(refused)
+        file.write_all_at(bytes.as_flattened(), 0)
+            .map_err(|error| FileError::making(&path, error))
     }
 }
 
