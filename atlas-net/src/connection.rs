@@ -111,6 +111,16 @@ impl Connection {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Both are handles to one connection, or there is neither.
+    #[must_use]
+    pub fn are_same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     /// From where the peer is heard now.
     #[must_use]
     pub fn remote_address(&self) -> std::net::SocketAddr {

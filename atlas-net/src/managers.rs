@@ -187,15 +187,11 @@ impl Managers {
     /// Tells which connection leads to the manager that acts, when that has changed.
     fn announce(&self) {
         let heeded = self.witness.heeds().and_then(|heeds| self.up.get(&heeds.0));
-        let heeded = heeded.filter(|up| up.has_led);
+        let heeded = heeded.filter(|up| up.has_led).map(|up| &up.connection);
         self.acting.send_if_modified(|told| {
-            let changed = match (heeded, told.as_ref()) {
-                (Some(up), Some(told)) => !up.connection.is_same(told),
-                (None, None) => false,
-                (Some(_), None) | (None, Some(_)) => true,
-            };
+            let changed = !Connection::are_same(heeded, told.as_ref());
             if changed {
-                *told = heeded.map(|up| up.connection.clone());
+                *told = heeded.cloned();
                 match told {
                     Some(manager) => tracing::info!(manager = %manager.peer(), "this manager acts"),
                     None => {

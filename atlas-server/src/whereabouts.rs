@@ -129,12 +129,7 @@ impl Looking {
         }
         let serves_at = self.machine.serves_at();
         let serves = self.levels[serves_at].acting.clone();
-        let same = match (&serves, &self.told) {
-            (Some(now), Some(before)) => now.is_same(before),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if !same {
+        if !Connection::are_same(serves.as_ref(), self.told.as_ref()) {
             if let Some(manager) = &serves {
                 self.log(serves_at, manager);
             }
