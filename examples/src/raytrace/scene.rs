@@ -172,34 +172,36 @@ impl Scene {
         match *found {
             Found::Plane(plane, material, distance) => {
                 let hit = Hit::new(ray, distance, [plane.normal; 2], material);
-                self.tinted(hit, |point| {
-                    let local = Frame::around(plane.normal).to_local(point - plane.point);
+                self.tinted(hit, || {
+                    let local = Frame::around(plane.normal).to_local(hit.point - plane.point);
                     [local.x, local.y]
                 })
             }
             Found::Sphere(sphere, material, light, distance) => {
                 let normal = sphere.normal_at(ray.at(distance));
                 let hit = Hit::new(ray, distance, [normal; 2], material);
-                self.tinted(Hit { light, ..hit }, |_| texture::globe(normal))
+                self.tinted(Hit { light, ..hit }, || texture::globe(normal))
             }
-            Found::Triangle(triangle, id, hit) => {
+            Found::Triangle(triangle, id, met) => {
                 let (mesh, material) = &self.parts.meshes[id.mesh];
+                let face = &mesh.faces[id.face];
                 let flat = triangle.normal();
-                let smooth = mesh.normal_at(&mesh.faces[id.face], hit.weights);
+                let smooth = mesh.normal_at(face, met.weights);
                 let normals = [flat, smooth.unwrap_or(flat)];
-                let place = mesh.texture_at(&mesh.faces[id.face], hit.weights);
-                let hit = Hit::new(ray, hit.distance, normals, *material);
-                self.tinted(hit, |_| place.unwrap_or_default())
+                let hit = Hit::new(ray, met.distance, normals, *material);
+                self.tinted(hit, || {
+                    mesh.texture_at(face, met.weights).unwrap_or_default()
+                })
             }
         }
     }
 
-    /// The hit, with the colour of the texture that its material wears, if any, at the texture coordinates of its point.
-    fn tinted(&self, hit: Hit, coordinates: impl FnOnce(Vec3) -> [f64; 2]) -> Hit {
+    /// The hit, with the colour of the texture that its material wears, if any, at these texture coordinates.
+    fn tinted(&self, hit: Hit, coordinates: impl FnOnce() -> [f64; 2]) -> Hit {
         let Some(worn) = self.material(&hit).texture() else {
             return hit;
         };
-        let place = coordinates(hit.point).map(|coordinate| coordinate / worn.size);
+        let place = coordinates().map(|coordinate| coordinate / worn.size);
         Hit {
             tint: self.parts.textures[worn.texture as usize].color(place),
             ..hit

@@ -93,7 +93,7 @@ fn check<T>(field: &Spanned<T>, holds: bool, problem: &str) -> Result<(), Wrong>
 }
 
 impl SceneFile {
-    /// The files of the textures that materials wear, each once, in the order of their names.
+    /// The files of the textures that materials wear.
     pub(super) fn textures(&self) -> BTreeSet<String> {
         let worn = self
             .materials
@@ -102,12 +102,11 @@ impl SceneFile {
         worn.map(|worn| worn.texture.clone()).collect()
     }
 
-    /// The description of the scene, with these meshes in the order of the file, and these textures in that of
-    /// [`SceneFile::textures`].
+    /// The description of the scene, with these meshes in the order of the file, and the textures by their files.
     pub(super) fn into_parts(
         self,
         meshes: Vec<Mesh>,
-        textures: Vec<Texture>,
+        textures: BTreeMap<String, Texture>,
     ) -> Result<SceneParts, Wrong> {
         let camera = self.camera.get_ref().camera(&self.camera)?;
         for (name, material) in &self.materials {
@@ -128,11 +127,10 @@ impl SceneFile {
         for (entry, mesh) in self.meshes.iter().zip(meshes) {
             let mesh = mesh.placed(&entry.placement()?);
             let material = find_material(&names, &entry.material)?;
-            let is_bare = mesh.faces.iter().any(|face| face.texture.is_none());
-            let wears = &self.materials[entry.material.get_ref()].get_ref();
+            let wears = self.materials[entry.material.get_ref()].get_ref().texture();
             check(
                 &entry.material,
-                wears.texture().is_none() || !is_bare,
+                wears.is_none() || mesh.faces.iter().all(|face| face.texture.is_some()),
                 &format!(
                     "`{}` has a texture, but not all faces of `{}` have texture coordinates (`vt`)",
                     entry.material.get_ref(),
@@ -141,21 +139,21 @@ impl SceneFile {
             )?;
             placed.push((mesh, material));
         }
-        let files = self.textures();
         let place = |file: &String| {
-            let before = files.iter().take_while(|other| *other != file).count();
-            TextureId::try_from(before).expect("no more textures than materials")
+            let place = textures.keys().position(|known| known == file);
+            TextureId::try_from(place.expect("all of them were read"))
+                .expect("fewer than 2^32 textures")
         };
+        let materials = self.materials.into_values();
+        let materials = materials
+            .map(|material| material.into_inner().rename_texture(place))
+            .collect();
         Ok(SceneParts {
             camera,
             exposure: self.camera.get_ref().exposure,
             sky: self.sky,
-            materials: self
-                .materials
-                .into_values()
-                .map(|material| material.into_inner().rename_texture(place))
-                .collect(),
-            textures,
+            materials,
+            textures: textures.into_values().collect(),
             spheres,
             planes,
             meshes: placed,

@@ -23,6 +23,7 @@
 //! What is wrong is said with the file and the line. Files of meshes (OBJ) and textures (PNG) are looked for
 //! beside the scene's; each of these names may be a URL.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -160,15 +161,16 @@ pub fn load(path: &Path, files: &dyn Files) -> Result<Scene, SceneError> {
             source,
         })?);
     }
-    let mut textures = Vec::new();
+    let mut textures = BTreeMap::new();
     for name in file.textures() {
-        let texture_path = path.with_file_name(name);
+        let texture_path = path.with_file_name(&name);
         let texture = Texture::from_png(&read(&texture_path)?);
-        textures.push(texture.map_err(|source| SceneError::Texture {
+        let texture = texture.map_err(|source| SceneError::Texture {
             path: path.to_owned(),
             texture: texture_path,
             source,
-        })?);
+        })?;
+        textures.insert(name, texture);
     }
     let parts = file
         .into_parts(meshes, textures)
