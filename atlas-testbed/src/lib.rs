@@ -49,5 +49,5 @@ pub use relay::Relay;
 pub use running::{PATIENCE, Running};
 pub use rustix::process::Signal;
 pub use server::{Server, ServerOptions};
-pub use shell::{Shell, code, refusal};
+pub use shell::{Shell, code, entries, refusal};
 pub use wait::{wait_for, wait_until};

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::binaries::program;
 use crate::folder::Folder;
 use crate::running::Running;
+use crate::wait::wait_until;
 
 /// A user with a login and a current folder of their own.
 #[derive(Debug)]
@@ -178,6 +179,23 @@ impl Shell {
         self.begin(submission(&["--quiet"], program.as_ref(), args))
     }
 
+    /// Begins a job of so many tasks, which wait until there is a file `go` in the folder that is given. Each engine that has begun one has
+    /// left a file there. The folder, of this name, is made in the current one.
+    ///
+    /// # Panics
+    ///
+    /// There is a folder of this name, or not all tasks run after a minute.
+    #[track_caller]
+    pub fn begin_held(&self, name: &str, tasks: usize) -> (Running, PathBuf) {
+        let folder = self.here().join(name);
+        fs::create_dir(&folder).expect("there is none of this name");
+        let count = tasks.to_string();
+        let args = ["hold".as_ref(), count.as_ref(), folder.as_os_str()];
+        let job = self.begin_submit(program("testbed-job"), args);
+        wait_until("all tasks run", || entries(&folder) == tasks);
+        (job, folder)
+    }
+
     /// Submits a program with options of the shell's own, and leaves it to itself. Gives the job's number.
     ///
     /// # Panics
@@ -224,6 +242,19 @@ pub fn code(output: &Output) -> i32 {
     let error = String::from_utf8_lossy(&output.stderr);
     let code = output.status.code();
     code.unwrap_or_else(|| panic!("{}: {error}", output.status))
+}
+
+/// How many entries a folder has.
+///
+/// # Panics
+///
+/// It cannot be read.
+#[must_use]
+#[track_caller]
+pub fn entries(folder: &Path) -> usize {
+    let read = fs::read_dir(folder);
+    read.unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .count()
 }
 
 /// What was said by a command that failed, as commands do that know why.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use atlas_testbed::{Cluster, TokenOptions, code, program, wait_until};
+use atlas_testbed::{Cluster, TokenOptions, code, entries, wait_until};
 
 /// A clock that differs from the machine's.
 struct Clock {
@@ -57,10 +57,6 @@ impl Clock {
     }
 }
 
-fn count(folder: &Path) -> usize {
-    fs::read_dir(folder).unwrap().count()
-}
-
 /// In milliseconds since 1970.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -74,11 +70,7 @@ fn a_clock_that_is_set_back_by_an_hour_costs_no_job_and_keeps_nobody_out() {
     let mut manager = cluster.root("example.edu");
     let mut servers = cluster.servers(&manager, 2);
     let shell = cluster.login(&manager);
-    let folder = shell.here().join("held");
-    fs::create_dir(&folder).unwrap();
-    let line = ["hold", "2", folder.to_str().unwrap()];
-    let job = shell.begin_submit(program("testbed-job"), line);
-    wait_until("both tasks run", || count(&folder) == 2);
+    let (job, folder) = shell.begin_held("held", 2);
     let before = manager.token(&TokenOptions::default());
 
     clock.set(-HOUR);
@@ -93,7 +85,7 @@ fn a_clock_that_is_set_back_by_an_hour_costs_no_job_and_keeps_nobody_out() {
     manager.kill();
     manager.restart();
     manager.wait_for_workers(2);
-    wait_until("both tasks run again", || count(&folder) == 4);
+    wait_until("both tasks run again", || entries(&folder) == 4);
     servers[0].kill();
     servers[0].restart();
     manager.wait_for_workers(2);

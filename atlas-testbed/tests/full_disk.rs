@@ -9,11 +9,11 @@
 )]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use atlas_testbed::{
     Cluster, Manager, ManagerOptions, Running, Server, ServerOptions, Shell, TokenOptions, code,
-    program, refusal, wait_until,
+    entries, program, refusal, wait_until,
 };
 
 /// A domain whose manager's disk has room, as yet, with servers of one worker each, and somebody who is logged in.
@@ -56,10 +56,7 @@ impl Domain {
 
     /// A job that ends while the manager can keep nothing.
     fn end_without_room(&self) -> Running {
-        let folder = self.folder("held");
-        let line = ["hold", "1", folder.to_str().unwrap()];
-        let job = self.shell.begin_submit(program("testbed-job"), line);
-        wait_until("the task runs", || count(&folder) == 1);
+        let (job, folder) = self.shell.begin_held("held", 1);
         self.manager.limit_files(Some(NO_BYTES));
         fs::write(folder.join("go"), "").unwrap();
         wait_until("the end cannot be kept", || {
@@ -74,10 +71,6 @@ impl Domain {
         let line = ["print", &long];
         refusal(&self.shell.submit(program("testbed-job"), line))
     }
-}
-
-fn count(folder: &Path) -> usize {
-    fs::read_dir(folder).unwrap().count()
 }
 
 /// It names the disk and what to do.
@@ -187,18 +180,18 @@ fn regression_a_job_that_is_refused_does_not_run() {
 
     // A job that is accepted runs after all that were submitted before.
     domain.shell.assert_works();
-    assert_eq!(count(&folder), 0);
+    assert_eq!(entries(&folder), 0);
     assert_eq!(domain.shell.json(["ps", "--all"]).len(), before.len() + 1);
     domain.manager.kill();
     domain.manager.restart();
     domain.manager.wait_for_workers(1);
     domain.shell.assert_works();
-    assert_eq!(count(&folder), 0);
+    assert_eq!(entries(&folder), 0);
     // Kept, the same would run.
     fs::write(folder.join("go"), "").unwrap();
     let line = ["hold", "1", held, &long];
     assert_eq!(code(&domain.shell.submit(&job, line)), 0);
-    assert_eq!(count(&folder), 2);
+    assert_eq!(entries(&folder), 2);
 }
 
 #[test]
@@ -262,7 +255,7 @@ fn regression_output_that_a_full_disk_does_not_take_ends_its_job_and_no_other() 
     let printing = domain.shell.begin_submit(&job, line);
     let line = ["hold", "1", quiet.to_str().unwrap()];
     let other = domain.shell.begin_submit(&job, line);
-    wait_until("both jobs run", || count(&loud) + count(&quiet) == 2);
+    wait_until("both jobs run", || entries(&loud) + entries(&quiet) == 2);
 
     domain.manager.limit_files(Some(FULL_BYTES));
     fs::write(loud.join("go"), "").unwrap();
@@ -296,7 +289,7 @@ fn regression_output_of_another_domain_that_a_full_disk_does_not_take_ends_its_j
     let job = program("testbed-job");
     let line = ["print-much", OUTPUT_BYTES, folder.to_str().unwrap()];
     let printing = domain.shell.begin_submit(&job, line);
-    wait_until("the job runs", || count(&folder) == 1);
+    wait_until("the job runs", || entries(&folder) == 1);
     domain.manager.limit_files(Some(FULL_BYTES));
     fs::write(folder.join("go"), "").unwrap();
     let said = refusal(&printing.wait());

@@ -5,10 +5,10 @@
 )]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use atlas_testbed::{
-    Cluster, Manager, Running, Server, ServerOptions, Shell, code, program, wait_until,
+    Cluster, Manager, Running, Server, ServerOptions, Shell, code, entries, wait_until,
 };
 
 const TOP: &str = "example.edu";
@@ -47,23 +47,9 @@ fn wait_for_above(server: &Server, above: &[&Manager]) {
     });
 }
 
-fn count(folder: &Path) -> usize {
-    fs::read_dir(folder).unwrap().count()
-}
-
-/// A job of two tasks, which run and wait; and where they leave a file for each engine that has begun one.
-fn begin_held(shell: &Shell, name: &str) -> (Running, PathBuf) {
-    let folder = shell.here().join(name);
-    fs::create_dir(&folder).unwrap();
-    let line = ["hold", "2", folder.to_str().unwrap()];
-    let job = shell.begin_submit(program("testbed-job"), line);
-    wait_until("both tasks run", || count(&folder) == 2);
-    (job, folder)
-}
-
 /// The tasks run again elsewhere, and then the job ends as it should.
 fn end_after_second_run(job: Running, folder: &Path) {
-    wait_until("both tasks run again", || count(folder) >= 4);
+    wait_until("both tasks run again", || entries(folder) >= 4);
     fs::write(folder.join("go"), "").unwrap();
     let ended = job.wait();
     let error = String::from_utf8_lossy(&ended.stderr);
@@ -85,7 +71,7 @@ fn servers_serve_above_while_their_manager_is_away_and_go_home_when_it_is_back()
     }
     let (shell, of_cs) = (cluster.login(&root), cluster.login(&cs));
     wait_for_domains(&shell, "the servers are at home", &[]);
-    let (job, folder) = begin_held(&shell, "first");
+    let (job, folder) = shell.begin_held("first", 2);
 
     cs.kill();
     // In this life it has never heard of a manager.
@@ -95,7 +81,7 @@ fn servers_serve_above_while_their_manager_is_away_and_go_home_when_it_is_back()
     end_after_second_run(job, &folder);
 
     // They go home in the middle of a job of their host's, which goes on with them there.
-    let (job, folder) = begin_held(&shell, "second");
+    let (job, folder) = shell.begin_held("second", 2);
     cs.restart();
     cs.wait_for_workers(2);
     wait_for_domains(&shell, "the guests are gone", &[]);

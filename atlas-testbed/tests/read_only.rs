@@ -15,7 +15,7 @@ use std::path::Path;
 
 use atlas_testbed::{
     Cluster, Manager, ManagerOptions, ServerOptions, TokenOptions, code, may_mount, program,
-    refusal, told, wait_until,
+    refusal, told,
 };
 use origin::{Origin, noise};
 
@@ -105,10 +105,6 @@ fn make_read_only(manager: &Manager) {
     manager.limit_files(Some(OPEN_FILES_BYTES));
 }
 
-fn count(folder: &Path) -> usize {
-    fs::read_dir(folder).unwrap().count()
-}
-
 #[test]
 fn regression_a_manager_whose_folder_becomes_read_only_says_so_and_goes_on_by_itself() {
     if !may_mount() {
@@ -125,11 +121,7 @@ fn regression_a_manager_whose_folder_becomes_read_only_says_so_and_goes_on_by_it
     let shell = cluster.login(&manager);
     // The program is there.
     shell.assert_works();
-    let folder = shell.here().join("held");
-    fs::create_dir(&folder).unwrap();
-    let line = ["hold", "2", folder.to_str().unwrap()];
-    let job = shell.begin_submit(program("testbed-job"), line);
-    wait_until("both tasks run", || count(&folder) == 2);
+    let (job, folder) = shell.begin_held("held", 2);
 
     make_read_only(&manager);
     // As often as one likes, whether the program is known or not.

@@ -5,11 +5,11 @@
 )]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use atlas_testbed::{Cluster, Manager, Running, Server, Shell, code, program, wait_until};
+use atlas_testbed::{Cluster, Manager, Running, Server, Shell, code, entries, program, wait_until};
 use rustix::process::Signal;
 
 /// A domain whose manager has a standby, with two servers of one worker each, and somebody who is logged in.
@@ -37,17 +37,6 @@ impl Pair {
             cluster,
         }
     }
-
-    /// A folder for tasks that wait there.
-    fn folder(&self) -> PathBuf {
-        let folder = self.shell.here().join("held");
-        fs::create_dir(&folder).unwrap();
-        folder
-    }
-}
-
-fn count(folder: &Path) -> usize {
-    fs::read_dir(folder).unwrap().count()
 }
 
 fn acts(manager: &Manager) -> bool {
@@ -57,19 +46,16 @@ fn acts(manager: &Manager) -> bool {
 #[test]
 fn work_goes_on_when_the_manager_dies() {
     let mut pair = Pair::new();
-    let folder = pair.folder();
     let done = pair.shell.detach(&[], program("nqueens"), ["6"]);
     assert_eq!(code(&pair.shell.wait(done)), 0);
-    let line = ["hold", "2", folder.to_str().unwrap()];
-    let job = pair.shell.begin_submit(program("testbed-job"), line);
-    wait_until("both tasks run", || count(&folder) == 2);
+    let (job, folder) = pair.shell.begin_held("held", 2);
 
     let killed = Instant::now();
     pair.manager.kill();
     wait_until("the standby acts", || acts(&pair.standby));
     let elected = killed.elapsed();
     // Each engine that begins a task leaves a file.
-    wait_until("both tasks run again", || count(&folder) >= 4);
+    wait_until("both tasks run again", || entries(&folder) >= 4);
     let works = killed.elapsed();
     println!("the standby acts after {elected:?}, and work goes on after {works:?}");
     // Far more than it takes, so that a busy machine does not fail it.
@@ -186,10 +172,7 @@ fn nothing_happens_when_the_standby_is_away() {
 #[test]
 fn a_manager_that_is_started_again_at_once_goes_on() {
     let mut pair = Pair::new();
-    let folder = pair.folder();
-    let line = ["hold", "2", folder.to_str().unwrap()];
-    let job = pair.shell.begin_submit(program("testbed-job"), line);
-    wait_until("both tasks run", || count(&folder) == 2);
+    let (job, folder) = pair.shell.begin_held("held", 2);
     pair.manager.kill();
     pair.manager.restart_standing_by();
     fs::write(folder.join("go"), "").unwrap();

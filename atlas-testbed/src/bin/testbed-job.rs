@@ -416,20 +416,14 @@ fn by_paths(folder: &str, urls: &[&str]) -> io::Result<()> {
         }
     };
     let path = |url: &str| mount.join(url.replacen("://", "/", 1));
-    let mut open = Vec::new();
-    for url in urls {
-        let (mut file, mut bytes) = (fs::File::open(path(url))?, vec![0; 10]);
-        file.read_exact(&mut bytes)?;
-        open.push((file, bytes));
-    }
+    let begun = begin_to_read(urls, |url| fs::File::open(path(url)))?;
     let read = Path::new(folder).join("read");
     let note = read.with_extension("new");
     fs::write(&note, format!("{} {}", process::id(), mount.display()))?;
     fs::rename(&note, &read)?;
     wait_for(&Path::new(folder).join("go"));
-    for (url, (mut file, mut bytes)) in urls.iter().zip(open) {
-        let rest = file.read_to_end(&mut bytes);
-        println!("open: {}", seen(rest.map(|_| bytes)));
+    for (url, begun) in urls.iter().zip(begun) {
+        println!("open: {}", seen(read_on(begun)));
         println!("path: {}", seen(fs::read(path(url))));
         println!(
             "url: {}",
@@ -442,21 +436,34 @@ fn by_paths(folder: &str, urls: &[&str]) -> io::Result<()> {
 /// Reads the beginnings of files by URL, notes that in the folder, and waits for `go`. Then prints what it reads of the rest, and of all
 /// of them once more.
 fn by_urls(folder: &str, urls: &[&str]) -> io::Result<()> {
-    let mut open = Vec::new();
-    for url in urls {
-        let (mut file, mut bytes) = (atlas::fs::open(url)?, vec![0; 10]);
-        file.read_exact(&mut bytes)?;
-        open.push((file, bytes));
-    }
+    let begun = begin_to_read(urls, |url| Ok(atlas::fs::open(url)?))?;
     fs::write(Path::new(folder).join("read"), "")?;
     wait_for(&Path::new(folder).join("go"));
-    for (url, (mut file, mut bytes)) in urls.iter().zip(open) {
-        let rest = file.read_to_end(&mut bytes);
-        println!("open: {}", seen(rest.map(|_| bytes)));
+    for (url, begun) in urls.iter().zip(begun) {
+        println!("open: {}", seen(read_on(begun)));
         let again = atlas::fs::read(url).map_err(io::Error::from);
         println!("again: {}", seen(again));
     }
     Ok(())
+}
+
+/// Opens files, and reads the beginning of each.
+fn begin_to_read<F: io::Read>(
+    urls: &[&str],
+    open: impl Fn(&str) -> io::Result<F>,
+) -> io::Result<Vec<(F, Vec<u8>)>> {
+    let begin = |url: &&str| {
+        let (mut file, mut bytes) = (open(url)?, vec![0; 10]);
+        file.read_exact(&mut bytes)?;
+        Ok((file, bytes))
+    };
+    urls.iter().map(begin).collect()
+}
+
+/// All of a file whose beginning has been read.
+fn read_on((mut file, mut bytes): (impl io::Read, Vec<u8>)) -> io::Result<Vec<u8>> {
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What a test is told of a file.
