@@ -192,6 +192,11 @@ impl Hosting {
         fence(Ordering::SeqCst);
     }
 
+    /// True if work comes from elsewhere, too.
+    pub(crate) fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
     /// True while a `lend` waits for work.
     pub(crate) fn wants(&self) -> bool {
         self.wants.load(Ordering::Relaxed)

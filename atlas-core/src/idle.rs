@@ -82,10 +82,10 @@ impl Worker {
         self.pool.hosting.tell_hungry();
         self.station().counters.sleeps.add_one();
         self.trim();
+        self.linger();
         let mut nap = FIRST_NAP;
         while sleep.is_asleep(self.index) {
-            let nobody_runs = sleep.all_asleep() || self.pool.permits.none_held();
-            if nobody_runs || !sleep.become_sentinel(self.index) {
+            if self.does_nobody_run() || !sleep.become_sentinel(self.index) {
                 thread::park();
                 continue;
             }
@@ -99,6 +99,22 @@ impl Worker {
         }
         sleep.cancel(self.index);
         self.pool.permits.take(self.index, self.has_ready());
+    }
+
+    /// Waits to be woken without leaving the processor to nobody, where only the host can have work, and is likely to soon.
+    fn linger(&self) {
+        let patience = self.patience.get();
+        let waits = || self.pool.sleep.is_asleep(self.index) && self.does_nobody_run();
+        while self.pool.hosting.has_host() && waits() && patience.lingers(Instant::now()) {
+            for _ in 0..ROUNDS_BETWEEN_CLOCKS * SPINS {
+                std::hint::spin_loop();
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn does_nobody_run(&self) -> bool {
+        self.pool.sleep.all_asleep() || self.pool.permits.none_held()
     }
 
     fn must_stay_awake(&self) -> bool {

@@ -8,6 +8,14 @@
 //! the recent gaps suggest, within a bound. One gap beyond the bound, and it is
 //! back to the short search. Adaptive halt polling in hypervisors follows the same
 //! thought (Linux, `haltpoll`).
+//!
+//! Where work comes from a host, it comes from afar, and whoever is woken for it may
+//! find all processors taken and wait for a tick of the kernel, some milliseconds.
+//! So a worker that has lost its patience *lingers* there, as long as work has come
+//! back within that time: it sleeps, for all others and for the host, but keeps its
+//! processor as long as nobody else wants it. The bound is longer than a round trip and a tick: with a
+//! shorter one, a worker that was woken late once would be late for good, since each
+//! gap would be beyond the bound then.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +25,15 @@ pub(crate) struct Patience {
     idle_since: Option<Instant>,
     /// How often in a row work came within [`LONG`].
     short_gaps: u32,
+    /// How often in a row work came within [`LINGER`].
+    medium_gaps: u32,
 }
 
 impl Patience {
     pub(crate) const NEW: Self = Self {
         idle_since: None,
         short_gaps: 0,
+        medium_gaps: 0,
     };
 
     /// The worker begins to search. A search that follows a sleep without work
@@ -41,14 +52,15 @@ impl Patience {
 
     /// The gap is over.
     pub(crate) fn found_work(self, now: Instant) -> Self {
-        let short = self.idle_since.is_some_and(|since| now - since <= LONG);
+        let gap = self.idle_since.map(|since| now - since);
+        let count = |gaps: u32, bound| match gap {
+            Some(gap) if gap <= bound => gaps.saturating_add(1),
+            Some(_) | None => 0,
+        };
         Self {
             idle_since: None,
-            short_gaps: if short {
-                self.short_gaps.saturating_add(1)
-            } else {
-                0
-            },
+            short_gaps: count(self.short_gaps, LONG),
+            medium_gaps: count(self.medium_gaps, LINGER),
         }
     }
 
@@ -61,12 +73,20 @@ impl Patience {
         };
         self.idle_since.is_none_or(|since| now - since > window)
     }
+
+    /// True if a worker that sleeps should keep its processor for now, since a host is likely to have work soon.
+    pub(crate) fn lingers(self, now: Instant) -> bool {
+        let waits = |since| now - since <= LINGER;
+        self.medium_gaps >= SHORT_GAPS && self.idle_since.is_some_and(waits)
+    }
 }
 
 /// What a sleep and a wake-up cost together.
 const SHORT: Duration = Duration::from_micros(50);
 /// The longest search. A worker that is idle for good pays it once.
 const LONG: Duration = Duration::from_micros(500);
+/// A round trip in a building, and a tick of most kernels.
+const LINGER: Duration = Duration::from_millis(5);
 /// So many short gaps in a row are a habit.
 const SHORT_GAPS: u32 = 4;
 
@@ -105,6 +125,21 @@ mod tests {
         let long = LONG + Duration::from_micros(1);
         let patience = after(SHORT_GAPS, SHORT, start).found_work(start + long);
         assert!(patience.idle_since(start).is_over(start + SHORT * 2));
+    }
+
+    /// A worker of an engine that was woken late once was late for good: a round trip and a tick are longer than any search.
+    #[test]
+    fn regression_a_worker_that_is_woken_late_lingers_the_next_time() {
+        let start = Instant::now();
+        let trip = Duration::from_micros(600);
+        let late = trip + Duration::from_millis(4);
+        assert!(!after(SHORT_GAPS - 1, late, start).lingers(start + trip));
+        let patience = after(SHORT_GAPS, late, start);
+        assert!(patience.is_over(start + trip));
+        assert!(patience.lingers(start + trip));
+        assert!(!patience.lingers(start + LINGER + Duration::from_nanos(1)));
+        let once_longer = patience.found_work(start + LINGER * 2);
+        assert!(!once_longer.idle_since(start).lingers(start));
     }
 
     #[test]
