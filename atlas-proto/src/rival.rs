@@ -56,7 +56,9 @@ impl Budget {
             return Some(usual);
         }
         let doublings = self.in_vain.min(DOUBLINGS_MAX);
-        let factor = if longest <= expected.saturating_mul(LATE_FACTOR) {
+        // One that a machine has stumbled over does not make a sort uneven.
+        let even = expected.saturating_mul(LATE_FACTOR).max(LATE_MIN);
+        let factor = if longest <= even {
             BEYOND_FACTOR
         } else {
             BEYOND_UNEVEN_FACTOR
@@ -251,6 +253,18 @@ mod tests {
         assert_eq!(patience(&budget, at(3)), Some(4));
         let uneven = (SECOND, SECOND * 9);
         assert_eq!(budget.patience(at(3), means, uneven), Some(SECOND * 32));
+    }
+
+    /// A machine that stumbled over one of many short closures made all the others wait eight times as long for their rivals.
+    #[test]
+    fn regression_a_stumble_is_not_taken_for_an_uneven_tree() {
+        let budget = Budget::default();
+        let short = (SECOND / 5, SECOND * 12);
+        let waits = |longest| (patience(short.0, longest, Duration::ZERO), longest);
+        let stumbled = budget.patience(at(0), short, waits(SECOND));
+        assert_eq!(stumbled, Some(LATE_MIN * BEYOND_FACTOR));
+        let uneven = budget.patience(at(0), short, waits(SECOND * 3));
+        assert_eq!(uneven, Some(SECOND * 6 * BEYOND_UNEVEN_FACTOR));
     }
 
     /// Something that happens to a job.
