@@ -9,15 +9,17 @@
 //!   Hello {workers_max} ───────────────────────▶
 //!         ◀─────────────────────────── Hello {program}
 //!   SetWorkers, Accept, Abort, Lend,  ─────────▶
-//!   ReturnResult, Reclaim, Remember
+//!   ReturnResult, Reclaim, Remember, Ping
 //!         ◀──────────  Load, Lent, Finished, Unwanted, Measured, Share,
-//!                      Record, Tasks
+//!                      Record, Tasks, Pong
 //!   Stop, or the end of the socket ────────────▶ (ends)
 //! ```
 //!
 //! The messages are the commands and events that the server's machine knows, without the job. Closures, results and names
 //! pass through that machine as they are here, and closures and results go on to other machines so: their bytes are
-//! part of that protocol, too. Every message but `Hello` and [`ToEngine::Lend`] is without an answer.
+//! part of that protocol, too. Every message but `Hello`, [`ToEngine::Lend`] and
+//! [`ToEngine::Ping`] is without an answer. Whoever is silent for long is asked with the last, and is ended by its server if it says
+//! nothing at all: a process can hang while its socket stays open.
 //!
 //! **Shared values.** A large value that many closures need does not travel in them: they name it ([`Closure::shared`]). With
 //! [`SHARED_VARIABLE`] set, an engine writes such a value into the folder that it names, under the value's own

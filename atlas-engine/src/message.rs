@@ -66,6 +66,8 @@ pub enum ToEngine {
         #[serde(with = "List::<RECORDS_MAX>")]
         entries: Vec<Recorded>,
     },
+    /// Give a sign of life: [`FromEngine::Pong`] answers, whatever runs.
+    Ping,
 }
 
 /// What an engine tells its server.
@@ -121,6 +123,8 @@ pub enum FromEngine {
         #[serde(with = "List::<TASKS_MAX>")]
         paths: Vec<TaskPath>,
     },
+    /// The answer to [`ToEngine::Ping`].
+    Pong,
 }
 
 /// What an engine is a process of. Closures pass only between engines whose programs are equal.

@@ -99,6 +99,7 @@ fn commands() -> Vec<ToEngine> {
         ToEngine::Remember {
             entries: vec![recorded()],
         },
+        ToEngine::Ping,
     ]
 }
 
@@ -158,6 +159,7 @@ fn events() -> Vec<FromEngine> {
             ticket: Ticket(15),
             finished: blob(300 << 20),
         },
+        FromEngine::Pong,
     ]
 }
 
@@ -444,6 +446,7 @@ fn any_command() -> impl Strategy<Value = ToEngine> {
         lease().prop_map(|lease| ToEngine::Reclaim { lease }),
         Just(ToEngine::Stop),
         vec(any_recorded(), 0..9).prop_map(|entries| ToEngine::Remember { entries }),
+        Just(ToEngine::Ping),
     ]
 }
 
@@ -492,6 +495,7 @@ fn any_event() -> impl Strategy<Value = FromEngine> {
         }),
         vec(any_recorded(), 0..9).prop_map(|entries| FromEngine::Record { entries }),
         vec(path, 0..9).prop_map(|paths| FromEngine::Tasks { paths }),
+        Just(FromEngine::Pong),
     ]
 }
 

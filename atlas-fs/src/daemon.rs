@@ -34,6 +34,14 @@ impl Clock {
         Time(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
+    /// Waits until it is that time; for ever, if none.
+    pub async fn wait_for(self, at: Option<Time>) {
+        match at {
+            Some(at) => tokio::time::sleep_until(self.instant(at).into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// When it is that time.
     #[must_use]
     pub fn instant(self, at: Time) -> Instant {

@@ -226,11 +226,13 @@ impl EngineEvent {
         }
     }
 
-    /// What the engine of `job` has said; none for its greeting and for shared values, which are the driver's.
+    /// What the engine of `job` has said; none for its greeting, shared values and signs of life, which are the driver's.
     #[must_use]
     pub fn from_engine(job: JobAlias, said: FromEngine) -> Option<Self> {
         let event = match said {
-            FromEngine::Hello { program: _ } | FromEngine::Share { name: _ } => return None,
+            FromEngine::Hello { program: _ } | FromEngine::Share { name: _ } | FromEngine::Pong => {
+                return None;
+            }
             FromEngine::Load(load) => Self::Load { job, load },
             FromEngine::Lent { request, closures } => Self::Lent {
                 job,
@@ -464,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_greetings_and_shared_values_are_the_drivers() {
+    fn starts_greetings_shared_values_and_signs_of_life_are_the_drivers() {
         let spec = JobSpec {
             origin: "example.edu".parse().unwrap(),
             engine: "native".to_owned(),
@@ -486,5 +488,6 @@ mod tests {
         let name = SharedName([4; 32]);
         let share = FromEngine::Share { name };
         assert_eq!(EngineEvent::from_engine(JOB, share), None);
+        assert_eq!(EngineEvent::from_engine(JOB, FromEngine::Pong), None);
     }
 }

@@ -21,6 +21,7 @@ pub mod message;
 mod orphan;
 pub mod path;
 pub mod policy;
+pub mod pulse;
 mod report;
 mod results;
 mod rival;

@@ -75,6 +75,10 @@ struct RunArgs {
     /// one is there again. 0: never.
     #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
     guest_after: u64,
+    /// End a process of a job that has given no sign of life for so many seconds (it was stopped, or waits for a disk that does not
+    /// answer): others run what it had. How long it computes has no part in it. 0: never.
+    #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    engine_timeout: u64,
     /// Run jobs at this priority, as of `nice`: 19 gives way to everything else.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: i32,
@@ -114,6 +118,11 @@ impl Cli {
             }
         }
     }
+}
+
+/// So long; none for 0.
+fn some_seconds(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 async fn join(state: &StateFolder, token: &Token) -> Result<()> {
@@ -165,10 +174,11 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
         urls,
         mount_at,
         nice: Some(options.nice),
+        engine_timeout: some_seconds(options.engine_timeout),
         inherit_environment: false,
         identity_folder: Some(state.identity_folder()),
         state_folder: Some(state.path().to_owned()),
-        guest_after: (options.guest_after > 0).then(|| Duration::from_secs(options.guest_after)),
+        guest_after: some_seconds(options.guest_after),
     })
     .await?;
     println!(

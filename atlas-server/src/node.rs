@@ -44,6 +44,8 @@ pub struct ServerOptions {
     pub mount_at: PathBuf,
     /// The priority of engines, as of `nice`; none leaves it as this process's.
     pub nice: Option<i32>,
+    /// An engine that gives no sign of life for so long is ended; none is, if none.
+    pub engine_timeout: Option<Duration>,
     /// Engines see this process's environment, rather than only what any program needs.
     pub inherit_environment: bool,
     /// Where the certificate is kept up to date; none if it lasts as long as the server.

@@ -124,6 +124,7 @@ impl Loop {
             client_files,
             workers_max: options.workers,
             nice: options.nice,
+            engine_timeout: options.engine_timeout,
             inherit_environment: options.inherit_environment,
             manager: manager.clone(),
             said: parts.said.clone(),

@@ -77,6 +77,8 @@ pub async fn start(workers: Option<u32>) -> anyhow::Result<Embedded> {
         urls,
         mount_at: mount_folder(folder.path()),
         nice: None,
+        // It may be in a debugger.
+        engine_timeout: None,
         inherit_environment: true,
         identity_folder: None,
         state_folder: None,

@@ -36,6 +36,8 @@ pub struct ServerOptions {
     pub checkpoints: bool,
     /// It is a guest of the domain above after so many seconds without a manager; as by default, if none.
     pub guest_after: Option<u32>,
+    /// It ends engines that are silent for so many seconds; as by default, if none.
+    pub engine_timeout: Option<u32>,
 }
 
 impl Default for ServerOptions {
@@ -49,6 +51,7 @@ impl Default for ServerOptions {
             alone: false,
             checkpoints: true,
             guest_after: None,
+            engine_timeout: None,
         }
     }
 }
@@ -112,8 +115,14 @@ impl Server {
         if !self.options.checkpoints {
             command.env("ATLAS_CHECKPOINTS", "off");
         }
-        if let Some(seconds) = self.options.guest_after {
-            command.arg("--guest-after").arg(seconds.to_string());
+        let seconds = [
+            ("--guest-after", self.options.guest_after),
+            ("--engine-timeout", self.options.engine_timeout),
+        ];
+        for (option, seconds) in seconds {
+            if let Some(seconds) = seconds {
+                command.arg(option).arg(seconds.to_string());
+            }
         }
         if let Some(log) = self.options.log {
             command.env("RUST_LOG", log);

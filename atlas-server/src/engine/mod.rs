@@ -69,6 +69,8 @@ pub(crate) struct Surroundings {
     pub(crate) workers_max: u32,
     /// The scheduling priority of engines, as of `nice`; none leaves it as this process's.
     pub(crate) nice: Option<i32>,
+    /// How long an engine may give no sign of life; for ever, if none.
+    pub(crate) engine_timeout: Option<Duration>,
     /// Engines see the environment of this process; otherwise only what any program needs.
     pub(crate) inherit_environment: bool,
     /// The connection to the manager, while there is one.

@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atlas_engine::{FromEngine, ROOT_TASK, ReadError, ToEngine, frame};
-use atlas_fs::daemon::chain;
+use atlas_fs::daemon::{Clock, chain};
 use atlas_fs::url::Pins;
 use atlas_fs::{BlobName, FileTree};
 use atlas_proto::control::{NATIVE, NativeOptions};
 use atlas_proto::engine::{EngineCommand, EngineEvent};
 use atlas_proto::job::{Finished, JobSpec, Outcome};
+use atlas_proto::pulse::{Beat, Pulse};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Child;
@@ -136,6 +137,8 @@ impl Engine {
         let mut results = Results::new(&self.surroundings, &self.teller, folder.shared());
         // Written while the engine is read from: it may wait for that before it reads on.
         let mut unwritten = BytesMut::new();
+        let clock = Clock::start();
+        let mut pulse = Pulse::new(clock.now(), self.surroundings.engine_timeout);
         let broken = loop {
             // A frame is read to its end once it has begun: `next` is polled in one place, and not dropped half-way.
             let said = reader.next();
@@ -148,6 +151,14 @@ impl Engine {
                     }
                     admitted = sharing.next() => self.judge(admitted, &sharing).await,
                     (way, finished) = results.next() => self.deliver(way, finished).await,
+                    () = clock.wait_for(pulse.poll_timeout()) => {
+                        match pulse.handle_timeout(clock.now()) {
+                            Beat::Wait => {}
+                            Beat::Ask => say(&mut unwritten, &ToEngine::Ping),
+                            Beat::GiveUp => return silent(options),
+                        }
+                        None
+                    }
                     written = writer.write_buf(&mut unwritten), if !unwritten.is_empty() => {
                         if written.is_err() {
                             // Why will be known when its words end.
@@ -160,11 +171,11 @@ impl Engine {
                     continue;
                 };
                 root = self.begin_root(&order, folder).or(root);
-                let order = order.to_engine();
-                if let Some(bytes) = order.and_then(|order| frame::encode(&order).ok()) {
-                    unwritten.extend_from_slice(&bytes);
+                if let Some(order) = order.to_engine() {
+                    say(&mut unwritten, &order);
                 }
             };
+            pulse.heard(clock.now());
             match said {
                 Ok(Some(FromEngine::Share { name })) => sharing.take_from_engine(name),
                 Ok(Some(FromEngine::Load(load))) => {
@@ -323,6 +334,23 @@ impl Engine {
     }
 }
 
+fn say(unwritten: &mut BytesMut, order: &ToEngine) {
+    if let Ok(bytes) = frame::encode(order) {
+        unwritten.extend_from_slice(&bytes);
+    }
+}
+
+/// The end of an engine that does not answer any more.
+fn silent(options: &NativeOptions) -> End {
+    End {
+        message: format!(
+            "{} has given no sign of life for long (something has stopped it, or it waits for a disk), and was ended",
+            options.name
+        ),
+        hopeless: false,
+    }
+}
+
 /// Waits for a process that has closed its socket, and says how it ended.
 async fn end_of(
     child: &mut Child,
@@ -363,7 +391,8 @@ async fn stop(mut process: Process) {
     }
     drop(process.writer);
     if timeout(STOP_TIMEOUT, process.child.wait()).await.is_err() {
-        let _ = process.child.kill().await;
+        // One that waits for a disk ends when that answers.
+        let _ = timeout(STOP_TIMEOUT, process.child.kill()).await;
     }
     let (files, folder) = (process.files, process.folder);
     // Many files take their time. What is mounted among them goes first.

@@ -35,6 +35,7 @@ impl Stage {
             client_files: Arc::new(JobFiles::new(manager.clone())),
             workers_max: 1,
             nice: None,
+            engine_timeout: None,
             inherit_environment: false,
             manager,
             said,

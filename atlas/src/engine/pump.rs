@@ -212,6 +212,7 @@ impl Pump {
                 let entries = entries.iter().map(words::remembered).collect();
                 self.runtime.remember(entries);
             }
+            ToEngine::Ping => self.tell(&FromEngine::Pong)?,
             ToEngine::Stop => {}
         }
         Ok(())

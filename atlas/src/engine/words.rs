@@ -68,6 +68,7 @@ pub(super) fn name(command: &ToEngine) -> &'static str {
         ToEngine::ReturnResult { .. } => "ReturnResult",
         ToEngine::Reclaim { .. } => "Reclaim",
         ToEngine::Stop => "Stop",
+        ToEngine::Ping => "Ping",
         ToEngine::Remember { .. } => "Remember",
     }
 }

@@ -34,6 +34,10 @@ const TESTS: &[(&str, fn())] = &[
         aborted_closure_leaves_its_worker,
     ),
     (
+        "signs_of_life_are_given_whatever_runs",
+        signs_of_life_are_given_whatever_runs,
+    ),
+    (
         "regression_load_is_told_after_a_closure_that_nobody_saw_run",
         regression_load_is_told_after_a_closure_that_nobody_saw_run,
     ),
@@ -225,6 +229,20 @@ fn aborted_closure_leaves_its_worker() {
         .engine(0)
         .say(&accept("engine::programs::fib", &(10_u64,)));
     assert_eq!(value(&server.finish(FIRST)), 55);
+}
+
+/// A closure that spins without a join keeps the only worker.
+fn signs_of_life_are_given_whatever_runs() {
+    let mut server = Server::new(1, &[]);
+    server.carry_until(|server| server.load(0).idle == 1);
+    server
+        .engine(0)
+        .say(&accept("engine::program::leaves_one", &(7_u64,)));
+    server.carry_until(|server| server.load(0).ready == 1);
+    for times in 1..10 {
+        server.engine(0).say(&ToEngine::Ping);
+        server.carry_until(|server| server.signs_of_life >= times);
+    }
 }
 
 fn regression_load_is_told_after_a_closure_that_nobody_saw_run() {

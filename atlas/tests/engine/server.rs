@@ -175,6 +175,8 @@ pub(crate) struct Server {
     loads: Vec<Load>,
     /// How often they were told.
     pub(crate) loads_told: u64,
+    /// Answers to `Ping`.
+    pub(crate) signs_of_life: usize,
     /// Closures under way: who runs them, who lent them.
     carried: BTreeMap<Ticket, Carried>,
     /// A question for each engine that is to be fed: its number.
@@ -226,6 +228,7 @@ impl Server {
         Self {
             loads: vec![Load::default(); engines.len()],
             loads_told: 0,
+            signs_of_life: 0,
             engines,
             told,
             carried: BTreeMap::new(),
@@ -343,6 +346,7 @@ impl Server {
             }
             FromEngine::Record { entries } => self.recorded.extend(entries),
             FromEngine::Tasks { paths } => self.tasks.extend(paths),
+            FromEngine::Pong => self.signs_of_life += 1,
             FromEngine::Hello { .. } => panic!("a second Hello"),
         }
         None
