@@ -156,8 +156,19 @@ pub enum EngineEvent {
 pub struct Crash {
     /// What becomes of closures that no engine survives: what [`Outcome::Panic`](crate::job::Outcome::Panic) carries.
     pub failure: Bytes,
-    /// Another engine would not do better: there is no program, or it is none for this machine.
-    pub hopeless: bool,
+    /// Whether another engine would do better.
+    pub kind: CrashKind,
+}
+
+/// What another engine would come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashKind {
+    /// It ran, and ended by itself or was killed: what it had may be to blame, or this machine.
+    Died,
+    /// It could not be begun on this machine, for a reason that lies in it, as with a disk that is full. Others may do better.
+    NotBegun,
+    /// Another one would end likewise: there is no program, or it is none for this machine.
+    Hopeless,
 }
 
 impl EngineCommand {

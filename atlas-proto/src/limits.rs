@@ -32,6 +32,9 @@ pub const CHILDREN_MAX: usize = 4096;
 /// Engines of one job that may die on one server one after the other, with closures of others and none finished: one may be the
 /// machine's fault, three are the job's.
 pub const ENGINE_CRASHES_MAX: u32 = 3;
+/// Engines of one job that one server, one after the other, could not begin, before it fails what it was given: with the pauses between
+/// them this takes seven seconds at least, in which others could have had it.
+pub const ENGINES_NOT_BEGUN_MAX: u32 = 4;
 /// Jobs that one node knows at a time.
 pub const JOBS_MAX: usize = 1024;
 /// The closures' sizes in one grant: with the job and the numbers a grant of so many bytes fits into a packet, and the

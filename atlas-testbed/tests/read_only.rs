@@ -15,7 +15,7 @@ use std::path::Path;
 
 use atlas_testbed::{
     Cluster, Manager, ManagerOptions, ServerOptions, TokenOptions, code, may_mount, program,
-    refusal, told,
+    refusal, told, wait_until,
 };
 use origin::{Origin, noise};
 
@@ -162,7 +162,7 @@ fn regression_a_manager_whose_folder_becomes_read_only_says_so_and_goes_on_by_it
 }
 
 #[test]
-fn regression_a_server_whose_folder_becomes_read_only_goes_on_by_itself() {
+fn regression_a_server_whose_folder_becomes_read_only_fails_nobody_and_goes_on_by_itself() {
     if !may_mount() {
         return;
     }
@@ -192,16 +192,21 @@ fn regression_a_server_whose_folder_becomes_read_only_goes_on_by_itself() {
     server.make_read_only(&urls);
     assert_names(&refusal(&read()), &urls);
     server.make_read_only(server.state());
-    // Whether it has the program or not.
+    // It is the only one, and has tried several times.
     assert_names(&refusal(&read()), server.state());
-    let queens = shell.submit(program("nqueens"), ["6"]);
-    assert_names(&refusal(&queens), server.state());
 
-    // It has nothing to do, and so it asks for each job; those that others can do they do.
+    // It has nothing to do, and could have each job at once; what others can do waits for them, also while they are busy.
     let mut well = cluster.servers(&manager, 1);
     for _ in 0..5 {
         shell.assert_works();
     }
+    let naps = shell.here().join("naps");
+    fs::create_dir(&naps).unwrap();
+    let line = ["naps", "1", "3000", naps.to_str().unwrap()];
+    let busy = shell.begin_submit(program("testbed-job"), line);
+    wait_until("the other is busy", || naps.join("main").exists());
+    shell.assert_works();
+    assert_eq!(code(&busy.wait()), 0);
     assert!(well[0].stop().success());
     manager.wait_for_workers(1);
 

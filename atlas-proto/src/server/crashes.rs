@@ -11,11 +11,11 @@ use atlas_engine::Failure;
 use bytes::Bytes;
 
 use super::Server;
-use crate::engine::{Crash, TaskPath};
+use crate::engine::{Crash, CrashKind, TaskPath};
 use crate::ids::{JobAlias, LeaseId, NodeId, TaskId};
 use crate::job::{self, Finished, Outcome};
 use crate::ledger::{EntryId, Source, State};
-use crate::limits::{ENGINE_CRASHES_MAX, TASK_PATHS_MAX};
+use crate::limits::{ENGINE_CRASHES_MAX, ENGINES_NOT_BEGUN_MAX, TASK_PATHS_MAX};
 use crate::message::{EndStealReason, ReturnReason};
 use crate::suspicion::{FRESH, Suspicion};
 use crate::time::Time;
@@ -25,6 +25,10 @@ use crate::time::Time;
 pub(super) struct Suspects {
     /// Engines that died with closures of others, one after the other, and finished nothing.
     crashes: u32,
+    /// Engines that could not be begun, one after the other.
+    not_begun: u32,
+    /// The present engine has said something.
+    begun: bool,
     /// What its engine lent and was given back suspected, and when.
     returned: Option<(Time, Suspicion)>,
     /// When the present engine was started.
@@ -34,7 +38,7 @@ pub(super) struct Suspects {
 
 impl Suspects {
     pub(super) fn note_start(&mut self, now: Time) {
-        self.started = now;
+        (self.started, self.begun) = (now, false);
     }
 
     /// For how long the present engine has been there.
@@ -72,6 +76,41 @@ impl Suspects {
 }
 
 impl Server {
+    /// An engine is there, and says something.
+    pub(super) fn note_begun(&mut self, job: JobAlias) {
+        if let Some(state) = self.jobs.get_mut(&job)
+            && !state.suspects.begun
+        {
+            (state.suspects.begun, state.suspects.not_begun) = (true, 0);
+            self.backoff.note_begun();
+        }
+    }
+
+    /// There is no engine: what was for it was never begun, and others may have it.
+    fn give_back_unbegun(&mut self, now: Time, job: JobAlias, failure: &Bytes) {
+        self.backoff.note_failure(now);
+        let waits = |&id: &EntryId| {
+            let entry = self.ledger.entry(id);
+            entry.is_some_and(|entry| {
+                let here = matches!(entry.state, State::Running | State::Ready);
+                here && matches!(entry.source, Source::Peer { .. })
+            })
+        };
+        let given: Vec<EntryId> = self.ledger.of_job(job).into_iter().filter(waits).collect();
+        self.forget_engine(job, false);
+        let state = self.jobs.get_mut(&job);
+        let times = state.map_or(0, |state| {
+            state.suspects.not_begun += 1;
+            state.suspects.not_begun
+        });
+        if times >= ENGINES_NOT_BEGUN_MAX {
+            self.fail(now, &given, failure);
+        } else {
+            let returned = self.ledger.undo(&given);
+            self.sessions.give_back(now, returned, ReturnReason::NoRoom);
+        }
+    }
+
     /// An engine died with all that it held: what it lent is unwanted, what it ran goes back or fails.
     pub(super) fn handle_crash(&mut self, now: Time, job: JobAlias, crash: Crash) {
         let (mut lost, mut unwanted) = (Vec::new(), Vec::new());
@@ -88,15 +127,20 @@ impl Server {
         }
         self.abort(now, unwanted);
         self.forget_rivals_here(job);
-        let crashes = self.forget_engine(job, !lost.is_empty());
-        if crash.hopeless {
-            self.fail(now, &lost, &crash.failure);
-        } else {
-            let innocent = self.blame(now, job, &lost, &crash.failure);
-            if crashes >= ENGINE_CRASHES_MAX {
-                self.fail(now, &innocent, &crash.failure);
-            } else {
-                self.give_back_suspected(now, &innocent);
+        match crash.kind {
+            CrashKind::NotBegun => self.give_back_unbegun(now, job, &crash.failure),
+            CrashKind::Hopeless => {
+                self.forget_engine(job, !lost.is_empty());
+                self.fail(now, &lost, &crash.failure);
+            }
+            CrashKind::Died => {
+                let crashes = self.forget_engine(job, !lost.is_empty());
+                let innocent = self.blame(now, job, &lost, &crash.failure);
+                if crashes >= ENGINE_CRASHES_MAX {
+                    self.fail(now, &innocent, &crash.failure);
+                } else {
+                    self.give_back_suspected(now, &innocent);
+                }
             }
         }
         self.end_lendings(now, job, EndStealReason::NoSurplus);

@@ -28,6 +28,9 @@ impl Server {
             return self.sessions.give_back(now, all(), ReturnReason::Retreat);
         }
         let alias = job.alias;
+        if self.backoff.is_on() && !self.is_started(alias) {
+            return self.sessions.give_back(now, all(), ReturnReason::NoRoom);
+        }
         let bytes = closures.iter().map(|leased| leased.closure.size());
         // Nothing lent, nothing begun.
         if closures.is_empty() {
@@ -119,6 +122,9 @@ impl Server {
     }
 
     pub(super) fn dispatch_engine(&mut self, now: Time, event: EngineEvent) {
+        if !matches!(event, EngineEvent::Crashed { .. }) {
+            self.note_begun(event.job());
+        }
         match event {
             EngineEvent::Load { job, load } => self.handle_load(job, load),
             EngineEvent::Lent {

@@ -5,10 +5,11 @@
 //! [`Server::poll_timeout`] and call [`Server::handle_timeout`] when it is due. Time never goes back.
 //!
 //! What it decides: whom to ask for work and when (`thief`), what to give to whom (`victim`), what becomes of
-//! leases (`leases`), of closures whose engine has died (`crashes`) and of those that are run again (`recompute`), which engine gets
+//! leases (`leases`), of closures whose engine has died (`crashes`) or cannot be begun (`backoff`) and of those that are run again (`recompute`), which engine gets
 //! how many workers and which closures (`work`). It must never know what is in a
 //! closure, nor where a job came from.
 
+mod backoff;
 mod crashes;
 mod leases;
 mod orphans;
@@ -36,6 +37,7 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::uplink::{Answer, Uplink};
 
+use backoff::Backoff;
 use orphans::Orphans;
 use recompute::Recomputing;
 use rivals::Late;
@@ -74,6 +76,7 @@ pub struct Server {
     pub(crate) results: ResultQueues,
     hints: Hints,
     late: Late,
+    backoff: Backoff,
     steal: Option<Steal>,
     /// Questions to engines, by their number.
     lending: BTreeMap<EngineRequest, Lending>,
@@ -123,6 +126,7 @@ impl Server {
             results: ResultQueues::default(),
             hints: Hints::default(),
             late: Late::default(),
+            backoff: Backoff::default(),
             steal: None,
             lending: BTreeMap::new(),
             forgotten: BTreeMap::new(),
@@ -165,6 +169,7 @@ impl Server {
         self.uplink
             .handle_timeout(now, &mut self.sessions, &mut self.rng);
         self.sessions.handle_timeout(now);
+        self.backoff.handle_timeout(now);
         self.end_late_lendings(now);
         self.handle_late_checkpoints(now);
         self.abort(now, self.ledger.orphans_over(now));
@@ -230,6 +235,7 @@ impl Server {
             self.turns.poll_timeout(),
             self.lendings_timeout(),
             self.recomputing.poll_timeout(),
+            self.backoff.poll_timeout(),
             self.ledger.orphans_until(),
             self.reporter.poll_timeout().filter(|_| member),
         ];
@@ -301,7 +307,7 @@ impl Server {
             return Load::default();
         }
         let (idle, ready) = (self.idle_workers(), self.ready_closures());
-        let hungry = if self.is_served() {
+        let hungry = if self.is_served() || self.backoff.is_on() {
             0
         } else {
             let soon = idle == 0 && ready == 0 && self.works_ahead();

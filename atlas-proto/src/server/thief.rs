@@ -76,7 +76,7 @@ impl Server {
 
     /// Asks for work if there is reason to and somebody to ask.
     pub(super) fn seek(&mut self, now: Time) {
-        if self.steal.is_some() || self.hints.is_empty() {
+        if self.steal.is_some() || self.hints.is_empty() || self.backoff.is_on() {
             return;
         }
         let (idle, ready) = (self.idle_workers(), self.ready_closures());

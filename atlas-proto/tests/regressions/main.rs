@@ -13,14 +13,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun};
+use atlas_proto::engine::{
+    Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
+};
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
 };
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::limits::{
     ASKS_PER_CHILD_MAX, Bound, CLOSURE_BYTES_MAX, ENGINE_CRASHES_MAX, ENGINE_NAME_BYTES_MAX,
-    ENGINE_OPTIONS_BYTES_MAX, FORGOTTEN_MAX, JOBS_MAX, KEEP_ALIVE, PATHS_MAX,
+    ENGINE_OPTIONS_BYTES_MAX, ENGINES_NOT_BEGUN_MAX, FORGOTTEN_MAX, JOBS_MAX, KEEP_ALIVE,
+    PATHS_MAX,
 };
 use atlas_proto::manager::SubmitError;
 use atlas_proto::message::{

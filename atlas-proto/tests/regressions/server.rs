@@ -143,7 +143,7 @@ fn regression_closures_said_to_hold_all_the_work_there_is_do_not_overflow() {
 fn regression_a_crash_answers_the_steals_that_wait_for_the_engine() {
     let mut server = TheServer::busy(20);
     let question = server.asked();
-    server.server.handle_engine(NOW, crashed(false));
+    server.server.handle_engine(NOW, crashed(CrashKind::Died));
     assert_eq!(
         ends(&server.sent()),
         [(FIRST, RequestId(5), EndStealReason::NoSurplus)]
@@ -162,7 +162,7 @@ fn regression_an_engine_is_not_started_for_nothing() {
         server.commands().into_iter().filter(is_start).count()
     };
     assert_eq!(started(&mut server), 1);
-    server.server.handle_engine(NOW, crashed(false));
+    server.server.handle_engine(NOW, crashed(CrashKind::Died));
     assert_eq!(started(&mut server), 0);
     server.hear(ABOVE, grant(JOB, &[2], 9));
     assert_eq!(started(&mut server), 1);
@@ -417,12 +417,12 @@ fn regression_what_was_stopped_gets_workers_again() {
 /// What no engine survives must not be lent to and fro for ever.
 #[test]
 fn closures_fail_after_so_many_engines() {
-    for hopeless in [false, true] {
+    for kind in [CrashKind::Died, CrashKind::Hopeless] {
         let mut server = TheServer::new();
         for life in 1..=ENGINE_CRASHES_MAX {
             let now = NOW + Duration::from_secs(1) * life;
             server.hear_at(now, ABOVE, grant(JOB, &[u64::from(life)], 9));
-            let sent = server.engine(now, crashed(hopeless));
+            let sent = server.engine(now, crashed(kind));
             let returned = sent.iter().any(|(_, message)| {
                 matches!(
                     message,
@@ -438,17 +438,104 @@ fn closures_fail_after_so_many_engines() {
                 }
                 _ => false,
             });
-            let last = hopeless || life == ENGINE_CRASHES_MAX;
+            let last = kind == CrashKind::Hopeless || life == ENGINE_CRASHES_MAX;
             assert_eq!((returned, failed), (!last, last), "engine {life}: {sent:?}");
         }
     }
 }
 
-fn crashed(hopeless: bool) -> EngineEvent {
+/// A server that could begin nothing was the first to ask for each job of its domain, and failed it, whoever else could have run it.
+#[test]
+fn regression_who_can_begin_no_engine_gives_back_and_asks_for_nothing_for_a_while() {
+    let mut server = TheServer::new();
+    let mut now = NOW;
+    for attempt in 1..=ENGINES_NOT_BEGUN_MAX {
+        let lease = u64::from(attempt);
+        server.hear_at(now, ABOVE, grant(JOB, &[10 * lease], 9));
+        let sent = server.engine(now, crashed(CrashKind::NotBegun));
+        let returned = sent.iter().any(|(to, message)| {
+            let reason = ReturnReason::NoRoom;
+            let leases = vec![LeaseId(10 * lease)];
+            (*to, message) == (ABOVE, &Message::ReturnClosures { leases, reason })
+        });
+        let failed = sent
+            .iter()
+            .any(|(_, message)| matches!(message, Message::ReturnResults { .. }));
+        let last = attempt == ENGINES_NOT_BEGUN_MAX;
+        assert_eq!((returned, failed), (!last, last), "{attempt}: {sent:?}");
+        assert!(
+            !sent
+                .iter()
+                .any(|(_, message)| matches!(message, Message::SuspectLeases { .. }))
+        );
+
+        // Meanwhile nothing is begun here, and nobody takes it for hungry.
+        assert_eq!(server.server.load().hungry, 0);
+        server.commands();
+        let sent = server.hear_at(now, ABOVE, grant(JOB, &[10 * lease + 1], 9));
+        assert!(matches!(
+            sent[..],
+            [
+                (
+                    ABOVE,
+                    Message::ReturnClosures {
+                        reason: ReturnReason::NoRoom,
+                        ..
+                    }
+                ),
+                ..
+            ]
+        ));
+        assert_eq!(server.commands(), []);
+        for _ in 0..1 << (attempt - 1) {
+            assert_eq!(server.server.load().hungry, 0);
+            now = now + Duration::from_secs(1);
+            server.hear_at(now, ABOVE, Message::KeepAlive);
+            server.server.handle_timeout(now);
+        }
+        assert_eq!(server.server.load().hungry, 4);
+        server.sent();
+    }
+}
+
+#[test]
+fn an_engine_that_begins_ends_the_pauses_of_a_server_that_could_begin_none() {
+    let mut server = TheServer::new();
+    let mut now = NOW;
+    // More often in all than would make a job fail in a row.
+    for round in 0..ENGINES_NOT_BEGUN_MAX {
+        for attempt in [1, 2] {
+            let lease = u64::from(2 * round + attempt);
+            server.hear_at(now, ABOVE, grant(JOB, &[lease], 9));
+            let sent = server.engine(now, crashed(CrashKind::NotBegun));
+            let returned = sent.iter().any(|(_, message)| {
+                let reason = ReturnReason::NoRoom;
+                let leases = vec![LeaseId(lease)];
+                message == &Message::ReturnClosures { leases, reason }
+            });
+            assert!(returned, "attempt {attempt} of round {round}: {sent:?}");
+            now = now + Duration::from_secs(u64::from(attempt));
+            server.server.handle_timeout(now);
+            assert_eq!(server.server.load().hungry, 4);
+        }
+        let lease = 100 + u64::from(round);
+        server.hear_at(now, ABOVE, grant(JOB, &[lease], 9));
+        let load = EngineLoad {
+            idle: 3,
+            ..EngineLoad::default()
+        };
+        server.engine(now, EngineEvent::Load { job: JOB, load });
+        let leases = vec![LeaseId(lease)];
+        server.hear_at(now, ABOVE, Message::AbortLeases { leases });
+        server.engine(now, crashed(CrashKind::Died));
+    }
+}
+
+fn crashed(kind: CrashKind) -> EngineEvent {
     let failure = DIED.into();
     EngineEvent::Crashed {
         job: JOB,
-        crash: Crash { failure, hopeless },
+        crash: Crash { failure, kind },
     }
 }
 

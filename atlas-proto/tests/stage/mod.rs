@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use atlas_engine::Recorded;
 use atlas_proto::domain::DomainPattern;
-use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun};
+use atlas_proto::engine::{
+    Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
+};
 use atlas_proto::ids::{EngineLease, JobAlias, NodeId, TaskId, Ticket};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::message::{Message, Packet};
@@ -344,7 +346,7 @@ impl Stage {
         let job = engine.job.expect("the engine runs something");
         let crash = Crash {
             failure: Bytes::from_static(b"it was killed"),
-            hopeless: false,
+            kind: CrashKind::Died,
         };
         actor
             .server

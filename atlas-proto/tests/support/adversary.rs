@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atlas_engine::Key;
-use atlas_proto::engine::{Crash, EngineCommand, EngineEvent};
+use atlas_proto::engine::{Crash, CrashKind, EngineCommand, EngineEvent};
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket,
 };
@@ -468,7 +468,8 @@ impl World {
                 job,
                 crash: Crash {
                     failure: vec![1; choices.below(3)].into(),
-                    hopeless: choices.once_in(4),
+                    kind: [CrashKind::Died, CrashKind::NotBegun, CrashKind::Hopeless]
+                        [choices.below(3)],
                 },
             },
             0..=2 => {

@@ -35,7 +35,7 @@ use atlas_fs::url::{FileService, Pins};
 use atlas_fs::{BlobName, Store, Turns};
 use atlas_net::Connection;
 use atlas_proto::control::JobProgress;
-use atlas_proto::engine::{Crash, EngineCommand, EngineEvent};
+use atlas_proto::engine::{Crash, CrashKind, EngineCommand, EngineEvent};
 use atlas_proto::ids::JobAlias;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -297,10 +297,10 @@ impl Teller {
         let _ = self.said.send(EngineSaid { life, event }).await;
     }
 
-    async fn tell_crash(&self, message: String, hopeless: bool) {
+    async fn tell_crash(&self, message: String, kind: CrashKind) {
         let task = None;
         let failure = atlas_engine::Failure::Panicked { task, message }.to_bytes();
-        let crash = Crash { failure, hopeless };
+        let crash = Crash { failure, kind };
         let job = self.job;
         self.tell(EngineEvent::Crashed { job, crash }).await;
     }

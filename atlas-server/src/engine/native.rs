@@ -10,7 +10,7 @@ use atlas_fs::daemon::{Clock, chain};
 use atlas_fs::url::Pins;
 use atlas_fs::{BlobName, FileTree};
 use atlas_proto::control::{NATIVE, NativeOptions};
-use atlas_proto::engine::{EngineCommand, EngineEvent};
+use atlas_proto::engine::{CrashKind, EngineCommand, EngineEvent};
 use atlas_proto::job::{Finished, JobSpec, Outcome};
 use atlas_proto::pulse::{Beat, Pulse};
 use bytes::{Bytes, BytesMut};
@@ -40,7 +40,7 @@ pub(super) struct Engine {
 /// Why an engine ended, or never began.
 struct End {
     message: String,
-    hopeless: bool,
+    kind: CrashKind,
 }
 
 impl Engine {
@@ -62,19 +62,19 @@ impl Engine {
             }
             Err(end) => Some(end),
         };
-        if let Some(End { message, hopeless }) = end {
-            self.teller.tell_crash(message, hopeless).await;
+        if let Some(End { message, kind }) = end {
+            self.teller.tell_crash(message, kind).await;
         }
     }
 
     async fn begin(&self, spec: &JobSpec) -> Result<(Process, NativeOptions, Reader), End> {
         let hopeless = |error: &(dyn Error + 'static)| End {
             message: chain(error),
-            hopeless: true,
+            kind: CrashKind::Hopeless,
         };
         let perhaps = |error: &(dyn Error + 'static)| End {
             message: chain(error),
-            hopeless: false,
+            kind: CrashKind::NotBegun,
         };
         if spec.engine != NATIVE {
             let message = format!(
@@ -83,7 +83,7 @@ impl Engine {
             );
             return Err(End {
                 message,
-                hopeless: true,
+                kind: CrashKind::Hopeless,
             });
         }
         let options = NativeOptions::from_bytes(&spec.options).map_err(|error| hopeless(&error))?;
@@ -116,7 +116,7 @@ impl Engine {
         )
         .await;
         let process = begun.map_err(|error| End {
-            hopeless: error.is_hopeless(),
+            kind: error.kind(),
             message: chain(&error),
         })?;
         let id = process.child.id().unwrap_or(0);
@@ -189,14 +189,7 @@ impl Engine {
         };
         drop(sharing);
         match broken {
-            Some(error) => End {
-                message: format!(
-                    "{} says what makes no sense: {}",
-                    options.name,
-                    chain(&error)
-                ),
-                hopeless: true,
-            },
+            Some(error) => garbled(options, &error),
             None => end_of(child, folder, options, root).await,
         }
     }
@@ -340,6 +333,18 @@ fn say(unwritten: &mut BytesMut, order: &ToEngine) {
     }
 }
 
+/// The end of an engine that this server does not understand.
+fn garbled(options: &NativeOptions, error: &ReadError) -> End {
+    End {
+        message: format!(
+            "{} says what makes no sense: {}",
+            options.name,
+            chain(error)
+        ),
+        kind: CrashKind::Hopeless,
+    }
+}
+
 /// The end of an engine that does not answer any more.
 fn silent(options: &NativeOptions) -> End {
     End {
@@ -347,7 +352,7 @@ fn silent(options: &NativeOptions) -> End {
             "{} has given no sign of life for long (something has stopped it, or it waits for a disk), and was ended",
             options.name
         ),
-        hopeless: false,
+        kind: CrashKind::Died,
     }
 }
 
@@ -362,7 +367,7 @@ async fn end_of(
     let Ok(Ok(status)) = status else {
         return End {
             message: format!("{} has closed its socket to the server", options.name),
-            hopeless: false,
+            kind: CrashKind::Died,
         };
     };
     // A program may end by itself while `main` runs.
@@ -380,7 +385,7 @@ async fn end_of(
     };
     End {
         message: format!("{} {}{said}", options.name, process::describe(status)),
-        hopeless: false,
+        kind: CrashKind::Died,
     }
 }
 

@@ -17,6 +17,7 @@ use atlas_engine::{FromEngine, ReadError, ToEngine, frame};
 use atlas_fs::url::Pins;
 use atlas_fs::{FileTree, frames};
 use atlas_proto::control::{NativeOptions, OutputStream};
+use atlas_proto::engine::CrashKind;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -93,14 +94,14 @@ pub(super) enum BeginError {
 }
 
 impl BeginError {
-    /// Another attempt would end in the same way.
-    pub(super) fn is_hopeless(&self) -> bool {
+    /// Whether another attempt, here or elsewhere, would do better.
+    pub(super) fn kind(&self) -> CrashKind {
         match self {
             Self::OtherMachine { .. }
             | Self::NotAtlas { .. }
             | Self::NoAnswer { .. }
-            | Self::Garbled { .. } => true,
-            Self::Spawn { .. } | Self::Folder { .. } | Self::Inputs { .. } => false,
+            | Self::Garbled { .. } => CrashKind::Hopeless,
+            Self::Spawn { .. } | Self::Folder { .. } | Self::Inputs { .. } => CrashKind::NotBegun,
         }
     }
 }

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{Crash, EngineCommand, EngineEvent};
+use atlas_proto::engine::{Crash, CrashKind, EngineCommand, EngineEvent};
 use atlas_proto::ids::{EngineLease, JobAlias, Ticket};
 use atlas_proto::job::JobSpec;
 use atlas_proto::time::Time;
@@ -216,7 +216,7 @@ impl VirtualEngine {
         let Some(tree) = self.trees.get(&spec.artifact) else {
             let crash = Crash {
                 failure: "there is no such job in this world".into(),
-                hopeless: true,
+                kind: CrashKind::Hopeless,
             };
             let job = alias;
             self.events.push_back(EngineEvent::Crashed { job, crash });
