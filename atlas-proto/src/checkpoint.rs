@@ -257,6 +257,8 @@ pub(crate) fn in_messages(entries: Vec<Recorded>) -> Vec<Vec<Recorded>> {
 
 #[cfg(test)]
 mod tests {
+    use atlas_engine::Above;
+
     use super::*;
 
     const JOB: JobAlias = JobAlias(1);
@@ -268,6 +270,7 @@ mod tests {
             key: Key(key),
             result: vec![1; bytes].into(),
             work: Duration::from_millis(work_ms),
+            above: Above::NONE,
         }
     }
 

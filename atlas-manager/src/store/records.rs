@@ -151,6 +151,7 @@ const SIZE_MAX: usize = 2 * CHECKPOINT_BYTES_MAX;
 mod tests {
     use std::time::Duration;
 
+    use atlas_engine::Above;
     use redb::Database;
 
     use super::*;
@@ -160,6 +161,7 @@ mod tests {
             key: Key([number; 32]),
             result: vec![number; bytes].into(),
             work: Duration::from_secs(u64::from(number)),
+            above: Above::NONE,
         }
     }
 

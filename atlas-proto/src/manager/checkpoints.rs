@@ -13,8 +13,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use atlas_engine::Key;
-
 use super::{Manager, ManagerEvent, SubmitError};
 use crate::checkpoint::{Part, Ration, in_messages};
 use crate::engine::Recorded;
@@ -24,7 +22,7 @@ use crate::ledger::{Entry, EntryId, Source, State};
 use crate::limits::{Bound, CHECKPOINT_UNACKED_MAX};
 use crate::link::Link;
 use crate::message::Message;
-use crate::orphan::{ORPHAN_TIME, recorded};
+use crate::orphan::{Name, ORPHAN_TIME, recorded};
 use crate::time::Time;
 
 /// What goes between the tables of a manager and of its parent.
@@ -365,8 +363,9 @@ impl Manager {
     }
 
     pub(super) fn record_orphan(&mut self, entry: &Entry, finished: Finished) {
-        let key = Key::of(entry.closure.kind.task, &entry.closure.args);
-        let entries = recorded(key, finished).into_iter().collect();
+        let entries = recorded(Name::of(&entry.closure), finished)
+            .into_iter()
+            .collect();
         self.keep_orphans(entry.job, entries);
     }
 

@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{Crash, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun};
+use atlas_proto::engine::{
+    Above, Crash, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
+};
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
 };
@@ -197,6 +199,7 @@ fn closure(bytes: usize) -> Closure {
         args: vec![0; bytes].into(),
         expected: Duration::ZERO,
         shared: Vec::new(),
+        above: Above::NONE,
     }
 }
 
