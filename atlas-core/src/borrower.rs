@@ -21,6 +21,7 @@ impl Pool {
         ticket: Ticket,
         portable: &PortableClosure,
         depth: u32,
+        above: &[u64],
     ) -> Result<(), AcceptError> {
         let info = self
             .tasks
@@ -43,7 +44,7 @@ impl Pool {
         let closure = (info.erased.import)(&portable.args, waiter)
             .map_err(|source| DecodeError::Arguments { task, source })?;
         if self.measures.is_some() {
-            closure.set_origin(Origin::accepted(depth));
+            closure.set_origin(Origin::accepted(depth, above));
         }
         match self.hosting.accepted().entry(ticket) {
             Entry::Vacant(entry) => entry.insert(closure.clone()),

@@ -45,6 +45,9 @@ pub struct Recorded {
     pub result: Vec<u8>,
     /// The workers' time that went into it and all that descends from it.
     pub work: Duration,
+    /// The beginnings of the keys of the nearest closures above it, nearest first, as far as these are known. With the result of one of
+    /// them nobody asks for this one.
+    pub above: Vec<u64>,
 }
 
 impl Key {
@@ -58,6 +61,13 @@ impl Key {
             Ok(postcard::serialize_with_flavor(args, hashing)?)
         });
         hashed.ok().map(Self)
+    }
+
+    /// Its beginning, which names it well enough where a mistake costs nothing but work.
+    #[must_use]
+    pub fn short(self) -> u64 {
+        let (short, _) = self.0.split_first_chunk().expect("a key is longer");
+        u64::from_le_bytes(*short)
     }
 
     /// Of what the child with this key has said of itself while it ran.
@@ -193,7 +203,10 @@ impl Checkpoints {
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.work));
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let table = &mut *table;
-        for Recorded { key, result, work } in entries {
+        for Recorded {
+            key, result, work, ..
+        } in entries
+        {
             let bytes = result.len() + ENTRY_BYTES;
             if table.bytes + bytes > REMEMBERED_BYTES_MAX {
                 continue;
@@ -515,6 +528,7 @@ mod tests {
             key: Key([number; 32]),
             result: vec![number],
             work: Duration::from_secs(1),
+            above: Vec::new(),
         };
         let checkpoints = Checkpoints::default();
         let earlier = Recorded {

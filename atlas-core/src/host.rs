@@ -110,6 +110,8 @@ pub struct LentClosure {
     pub closure: PortableClosure,
     /// How many closures are above it, where it is [measured](crate::Builder::measured); zero elsewhere.
     pub depth: u32,
+    /// What it is below, as in [`Recorded`]: of use to who records what is below it.
+    pub above: Vec<u64>,
 }
 
 /// A closure that is ready and could be lent.

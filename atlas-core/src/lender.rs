@@ -84,12 +84,15 @@ impl Pool {
             return true;
         }
         let task = (portable.task)().id();
-        let depth = closure.origin().map_or(0, |origin| origin.depth);
+        let origin = closure.origin();
+        let depth = origin.map_or(0, |origin| origin.depth);
+        let above = origin.map(|origin| origin.account.names());
         let closure = PortableClosure { task, args };
         lent.closures.push(LentClosure {
             lease,
             closure,
             depth,
+            above: above.unwrap_or_default(),
         });
         true
     }
@@ -167,6 +170,7 @@ impl Pool {
             key,
             result: result.to_vec(),
             work,
+            above: origin.account.names(),
         };
         self.tell_recorded(recorded, work);
     }

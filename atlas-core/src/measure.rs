@@ -56,6 +56,10 @@ pub(crate) struct Account {
     pub(crate) kind: Option<Kind>,
     /// The name of what comes out, where that may be recorded.
     pub(crate) key: Option<Key>,
+    /// The beginning of the key of what is counted here, whether or not that is recorded.
+    name: Option<u64>,
+    /// Of an accepted closure: what its lender knows to be above it, nearest first.
+    known_above: Vec<u64>,
     /// The address of the closure whose end is the end of what is counted.
     closure: usize,
     nanoseconds: AtomicU64,
@@ -80,8 +84,11 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Of an accepted closure.
-    pub(crate) fn accepted(depth: u32) -> Self {
-        let account = Arc::new(Account::new(None));
+    pub(crate) fn accepted(depth: u32, above: &[u64]) -> Self {
+        let account = Arc::new(Account {
+            known_above: above.iter().copied().take(ABOVE_MAX).collect(),
+            ..Account::new(None)
+        });
         Self { account, depth }
     }
 
@@ -94,6 +101,7 @@ impl Origin {
         let account = Arc::new(Account {
             kind: Some((task.id(), self.depth)),
             key,
+            name: key.map(Key::short),
             closure: ptr::from_ref::<Closure>(closure).addr(),
             ..Account::new(Some(&self.account))
         });
@@ -122,6 +130,8 @@ impl Account {
         Self {
             kind: None,
             key: None,
+            name: None,
+            known_above: Vec::new(),
             closure: 0,
             nanoseconds: AtomicU64::new(0),
             found: AtomicU64::new(0),
@@ -132,9 +142,35 @@ impl Account {
         }
     }
 
-    /// For a part of what is counted here; none if there are too many above each other.
-    pub(crate) fn below(self: &Arc<Self>) -> Option<Arc<Self>> {
-        (self.level < LEVELS_MAX).then(|| Arc::new(Self::new(Some(self))))
+    /// For a part of what is counted here, of which this is the key; none if there are too many above each other.
+    pub(crate) fn below(self: &Arc<Self>, key: Option<Key>) -> Option<Arc<Self>> {
+        (self.level < LEVELS_MAX).then(|| {
+            Arc::new(Self {
+                name: key.map(Key::short),
+                ..Self::new(Some(self))
+            })
+        })
+    }
+
+    /// The nearest closures that all is below that is counted here, this one's own included, as far as their keys are known.
+    pub(crate) fn names(&self) -> Vec<u64> {
+        let mut names = Vec::with_capacity(ABOVE_MAX);
+        let mut at = Some(self);
+        while let Some(account) = at
+            && names.len() < ABOVE_MAX
+        {
+            names.extend(account.name);
+            names.extend(&account.known_above);
+            at = account.above.as_deref();
+        }
+        names.truncate(ABOVE_MAX);
+        names
+    }
+
+    /// Those that what is counted here is below.
+    pub(crate) fn names_above(&self) -> Vec<u64> {
+        let above = self.above.as_ref();
+        above.map(|above| above.names()).unwrap_or_default()
     }
 
     /// True if it is that of an accepted closure itself.
@@ -382,5 +418,7 @@ pub(crate) fn clock() -> u64 {
 /// Accounts above each other. Further strands add to the last one: a chain of steals so long is made of small pieces,
 /// each of which would have to add to all above it.
 const LEVELS_MAX: u32 = 64;
+/// Closures that are named above one. A few between them may not be recorded.
+const ABOVE_MAX: usize = 4;
 /// Kinds that are told apart between two reports.
 const KINDS_MAX: usize = 1024;

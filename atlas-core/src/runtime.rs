@@ -365,7 +365,22 @@ impl Runtime {
         closure: &PortableClosure,
         depth: u32,
     ) -> Result<(), AcceptError> {
-        self.pool.accept(ticket, closure, depth)
+        self.accept_below(ticket, closure, depth, &[])
+    }
+
+    /// [`Runtime::accept_at`] for a closure of which is known what it is [below](crate::LentClosure::above): so is what is
+    /// recorded below it.
+    ///
+    /// # Errors
+    /// As [`Runtime::accept`].
+    pub fn accept_below(
+        &self,
+        ticket: Ticket,
+        closure: &PortableClosure,
+        depth: u32,
+        above: &[u64],
+    ) -> Result<(), AcceptError> {
+        self.pool.accept(ticket, closure, depth, above)
     }
 
     /// Says that nobody wants the result of an accepted closure: it is dropped if

@@ -68,6 +68,7 @@ pub fn checkpoint<S: Serialize>(state: &S) {
             key: key.of_state(),
             result,
             work,
+            above: worker.names_of_running(),
         };
         worker.pool.tell_recorded(recorded, work);
     }
@@ -94,6 +95,12 @@ impl Worker {
         let mut running = RefMut::filter_map(running, Option::as_mut).ok()?;
         let (key, state) = running.leaf()?;
         f(key, state)
+    }
+
+    /// The running task, and what it is below.
+    fn names_of_running(&self) -> Vec<u64> {
+        self.with_running(|running| running.account().map(|account| account.names()))
+            .unwrap_or_default()
     }
 
     fn begin_resume(&self) -> Option<Key> {

@@ -220,7 +220,7 @@ impl Worker {
         let state = State::new(self.raise_for(depth.saturating_add(1)), now);
         let child = self.with_running(|running| {
             // SAFETY: the list and the queue are the running strand's.
-            let (boundary, account) = unsafe { running.scope_inside(newest, now) };
+            let (boundary, account) = unsafe { running.scope_inside(key, newest, now) };
             running.scopes.push(Scope {
                 boundary,
                 account,
@@ -277,6 +277,7 @@ impl Worker {
             key,
             result,
             work: Duration::from_nanos(worth.total),
+            above: account.map(Account::names_above).unwrap_or_default(),
         };
         let uncovered = Duration::from_nanos(worth.uncovered());
         self.pool.tell_recorded(recorded, uncovered);
@@ -401,18 +402,19 @@ impl Running {
             .is_no_leaf();
     }
 
-    /// What the scope of a child has: how many nodes are not its own, and where its time is added.
+    /// What the scope of the child with this key has: how many nodes are not its own, and where its time is added.
     ///
     /// # Safety
     /// The list that ends at `newest` is this strand's.
     unsafe fn scope_inside(
         &mut self,
+        key: Option<Key>,
         newest: *const Node,
         now: u64,
     ) -> (u32, Option<Arc<Account>>) {
         // SAFETY: by the caller; the queue is this strand's.
         unsafe { self.marked.trace_all(newest, now) };
-        let account = self.account().and_then(Account::below);
+        let account = self.account().and_then(|account| account.below(key));
         (self.marked.marked(), account)
     }
 

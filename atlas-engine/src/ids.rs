@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number that names something.
 #[doc(hidden)]
@@ -88,6 +88,42 @@ impl Key {
         hasher.update(&task.0.to_le_bytes());
         hasher.update(args);
         Self(hasher.finalize().into())
+    }
+
+    /// Its beginning.
+    #[must_use]
+    pub fn short(&self) -> ShortKey {
+        let (short, _) = self.0.split_first_chunk().expect("a key is longer");
+        ShortKey(u64::from_le_bytes(*short))
+    }
+}
+
+/// The beginning of a [`Key`]. Of ten million results of a job, two share it by accident once in some hundred thousand jobs: good enough
+/// where a mistake costs nothing but work.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShortKey(pub u64);
+
+impl ShortKey {
+    /// How many bytes it has.
+    pub const BYTES: usize = 8;
+}
+
+impl fmt::Debug for ShortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShortKey({:016x})", self.0.swap_bytes())
+    }
+}
+
+/// As it is the beginning of a hash, it is shortest as so many bytes.
+impl Serialize for ShortKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.to_le_bytes().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ShortKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Deserialize::deserialize(deserializer).map(|bytes| Self(u64::from_le_bytes(bytes)))
     }
 }
 

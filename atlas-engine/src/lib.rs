@@ -42,6 +42,7 @@
 //! error, which belong to whoever started it.
 #![forbid(unsafe_code)]
 
+pub mod above;
 pub mod bounded;
 pub mod failure;
 pub mod files;
@@ -50,13 +51,14 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 
+pub use above::Above;
 pub use failure::Failure;
 pub use files::{
     FILES_VARIABLE, FileAnswer, FileEntry, FileFailure, FileMetadata, FileQuestion, MOUNT_VARIABLE,
     OpenedFile,
 };
 pub use frame::{DecodeError, EncodeError, ReadError, WIRE_VERSION, WriteError};
-pub use ids::{Key, Lease, ROOT_TASK, RequestId, SharedName, TaskId, Ticket};
+pub use ids::{Key, Lease, ROOT_TASK, RequestId, SharedName, ShortKey, TaskId, Ticket};
 pub use message::{
     Closure, ClosureKind, CommandLine, Finished, FromEngine, Lent, Load, Measured, Outcome,
     Program, ReadyRun, Recorded, TaskPath, ToEngine,

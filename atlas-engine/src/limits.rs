@@ -2,7 +2,7 @@
 //!
 //! Where a server passes a field on to other machines, the bound is the one that holds between those.
 
-use crate::{Key, SharedName};
+use crate::{Above, Key, SharedName};
 
 /// The body of a frame: a grant's closures, or the largest closure, with room for the numbers.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -28,7 +28,8 @@ pub const SAMPLES_MAX: usize = 512;
 /// Results in one message of those that are kept, between engine and server as between machines.
 pub const RECORDS_MAX: usize = 4096;
 /// Their sizes in one message: with the numbers they fit into a frame, and the largest result fits in.
-pub const RECORDS_BYTES_MAX: usize = CLOSURE_BYTES_MAX + RECORDS_MAX * Key::BYTES;
+pub const RECORDS_BYTES_MAX: usize =
+    CLOSURE_BYTES_MAX + RECORDS_MAX * (Key::BYTES + Above::BYTES_MAX);
 /// Paths in one message of tasks; an engine with more sends several.
 pub const TASKS_MAX: usize = 1024;
 /// The path of one task. What is longer is cut: the end says more than the beginning.

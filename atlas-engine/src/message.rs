@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::above::Above;
 use crate::bounded::{ByteString, Length, List, Text};
 use crate::failure::Failure;
 use crate::ids::{Key, Lease, RequestId, SharedName, TaskId, Ticket};
@@ -158,6 +159,8 @@ pub struct Closure {
     /// The shared values that an engine must have to decode the arguments, those that are named within such values included.
     #[serde(with = "List::<SHARED_NAMES_MAX>")]
     pub shared: Vec<SharedName>,
+    /// What it is below: to those who record what is below it. To an engine that lends it that is known, to others it is not.
+    pub above: Above,
 }
 
 impl Closure {
@@ -280,13 +283,15 @@ pub struct Recorded {
     pub result: Bytes,
     /// The workers' time that it took, which is what it saves.
     pub work: Duration,
+    /// What it is below: with the result of one of these, nobody asks for this one.
+    pub above: Above,
 }
 
 impl Recorded {
     /// The bytes that are held and moved for it, but for some numbers.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.result.len() + Key::BYTES
+        self.result.len() + Key::BYTES + self.above.size()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use atlas_engine::above::{ABOVE_MAX, Above};
 use atlas_engine::frame::{decode, encode, read, write};
 use atlas_engine::limits::{
     CLOSURE_BYTES_MAX, FRAME_BYTES_MAX, LENT_BYTES_MAX, LENT_CLOSURES_MAX, READY_RUNS_MAX,
@@ -12,7 +13,7 @@ use atlas_engine::limits::{
 use atlas_engine::{
     Closure, ClosureKind, CommandLine, DecodeError, EncodeError, Finished, FromEngine, Key, Lease,
     Lent, Load, Measured, Outcome, Program, ReadError, ReadyRun, Recorded, RequestId, SharedName,
-    TaskId, TaskPath, Ticket, ToEngine, WIRE_VERSION,
+    ShortKey, TaskId, TaskPath, Ticket, ToEngine, WIRE_VERSION,
 };
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -35,7 +36,14 @@ fn closure() -> Closure {
         args: Bytes::from_static(b"args"),
         expected: Duration::new(1, 2),
         shared: Vec::new(),
+        above: above(1),
     }
+}
+
+fn above(keys: u64) -> Above {
+    (0..keys)
+        .map(|key| ShortKey(0x0807_0605_0403_0201 + key))
+        .collect()
 }
 
 fn closure_with(shared: usize) -> Closure {
@@ -67,6 +75,7 @@ fn recorded() -> Recorded {
         key: Key([0xcd; 32]),
         result: Bytes::from_static(b"out"),
         work: Duration::new(5, 6),
+        above: above(2),
     }
 }
 
@@ -329,7 +338,21 @@ fn naming_no_shared_value_takes_a_byte() {
         [0, 2].map(|shared| closure_with(shared).size()),
         [args, args + 64]
     );
-    assert_eq!(postcard::to_stdvec(&closure()).unwrap().last(), Some(&0));
+    let of_root = Closure {
+        above: Above::NONE,
+        ..closure()
+    };
+    assert!(postcard::to_stdvec(&of_root).unwrap().ends_with(&[0, 0]));
+}
+
+#[test]
+fn no_more_than_the_nearest_closures_above_one_are_read() {
+    let said = |keys: usize| postcard::to_stdvec(&vec![[7_u8; 8]; keys]).unwrap();
+    for keys in 0..=ABOVE_MAX {
+        let above: Above = postcard::from_bytes(&said(keys)).unwrap();
+        assert_eq!(postcard::to_stdvec(&above).unwrap(), said(keys));
+    }
+    assert!(postcard::from_bytes::<Above>(&said(ABOVE_MAX + 1)).is_err());
 }
 
 #[test]
@@ -352,6 +375,7 @@ fn as_many_results_as_may_be_fit_into_one_message() {
         key: Key([0xff; 32]),
         result: vec![0; CLOSURE_BYTES_MAX / RECORDS_MAX].into(),
         work: Duration::MAX,
+        above: above(4),
     };
     assert!(entry.size() * RECORDS_MAX <= RECORDS_BYTES_MAX);
     let largest = Recorded {
@@ -378,6 +402,22 @@ fn a_key_is_of_a_task_and_its_arguments() {
 }
 
 #[test]
+fn of_the_closures_above_one_the_nearest_are_named() {
+    let key = Key(std::array::from_fn(|at| u8::try_from(at + 1).unwrap()));
+    assert_eq!(key.short(), ShortKey(0x0807_0605_0403_0201));
+    for keys in 0..=ABOVE_MAX as u64 + 2 {
+        let above = above(keys);
+        let first = (0..keys).take(ABOVE_MAX);
+        let expected: Vec<ShortKey> = first
+            .map(|key| ShortKey(0x0807_0605_0403_0201 + key))
+            .collect();
+        assert_eq!(above.keys(), expected);
+        assert_eq!(above.size(), expected.len() * 8);
+    }
+    assert_eq!(above(0), Above::NONE);
+}
+
+#[test]
 fn a_shared_value_is_named_in_hexadecimal_digits() {
     let name = SharedName(std::array::from_fn(|at| u8::try_from(at).unwrap()));
     let text = name.to_string();
@@ -398,14 +438,25 @@ fn any_bytes() -> impl Strategy<Value = Bytes> {
 
 fn any_closure() -> impl Strategy<Value = Closure> {
     let shared = vec(any::<[u8; 32]>().prop_map(SharedName), 0..3);
-    (any_kind(), any_bytes(), any::<Duration>(), shared).prop_map(
-        |(kind, args, expected, shared)| Closure {
+    (
+        any_kind(),
+        any_bytes(),
+        any::<Duration>(),
+        shared,
+        any_above(),
+    )
+        .prop_map(|(kind, args, expected, shared, above)| Closure {
             kind,
             args,
             expected,
             shared,
-        },
-    )
+            above,
+        })
+}
+
+fn any_above() -> impl Strategy<Value = Above> {
+    let keys = vec(any::<u64>().prop_map(ShortKey), 0..=ABOVE_MAX);
+    keys.prop_map(|keys| keys.into_iter().collect())
 }
 
 fn any_finished() -> impl Strategy<Value = Finished> {
@@ -421,11 +472,18 @@ fn any_finished() -> impl Strategy<Value = Finished> {
 }
 
 fn any_recorded() -> impl Strategy<Value = Recorded> {
-    (any::<[u8; 32]>(), any_bytes(), any::<Duration>()).prop_map(|(key, result, work)| Recorded {
-        key: Key(key),
-        result,
-        work,
-    })
+    (
+        any::<[u8; 32]>(),
+        any_bytes(),
+        any::<Duration>(),
+        any_above(),
+    )
+        .prop_map(|(key, result, work, above)| Recorded {
+            key: Key(key),
+            result,
+            work,
+            above,
+        })
 }
 
 fn any_command() -> impl Strategy<Value = ToEngine> {

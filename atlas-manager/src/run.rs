@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atlas_engine::ROOT_TASK;
+use atlas_engine::{Above, ROOT_TASK};
 use atlas_fs::BlobName;
 use atlas_fs::daemon::{Clock, Thrift};
 use atlas_proto::control::{DomainStatus, JobId, JobProgress, JobState, Refusal, ServerStatus};
@@ -246,6 +246,7 @@ impl Loop {
             args: Bytes::from(record.root.clone()),
             expected: Duration::ZERO,
             shared: Vec::new(),
+            above: Above::NONE,
         };
         (spec, root)
     }

@@ -3,8 +3,13 @@
 //! A closure whose borrower is lost is run again with this at hand, and finds in it what was finished before the loss. Nothing
 //! depends on it: what is not found is computed. So what is kept is bounded.
 //!
-//! **What goes first** where there is no room. A result is of use until that of a closure around it is there, and the table does not know
-//! which that is. But whoever has done much work below a closure has more of it to do, and who has done little is soon done: a
+//! **What goes first** where there is no room. Each result names closures above it. When the result of one of these is there it is
+//! *covered*: who begins to compute the upper one finds that, and asks no further. So what is covered goes first. It is not dropped at
+//! once, since whoever is in the middle of the upper one, as an orphan or a rival, goes on with it and asks; but who was told nothing yet
+//! has begun nothing, and is not told it. The names may be wrong, as two keys may begin alike: then a result is
+//! forgotten too early, and computed.
+//!
+//! Of the rest: whoever has done much work below a closure has more of it to do, and who has done little is soon done: a
 //! result is of use for a time in proportion to its work. So its worth is its work and what was the worth of the last that had
 //! to go when it came; what is worth least goes (the algorithm `GreedyDual`: Young, 1994). By its work alone, old results of closures
 //! that are long done would keep the table full, and of those that are under way nothing would stay but what is as large.
@@ -17,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
-use atlas_engine::{Key, Recorded};
+use atlas_engine::{Above, Recorded, ShortKey};
 
 use crate::ids::JobAlias;
 use crate::limits::{
@@ -37,11 +42,13 @@ pub(crate) struct Checkpoints {
 /// What is kept of one job.
 #[derive(Debug, Default)]
 struct Checkpoint {
-    /// The stamp of each.
-    entries: BTreeMap<Key, u64>,
-    /// By worth; of two that are worth the same, the older first.
-    by_worth: BTreeSet<(Duration, u64)>,
+    /// The stamp of each. Of two whose keys begin alike one is kept.
+    entries: BTreeMap<ShortKey, u64>,
+    /// By worth; of two that are worth the same, the older first. What is covered is worth nothing.
+    by_worth: BTreeSet<(Option<Duration>, u64)>,
     by_stamp: BTreeMap<u64, Kept>,
+    /// The stamps of those that are below a closure, by its name.
+    by_above: BTreeSet<(ShortKey, u64)>,
     bytes: usize,
     /// What the last was worth that had to go.
     floor: Duration,
@@ -50,7 +57,8 @@ struct Checkpoint {
 #[derive(Debug)]
 struct Kept {
     recorded: Recorded,
-    worth: Duration,
+    /// None if it is covered.
+    worth: Option<Duration>,
 }
 
 /// A part of a checkpoint that fits into one message.
@@ -87,13 +95,15 @@ impl Checkpoints {
         let checkpoint = self.jobs.entry(job).or_default();
         let mut added = Vec::with_capacity(entries.len());
         for recorded in entries {
-            match checkpoint.get(&recorded.key) {
+            let key = recorded.key.short();
+            match checkpoint.get(key).map(|kept| &kept.recorded) {
                 Some(known) if known.work >= recorded.work => continue,
-                Some(_) => self.bytes -= checkpoint.take(recorded.key).unwrap_or(0),
+                Some(_) => self.bytes -= checkpoint.take(key).unwrap_or(0),
                 None => {}
             }
             self.last_stamp += 1;
             self.bytes += recorded.size();
+            checkpoint.cover_below(key);
             added.push(recorded.clone());
             checkpoint.insert(recorded, self.last_stamp);
             while checkpoint.is_over() || self.bytes > CHECKPOINTS_BYTES_MAX {
@@ -103,7 +113,7 @@ impl Checkpoints {
                 self.bytes -= bytes;
             }
         }
-        added.retain(|recorded| checkpoint.entries.contains_key(&recorded.key));
+        added.retain(|recorded| checkpoint.entries.contains_key(&recorded.key.short()));
         added
     }
 
@@ -142,6 +152,13 @@ impl Checkpoints {
         }
     }
 
+    /// A result is kept, and that of no closure above it.
+    pub(crate) fn is_uncovered(&self, job: JobAlias, key: ShortKey) -> bool {
+        let checkpoint = self.jobs.get(&job);
+        let kept = checkpoint.and_then(|checkpoint| checkpoint.get(key));
+        kept.is_some_and(|kept| kept.worth.is_some())
+    }
+
     /// How many results are kept of a job.
     pub(crate) fn len(&self, job: JobAlias) -> usize {
         self.jobs.get(&job).map_or(0, |job| job.entries.len())
@@ -171,42 +188,69 @@ impl Checkpoints {
 
 impl Checkpoint {
     fn insert(&mut self, recorded: Recorded, stamp: u64) {
-        let key = recorded.key;
-        let worth = self.floor.saturating_add(recorded.work);
+        let key = recorded.key.short();
+        let worth = match self.has_above(&recorded.above) {
+            true => None,
+            false => Some(self.floor.saturating_add(recorded.work)),
+        };
         self.bytes += recorded.size();
         self.by_worth.insert((worth, stamp));
+        let above = recorded.above.keys().iter();
+        self.by_above.extend(above.map(|&above| (above, stamp)));
         self.by_stamp.insert(stamp, Kept { recorded, worth });
         self.entries.insert(key, stamp);
     }
 
-    fn get(&self, key: &Key) -> Option<&Recorded> {
-        let stamp = self.entries.get(key)?;
-        self.by_stamp.get(stamp).map(|kept| &kept.recorded)
+    /// The result of one of these is there.
+    fn has_above(&self, above: &Above) -> bool {
+        let mut above = above.keys().iter();
+        above.any(|above| self.entries.contains_key(above))
+    }
+
+    /// The result of a closure is there now: what is below it is covered.
+    fn cover_below(&mut self, above: ShortKey) {
+        for &(_, stamp) in self.by_above.range((above, 0)..=(above, u64::MAX)) {
+            if let Some(kept) = self.by_stamp.get_mut(&stamp)
+                && kept.worth.is_some()
+            {
+                self.by_worth.remove(&(kept.worth, stamp));
+                kept.worth = None;
+                self.by_worth.insert((None, stamp));
+            }
+        }
+    }
+
+    fn get(&self, key: ShortKey) -> Option<&Kept> {
+        let stamp = self.entries.get(&key)?;
+        self.by_stamp.get(stamp)
     }
 
     /// What came after a stamp, of more than the ration the dearest, oldest first.
     fn dearest_after(&self, after: u64, ration: Ration) -> Vec<(u64, &Recorded)> {
         let later = self.by_stamp.range((Excluded(after), Unbounded));
-        let mut later: Vec<(u64, &Recorded)> = later
-            .map(|(&stamp, kept)| (stamp, &kept.recorded))
-            .collect();
+        let wanted = |(_, kept): &(&u64, &Kept)| after > 0 || kept.worth.is_some();
+        let later = later.filter(wanted);
+        let mut later: Vec<(u64, &Kept)> = later.map(|(&stamp, kept)| (stamp, kept)).collect();
         if later.len() > ration.any {
-            let dearest = |&(stamp, recorded): &(u64, &Recorded)| (Reverse(recorded.work), stamp);
+            let dearest = |&(stamp, kept): &(u64, &Kept)| {
+                (kept.worth.is_none(), Reverse(kept.recorded.work), stamp)
+            };
             if later.len() > ration.most {
                 later.select_nth_unstable_by_key(ration.most, dearest);
                 later.truncate(ration.most);
             }
             later.sort_unstable_by_key(dearest);
             let mut bytes = 0;
-            let within = |(number, (_, recorded)): &(usize, &(u64, &Recorded))| {
-                bytes += recorded.size();
+            let within = |(number, (_, kept)): &(usize, &(u64, &Kept))| {
+                bytes += kept.recorded.size();
                 *number < ration.any || bytes <= ration.bytes
             };
             let told = later.iter().enumerate().take_while(within).count();
             later.truncate(told);
             later.sort_unstable_by_key(|(stamp, _)| *stamp);
         }
-        later
+        let later = later.into_iter();
+        later.map(|(stamp, kept)| (stamp, &kept.recorded)).collect()
     }
 
     fn is_over(&self) -> bool {
@@ -216,15 +260,20 @@ impl Checkpoint {
     /// What is worth least goes; gives its size.
     fn evict(&mut self) -> Option<usize> {
         let &(worth, stamp) = self.by_worth.first()?;
-        self.floor = worth;
-        self.take(self.by_stamp.get(&stamp)?.recorded.key)
+        if let Some(worth) = worth {
+            self.floor = worth;
+        }
+        self.take(self.by_stamp.get(&stamp)?.recorded.key.short())
     }
 
     /// Takes an entry out; gives its size.
-    fn take(&mut self, key: Key) -> Option<usize> {
+    fn take(&mut self, key: ShortKey) -> Option<usize> {
         let stamp = self.entries.remove(&key)?;
         let kept = self.by_stamp.remove(&stamp)?;
         self.by_worth.remove(&(kept.worth, stamp));
+        for &above in kept.recorded.above.keys() {
+            self.by_above.remove(&(above, stamp));
+        }
         let bytes = kept.recorded.size();
         self.bytes -= bytes;
         Some(bytes)
@@ -257,6 +306,9 @@ pub(crate) fn in_messages(entries: Vec<Recorded>) -> Vec<Vec<Recorded>> {
 
 #[cfg(test)]
 mod tests {
+    use atlas_engine::Key;
+    use proptest::prelude::{Strategy, prop_assert, proptest};
+
     use super::*;
 
     const JOB: JobAlias = JobAlias(1);
@@ -268,6 +320,7 @@ mod tests {
             key: Key(key),
             result: vec![1; bytes].into(),
             work: Duration::from_millis(work_ms),
+            above: Above::NONE,
         }
     }
 
@@ -398,9 +451,135 @@ mod tests {
         assert_eq!((told(1), told(68), told(5000)), (20, 1000 / size, 4));
     }
 
+    fn below(number: u64, above: &[u64], work_ms: u64, bytes: usize) -> Recorded {
+        let above = above.iter().map(|&above| ShortKey(above)).collect();
+        Recorded {
+            above,
+            ..recorded(number, work_ms, bytes)
+        }
+    }
+
+    fn numbers(entries: &[Recorded]) -> Vec<u64> {
+        entries.iter().map(|entry| entry.key.short().0).collect()
+    }
+
+    #[test]
+    fn who_begins_is_not_told_what_is_below_a_known_result() {
+        let mut checkpoints = Checkpoints::default();
+        let first = vec![below(3, &[2, 1], 5, 1), below(4, &[9], 5, 1)];
+        checkpoints.record(JOB, first);
+        let seen = checkpoints.since(JOB, 0, Ration::ALL)[0].until;
+        // The closure between is not recorded, and one comes late.
+        let later = vec![recorded(1, 10, 1), below(5, &[1], 5, 1)];
+        assert_eq!(numbers(&checkpoints.record(JOB, later)), [1, 5]);
+        assert_eq!(numbers(&kept(&checkpoints, 0)), [4, 1]);
+        // Who has begun earlier may be in the middle of the upper one.
+        assert_eq!(numbers(&kept(&checkpoints, seen)), [1, 5]);
+        let uncovered = |number| checkpoints.is_uncovered(JOB, ShortKey(number));
+        let of_all = [1, 3, 4, 5, 7].map(uncovered);
+        assert_eq!(of_all, [true, false, true, false, false]);
+    }
+
+    #[test]
+    fn of_more_than_the_ration_what_is_below_a_known_result_is_told_last() {
+        let mut checkpoints = Checkpoints::default();
+        checkpoints.record(JOB, vec![recorded(1, 1, 1)]);
+        let known = checkpoints.since(JOB, 0, Ration::ALL)[0].until;
+        let dear = (10..14).map(|number| below(number, &[1], 100, 1));
+        checkpoints.record(JOB, dear.collect());
+        let cheap = (20..23).map(|number| below(number, &[2], 1, 1));
+        checkpoints.record(JOB, cheap.collect());
+        let ration = Ration {
+            any: 4,
+            most: 4,
+            bytes: 1000,
+        };
+        let told = checkpoints.since(JOB, known, ration).remove(0).entries;
+        assert_eq!(numbers(&told), [10, 20, 21, 22]);
+    }
+
+    #[test]
+    fn what_is_below_a_known_result_makes_room_first() {
+        let mut checkpoints = Checkpoints::default();
+        let full = CHECKPOINT_ENTRIES_MAX as u64;
+        let dear = (0..full / 2).map(|n| below(n, &[full * 2], 1000, 1));
+        checkpoints.record(JOB, dear.collect());
+        checkpoints.record(JOB, (full / 2..full).map(|n| recorded(n, 1, 1)).collect());
+        checkpoints.record(JOB, vec![recorded(full * 2, 2000, 1)]);
+        checkpoints.record(JOB, (full..full + 99).map(|n| recorded(n, 1, 1)).collect());
+        let left = numbers(&kept(&checkpoints, 1));
+        assert_eq!(left.len(), CHECKPOINT_ENTRIES_MAX);
+        let cheap_left = left.iter().filter(|&&number| number >= full / 2).count() as u64;
+        assert_eq!(cheap_left, full / 2 + 100, "none of these had to go");
+    }
+
+    /// A few closures in every order, so large that not all fit in.
+    fn any_records() -> impl Strategy<Value = Vec<(u64, Vec<u64>, u64, usize)>> {
+        let above = proptest::collection::vec(0..60_u64, 0..4);
+        proptest::collection::vec((0..40_u64, above, 0..50_u64, 0..3_usize), 1..120)
+    }
+
+    proptest! {
+        #[test]
+        fn tables_stay_within_their_bounds_and_what_nothing_covers_goes_last(
+            records in any_records(),
+        ) {
+            let large = vec![0; 2 << 20];
+            let large = bytes::Bytes::from(large);
+            let mut checkpoints = Checkpoints::default();
+            let mut ever = BTreeSet::new();
+            for (number, above, work_ms, parts) in records {
+                let uncovered_before = uncovered(&checkpoints);
+                let entry = Recorded {
+                    result: large.slice(..parts << 20),
+                    ..below(number, &above, work_ms, 0)
+                };
+                checkpoints.record(JOB, vec![entry]);
+                ever.insert(number);
+                check_indexes(&checkpoints);
+                prop_assert!(checkpoints.bounds().iter().all(|bound| bound.held <= bound.max));
+                let table = &checkpoints.jobs[&JOB];
+                for kept in table.by_stamp.values().filter(|kept| kept.worth.is_none()) {
+                    let mut above = kept.recorded.above.keys().iter();
+                    prop_assert!(above.any(|above| ever.contains(&above.0)));
+                }
+                let is_covered_now = |entry: &&Recorded| entry.above.keys().contains(&ShortKey(number));
+                let mut stay = uncovered_before.iter().filter(|entry| !is_covered_now(entry));
+                let is_any_covered = table.by_stamp.values().any(|kept| kept.worth.is_none());
+                let all_stay = stay.all(|entry| table.entries.contains_key(&entry.key.short()));
+                prop_assert!(all_stay || !is_any_covered);
+            }
+        }
+    }
+
+    fn uncovered(checkpoints: &Checkpoints) -> Vec<Recorded> {
+        let tables = checkpoints.jobs.values();
+        let kept = tables.flat_map(|table| table.by_stamp.values());
+        let kept = kept.filter(|kept| kept.worth.is_some());
+        kept.map(|kept| kept.recorded.clone()).collect()
+    }
+
+    /// Each entry is in each index once, and nothing else is.
+    fn check_indexes(checkpoints: &Checkpoints) {
+        for table in checkpoints.jobs.values() {
+            let kept = || table.by_stamp.iter();
+            let entries = kept().map(|(&stamp, kept)| (kept.recorded.key.short(), stamp));
+            assert_eq!(entries.collect::<BTreeMap<_, _>>(), table.entries);
+            let by_worth = kept().map(|(&stamp, kept)| (kept.worth, stamp));
+            assert_eq!(by_worth.collect::<BTreeSet<_>>(), table.by_worth);
+            let by_above = kept().flat_map(|(&stamp, kept)| {
+                let above = kept.recorded.above.keys().iter();
+                above.map(move |&above| (above, stamp))
+            });
+            assert_eq!(by_above.collect::<BTreeSet<_>>(), table.by_above);
+            let bytes: usize = kept().map(|(_, kept)| kept.recorded.size()).sum();
+            assert_eq!(bytes, table.bytes);
+        }
+    }
+
     #[test]
     fn messages_are_as_full_as_they_may_be() {
-        let half = RECORDS_BYTES_MAX / 2 - Key::BYTES;
+        let half = RECORDS_BYTES_MAX / 2 - recorded(1, 1, 0).size();
         let entries: Vec<Recorded> = (0..5).map(|number| recorded(number, 1, half)).collect();
         let sizes: Vec<usize> = in_messages(entries).iter().map(Vec::len).collect();
         assert_eq!(sizes, [2, 2, 1]);

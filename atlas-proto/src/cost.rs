@@ -177,6 +177,7 @@ pub(crate) fn repays(terms: &StealTerms, bytes: usize, expected: Duration) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Above;
     use crate::ids::TaskId;
 
     const S: Duration = Duration::from_secs(1);
@@ -253,6 +254,7 @@ mod tests {
             args: bytes::Bytes::new(),
             expected: fresh.expected(kind(0)),
             shared: Vec::new(),
+            above: Above::NONE,
         });
         assert_eq!(fresh.expected(kind(0)), ROOT_WORK);
         assert_eq!(fresh.expected(kind(1)), Duration::ZERO);
@@ -268,6 +270,7 @@ mod tests {
             args,
             expected: S * 30,
             shared: Vec::new(),
+            above: Above::NONE,
         });
         assert_eq!(model.expected(kind(4)), S * 30);
         model.learn(Measured {

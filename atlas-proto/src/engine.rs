@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
+pub use atlas_engine::{Above, Load as EngineLoad, Measured, ReadyRun, Recorded, TaskPath};
 use atlas_engine::{FromEngine, Lent, ToEngine};
-pub use atlas_engine::{Load as EngineLoad, Measured, ReadyRun, Recorded, TaskPath};
 use bytes::Bytes;
 
 use crate::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
@@ -289,6 +289,7 @@ mod tests {
             args: b"args".as_slice().into(),
             expected: Duration::from_millis(3),
             shared: Vec::new(),
+            above: Above::NONE,
         }
     }
 
@@ -304,6 +305,7 @@ mod tests {
             key: Key::of(KIND.task, b"args"),
             result: b"out".as_slice().into(),
             work: Duration::from_millis(4),
+            above: Above::NONE,
         }
     }
 

@@ -613,6 +613,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::engine::Above;
     use crate::ids::TaskId;
     use crate::job::ClosureKind;
 
@@ -628,6 +629,7 @@ mod tests {
             args: Bytes::new(),
             expected: Duration::ZERO,
             shared: Vec::new(),
+            above: Above::NONE,
         }
     }
 

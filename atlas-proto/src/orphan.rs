@@ -6,17 +6,39 @@
 
 use std::time::Duration;
 
-use atlas_engine::{Key, Recorded};
+use atlas_engine::{Above, Key, Recorded};
 
-use crate::job::{Finished, Outcome};
+use crate::job::{Closure, Finished, Outcome};
+
+/// What a result is kept under, and what that is below.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    key: Key,
+    above: Above,
+}
+
+impl Name {
+    pub(crate) fn of(closure: &Closure) -> Self {
+        Self {
+            key: Key::of(closure.kind.task, &closure.args),
+            above: closure.above,
+        }
+    }
+}
 
 /// The result of an orphan as it is kept, if it is worth that. None of a panic, which whoever runs it again will see, nor of a blob,
 /// which may be lost with who has it.
-pub(crate) fn recorded(key: Key, finished: Finished) -> Option<Recorded> {
+pub(crate) fn recorded(name: Name, finished: Finished) -> Option<Recorded> {
     let work = finished.work;
     match finished.outcome {
         Outcome::Value(result) if work >= cost_of(result.len()).saturating_mul(WORTH) => {
-            Some(Recorded { key, result, work })
+            let Name { key, above } = name;
+            Some(Recorded {
+                key,
+                result,
+                work,
+                above,
+            })
         }
         Outcome::Value(_) | Outcome::Panic(_) | Outcome::Blob { .. } => None,
     }

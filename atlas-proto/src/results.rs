@@ -12,14 +12,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use atlas_engine::{Key, Recorded};
+use atlas_engine::Recorded;
 
 use crate::ids::{JobAlias, LeaseId, NodeId};
 use crate::job::{Closure, Finished};
 use crate::limits::{Bound, LEASES_PER_MESSAGE_MAX, RESULTS_NAMED_MAX};
 use crate::link::Link;
 use crate::message::{LeaseResult, Message};
-use crate::orphan::recorded;
+use crate::orphan::{Name, recorded};
 use crate::path::Path;
 use crate::sessions::Sessions;
 use crate::sorted::SortedMap;
@@ -35,22 +35,18 @@ struct Queue {
     bytes: usize,
     open_at: Time,
     /// The messages that are not acknowledged, by their numbers, oldest first.
-    under_way: VecDeque<(u32, Vec<Name>)>,
+    under_way: VecDeque<(u32, Vec<JobName>)>,
     /// How many names are in these.
     named: usize,
 }
 
+/// A job, and what a result of it is kept under.
+type JobName = (JobAlias, Name);
+
 #[derive(Debug)]
 struct Waiting {
     result: LeaseResult,
-    name: Name,
-}
-
-/// What a result is kept under.
-#[derive(Clone, Copy, Debug)]
-struct Name {
-    job: JobAlias,
-    key: Key,
+    name: JobName,
 }
 
 impl ResultQueues {
@@ -63,10 +59,9 @@ impl ResultQueues {
     ) {
         let queue = self.0.get_or_insert_with(lender, Queue::new);
         queue.bytes += finished.outcome.size();
-        let key = Key::of(closure.kind.task, &closure.args);
         queue.waiting.push(Waiting {
             result: LeaseResult { lease, finished },
-            name: Name { job, key },
+            name: (job, Name::of(closure)),
         });
     }
 
@@ -130,9 +125,9 @@ impl ResultQueues {
         let Some(queue) = self.0.remove(&lender) else {
             return kept;
         };
-        let mut keep = |name: Name, finished: Finished| {
-            if let Some(recorded) = recorded(name.key, finished) {
-                kept.entry(name.job).or_default().push(recorded);
+        let mut keep = |(job, name): JobName, finished: Finished| {
+            if let Some(recorded) = recorded(name, finished) {
+                kept.entry(job).or_default().push(recorded);
             }
         };
         let mut under_way = queue.under_way.into_iter().peekable();
@@ -180,7 +175,7 @@ impl Queue {
     }
 
     /// Beyond so many, the oldest names are forgotten.
-    fn note_sent(&mut self, seq: u32, names: Vec<Name>) {
+    fn note_sent(&mut self, seq: u32, names: Vec<JobName>) {
         self.named += names.len();
         self.under_way.push_back((seq, names));
         while self.named > RESULTS_NAMED_MAX {
@@ -224,7 +219,7 @@ impl Queue {
     }
 }
 
-fn apart(waiting: Vec<Waiting>) -> (Vec<LeaseResult>, Vec<Name>) {
+fn apart(waiting: Vec<Waiting>) -> (Vec<LeaseResult>, Vec<JobName>) {
     let pairs = waiting
         .into_iter()
         .map(|waiting| (waiting.result, waiting.name));
@@ -240,7 +235,10 @@ const GAP_MAX: Duration = Duration::from_millis(100);
 mod tests {
     use bytes::Bytes;
 
+    use atlas_engine::Key;
+
     use super::*;
+    use crate::engine::Above;
     use crate::ids::{Epoch, TaskId};
     use crate::job::{ClosureKind, Outcome, SharedName};
     use crate::message::Packet;
@@ -258,6 +256,7 @@ mod tests {
             args: lease.to_le_bytes().to_vec().into(),
             expected: Duration::ZERO,
             shared: Vec::new(),
+            above: Above::NONE,
         }
     }
 

@@ -79,6 +79,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::engine::Above;
     use crate::ids::TaskId;
 
     fn closure(task: u64, depth: u32, bytes: usize) -> Closure {
@@ -90,6 +91,7 @@ mod tests {
             args: Bytes::from(vec![0; bytes]),
             expected: Duration::ZERO,
             shared: Vec::new(),
+            above: Above::NONE,
         }
     }
 

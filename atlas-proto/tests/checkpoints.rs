@@ -6,7 +6,7 @@ mod stage;
 
 use std::time::Duration;
 
-use atlas_engine::{Key, Recorded};
+use atlas_engine::{Above, Key, Recorded};
 use atlas_proto::ids::NodeId;
 use atlas_proto::ledger::{Source, State};
 use atlas_proto::message::Message;
@@ -29,6 +29,7 @@ fn entry(number: u8) -> Recorded {
         key: Key([number; 32]),
         result: vec![number].into(),
         work: Duration::from_secs(u64::from(number)),
+        above: Above::NONE,
     }
 }
 
@@ -197,6 +198,7 @@ fn orphan() -> Recorded {
         key: key_of_closures(),
         result: vec![1].into(),
         work: Duration::from_secs(1),
+        above: Above::NONE,
     }
 }
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_engine::{Key, Recorded};
+use atlas_engine::{Above, Key, Recorded};
 use atlas_proto::codec::{DecodeError, EncodeError, PROTOCOL_VERSION, decode, encode, encoded_len};
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
@@ -273,6 +273,7 @@ fn raw_naming(
         bytes(args),
         ZERO,
         vec![[5_u8; 32]; shared],
+        Vec::<[u8; 8]>::new(),
         false,
     );
     raw(&(11_u8, None::<()>, false, load, job, vec![closure; closures]))
@@ -290,6 +291,7 @@ fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
             args: Bytes::from(vec![7; args]),
             expected: ZERO,
             shared: Vec::new(),
+            above: Above::NONE,
         },
     };
     Message::GrantClosures {
@@ -343,12 +345,14 @@ fn recorded(len: usize, bytes: usize) -> Vec<Recorded> {
         key: Key([5; 32]),
         result: Bytes::from(vec![7; bytes]),
         work: ZERO,
+        above: Above::NONE,
     };
     vec![entry; len]
 }
 
 fn raw_recorded(len: usize, bytes: usize) -> Vec<impl Serialize + Clone> {
-    vec![([5_u8; 32], Bytes::from(vec![7; bytes]), ZERO); len]
+    let above = Vec::<[u8; 8]>::new();
+    vec![([5_u8; 32], Bytes::from(vec![7; bytes]), ZERO, above); len]
 }
 
 fn checkpoint(entries: Vec<Recorded>) -> Message {

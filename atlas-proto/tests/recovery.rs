@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atlas_proto::domain::DomainPattern;
+use atlas_proto::engine::Above;
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
 use atlas_proto::message::{ChildInfo, JobHeader, LeasedClosure, Load, Message, Packet};
@@ -132,6 +133,7 @@ fn grant(job: JobHeader, lease: u64) -> Message {
         args: Bytes::new(),
         expected: Duration::from_secs(1),
         shared: Vec::new(),
+        above: Above::NONE,
     };
     Message::GrantClosures {
         request: None,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{EngineCommand, EngineEvent};
+use atlas_proto::engine::{Above, EngineCommand, EngineEvent};
 use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 use atlas_proto::time::Time;
@@ -127,6 +127,7 @@ impl Pool {
             args: tree.root().encode(0),
             expected: Duration::ZERO,
             shared: Vec::new(),
+            above: Above::NONE,
         };
         pool.command(
             0,

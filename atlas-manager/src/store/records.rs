@@ -1,13 +1,14 @@
 //! The checkpoints of jobs that have not ended, on the disk: what their manager is to know of them after a restart.
 //!
 //! The machine decides what is worth keeping, and tells what is new; what it evicts later is not told. So the table of a job grows
-//! to twice what the machine may keep, and is then cut down by the machine's own rule: what was dearest stays.
+//! to twice what the machine may keep, and is then cut down: what is below a closure whose result is there is left out, since
+//! whoever begins after a restart does not ask for it, and of the rest what was dearest stays.
 //! What comes together is one value, behind all that came before: a table with a row for each result copies its pages for each of them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet};
 
-use atlas_engine::Key;
+use atlas_engine::{Key, ShortKey};
 use atlas_proto::control::JobId;
 use atlas_proto::engine::Recorded;
 use atlas_proto::limits::CHECKPOINT_BYTES_MAX;
@@ -94,13 +95,16 @@ fn put(
     Ok(())
 }
 
-/// Leaves what was dearest, in one row; gives its size.
+/// Leaves what was dearest of what nothing covers, in one row; gives its size.
 fn cut(
     table: &mut Table<'_, (u64, u64), &'static [u8]>,
     job: JobId,
     row: u64,
 ) -> Result<usize, redb::Error> {
     let mut entries = all(table, job)?;
+    let known: BTreeSet<ShortKey> = entries.iter().map(|entry| entry.key.short()).collect();
+    let is_known = |above: &ShortKey| known.contains(above);
+    entries.retain(|entry| !entry.above.keys().iter().any(is_known));
     entries.sort_by_key(|recorded| std::cmp::Reverse(recorded.work));
     table.retain_in(rows(job), |_, _| false)?;
     let mut size = 0;
@@ -151,6 +155,7 @@ const SIZE_MAX: usize = 2 * CHECKPOINT_BYTES_MAX;
 mod tests {
     use std::time::Duration;
 
+    use atlas_engine::Above;
     use redb::Database;
 
     use super::*;
@@ -160,6 +165,7 @@ mod tests {
             key: Key([number; 32]),
             result: vec![number; bytes].into(),
             work: Duration::from_secs(u64::from(number)),
+            above: Above::NONE,
         }
     }
 
@@ -191,5 +197,35 @@ mod tests {
         write(&database, |write| remove(write, &mut sizes, one).unwrap());
         assert_eq!(read(&database, one).unwrap(), []);
         assert_eq!(read(&database, other).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_below_a_known_result_is_left_out_first() {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = Database::builder().create_with_backend(backend).unwrap();
+        let mut sizes = Sizes::default();
+        let job = JobId(1);
+        let part = CHECKPOINT_BYTES_MAX / 16;
+        let below = |number, above: u8| Recorded {
+            above: [Key([above; 32]).short()].into_iter().collect(),
+            ..recorded(number, part)
+        };
+        write(&database, |write| {
+            insert(write, &mut sizes, job, &[&recorded(100, 10)]).unwrap();
+            for number in 1..=31 {
+                // Every other one is below what is known, the rest below what is not.
+                let above = if number % 2 == 0 { 100 } else { 101 };
+                insert(write, &mut sizes, job, &[&below(number + 32, above)]).unwrap();
+            }
+            insert(write, &mut sizes, job, &[&recorded(1, part)]).unwrap();
+        });
+        let kept = read(&database, job).unwrap();
+        let numbers: Vec<u8> = kept.iter().map(|recorded| recorded.key.0[0]).collect();
+        let odd = (33..=63).step_by(2);
+        let mut expected: Vec<u8> = odd.collect();
+        expected.push(100);
+        // Sixteen parts and their names are more than the whole.
+        assert_eq!(expected.remove(0), 33);
+        assert_eq!(numbers, expected);
     }
 }

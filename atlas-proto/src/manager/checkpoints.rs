@@ -10,13 +10,14 @@
 //! - A closure whose lender is lost is an orphan: it goes on for a while, since what it is in the middle of is lost otherwise, and its
 //!   result is kept with the others. What nobody has begun is dropped.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use atlas_engine::Key;
 
 use super::{Manager, ManagerEvent, SubmitError};
-use crate::checkpoint::{Part, Ration, in_messages};
+use crate::checkpoint::{Checkpoints, Part, Ration, in_messages};
 use crate::engine::Recorded;
 use crate::ids::{JobAlias, NodeId};
 use crate::job::{Closure, Finished, JobSpec};
@@ -24,7 +25,7 @@ use crate::ledger::{Entry, EntryId, Source, State};
 use crate::limits::{Bound, CHECKPOINT_UNACKED_MAX};
 use crate::link::Link;
 use crate::message::Message;
-use crate::orphan::{ORPHAN_TIME, recorded};
+use crate::orphan::{Name, ORPHAN_TIME, recorded};
 use crate::time::Time;
 
 /// What goes between the tables of a manager and of its parent.
@@ -75,12 +76,12 @@ impl Upward {
     }
 
     /// Notes what the parent may want to know. Beyond so much of an interval, what was cheapest is left out.
-    fn note(&mut self, job: JobAlias, entries: &[Recorded]) {
+    fn note(&mut self, job: JobAlias, entries: &[Recorded], checkpoints: &Checkpoints) {
         let fresh = self.fresh.entry(job).or_default();
         fresh.extend_from_slice(entries);
         let bytes: usize = fresh.iter().map(Recorded::size).sum();
         if fresh.len() > UPWARD_MAX || bytes > UPWARD_BYTES_MAX {
-            leave_dearest(fresh);
+            leave_dearest(fresh, |key| checkpoints.is_uncovered(job, key.short()));
         }
     }
 
@@ -90,8 +91,12 @@ impl Upward {
     }
 }
 
-fn leave_dearest(entries: &mut Vec<Recorded>) {
-    entries.sort_unstable_by_key(|recorded| (std::cmp::Reverse(recorded.work), recorded.key));
+/// Those first that nothing covers.
+fn leave_dearest(entries: &mut Vec<Recorded>, is_uncovered: impl Fn(&Key) -> bool) {
+    entries.sort_by_cached_key(|recorded| {
+        let covered = !is_uncovered(&recorded.key);
+        (covered, Reverse(recorded.work), recorded.key)
+    });
     entries.truncate(UPWARD_MAX);
     let mut bytes = 0;
     entries.retain(|recorded| {
@@ -289,7 +294,9 @@ impl Manager {
             let Some((parent, alias)) = self.parent_link(job) else {
                 continue;
             };
-            leave_dearest(&mut entries);
+            leave_dearest(&mut entries, |key| {
+                self.checkpoints.is_uncovered(job, key.short())
+            });
             for entries in in_messages(entries) {
                 let record = Message::RecordResults {
                     job: alias,
@@ -365,8 +372,9 @@ impl Manager {
     }
 
     pub(super) fn record_orphan(&mut self, entry: &Entry, finished: Finished) {
-        let key = Key::of(entry.closure.kind.task, &entry.closure.args);
-        let entries = recorded(key, finished).into_iter().collect();
+        let entries = recorded(Name::of(&entry.closure), finished)
+            .into_iter()
+            .collect();
         self.keep_orphans(entry.job, entries);
     }
 
@@ -391,7 +399,7 @@ impl Manager {
         self.stats.results_recorded += entries.len() as u64;
         let entries = self.checkpoints.record(job, entries);
         if tell_parent && self.parent_link(job).is_some() {
-            self.upward.note(job, &entries);
+            self.upward.note(job, &entries, &self.checkpoints);
         }
         if self.jobs.is_own(job) && !entries.is_empty() {
             self.events

@@ -21,8 +21,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atlas_engine::Key;
-
 use super::Server;
 use crate::checkpoint::in_messages;
 use crate::engine::{EngineCommand, Recorded};
@@ -31,7 +29,7 @@ use crate::job::Finished;
 use crate::ledger::{Entry, EntryId, Source, State};
 use crate::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINT_ENTRIES_MAX};
 use crate::message::Message;
-use crate::orphan::{ORPHAN_TIME, recorded};
+use crate::orphan::{Name, ORPHAN_TIME, recorded};
 use crate::time::Time;
 
 /// The jobs of which a checkpoint was asked for, or is to be.
@@ -285,8 +283,9 @@ impl Server {
     }
 
     pub(super) fn record_orphan(&mut self, now: Time, entry: &Entry, finished: Finished) {
-        let key = Key::of(entry.closure.kind.task, &entry.closure.args);
-        let entries = recorded(key, finished).into_iter().collect();
+        let entries = recorded(Name::of(&entry.closure), finished)
+            .into_iter()
+            .collect();
         self.keep_orphans(now, entry.job, entries);
     }
 

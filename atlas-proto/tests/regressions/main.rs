@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atlas_proto::engine::{
-    Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
+    Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
 };
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
@@ -200,6 +200,7 @@ fn closure(bytes: usize) -> Closure {
         args: vec![0; bytes].into(),
         expected: Duration::ZERO,
         shared: Vec::new(),
+        above: Above::NONE,
     }
 }
 

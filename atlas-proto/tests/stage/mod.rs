@@ -13,7 +13,7 @@ use std::time::Duration;
 use atlas_engine::Recorded;
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::engine::{
-    Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
+    Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
 };
 use atlas_proto::ids::{EngineLease, JobAlias, NodeId, TaskId, Ticket};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
@@ -660,6 +660,7 @@ pub(crate) fn closure(depth: u32, expected: Duration) -> Closure {
         args: Bytes::from(format!("argument{depth}")),
         expected,
         shared: Vec::new(),
+        above: Above::NONE,
     }
 }
 

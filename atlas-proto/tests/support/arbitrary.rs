@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_engine::{Key, Recorded};
+use atlas_engine::{Above, Key, Recorded, ShortKey};
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
@@ -235,9 +235,10 @@ fn leased_closure() -> impl Strategy<Value = LeasedClosure> {
         duration(),
         shared,
         any::<bool>(),
+        above(),
     )
         .prop_map(
-            |(lease, task, depth, args, expected, shared, again)| LeasedClosure {
+            |(lease, task, depth, args, expected, shared, again, above)| LeasedClosure {
                 again,
                 lease: LeaseId(lease),
                 closure: Closure {
@@ -248,6 +249,7 @@ fn leased_closure() -> impl Strategy<Value = LeasedClosure> {
                     args,
                     expected,
                     shared,
+                    above,
                 },
             },
         )
@@ -268,12 +270,21 @@ fn result() -> impl Strategy<Value = LeaseResult> {
     })
 }
 
+fn above() -> impl Strategy<Value = Above> {
+    let keys = collection::vec(any::<u64>().prop_map(ShortKey), 0..=4);
+    keys.prop_map(|keys| keys.into_iter().collect())
+}
+
 fn recorded() -> impl Strategy<Value = Vec<Recorded>> {
-    let entry = (any::<[u8; 32]>(), bytes(), duration()).prop_map(|(key, result, work)| Recorded {
-        key: Key(key),
-        result,
-        work,
-    });
+    let entry =
+        (any::<[u8; 32]>(), bytes(), duration(), above()).prop_map(|(key, result, work, above)| {
+            Recorded {
+                key: Key(key),
+                result,
+                work,
+                above,
+            }
+        });
     collection::vec(entry, 0..9)
 }
 

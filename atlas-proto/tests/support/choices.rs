@@ -167,6 +167,9 @@ impl<'a> Choices<'a> {
                 true => vec![SharedName([4; 32]); self.below(SHARED_NAMES_MAX + 1)],
                 false => Vec::new(),
             },
+            above: (0..self.below(5))
+                .map(|_| Key([self.byte(); 32]).short())
+                .collect(),
         }
     }
 
@@ -216,6 +219,9 @@ impl<'a> Choices<'a> {
                 key: Key([self.byte(); 32]),
                 result: vec![3; bytes].into(),
                 work: self.duration(),
+                above: (0..self.below(5))
+                    .map(|_| Key([self.byte(); 32]).short())
+                    .collect(),
             }
         };
         (0..count).map(entry).collect()

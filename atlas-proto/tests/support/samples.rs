@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_engine::{Key, Recorded};
+use atlas_engine::{Key, Recorded, ShortKey};
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
@@ -143,6 +143,7 @@ fn grant(request: Option<RequestId>, more: bool) -> Message {
         args: Bytes::from_static(args),
         expected: Duration::from_secs(90),
         shared: shared.to_vec(),
+        above: [ShortKey(0xa3)].into_iter().collect(),
     };
     Message::GrantClosures {
         request,
@@ -256,6 +257,7 @@ fn checkpoints() -> Vec<Message> {
             key: Key([0xef; 32]),
             result: Bytes::from_static(b"result"),
             work: Duration::new(4, 5),
+            above: [ShortKey(0xa1), ShortKey(0xa2)].into_iter().collect(),
         }]
     };
     vec![

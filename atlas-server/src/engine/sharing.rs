@@ -267,7 +267,7 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(200);
 mod tests {
     use std::fs;
 
-    use atlas_engine::Failure;
+    use atlas_engine::{Above, Failure};
     use atlas_fs::Store;
     use atlas_proto::ids::TaskId;
     use atlas_proto::job::ClosureKind;
@@ -308,6 +308,7 @@ mod tests {
             args: Vec::new().into(),
             expected: Duration::ZERO,
             shared: shared.to_vec(),
+            above: Above::NONE,
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_proto::engine::Above;
 use atlas_proto::ids::{JobAlias, NodeId};
 use atlas_proto::job::{Closure, JobSpec};
 use atlas_proto::message::Packet;
@@ -314,6 +315,7 @@ fn root(tree: &Tree) -> Closure {
         args: root.encode(tree.config().args_bytes),
         expected: Duration::ZERO,
         shared: Vec::new(),
+        above: Above::NONE,
     }
 }
 

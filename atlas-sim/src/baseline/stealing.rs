@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atlas_proto::engine::{EngineCommand, EngineEvent, EngineLoad};
+use atlas_proto::engine::{Above, EngineCommand, EngineEvent, EngineLoad};
 use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, NodeId, Ticket};
 use atlas_proto::job::{Closure, Finished};
 use atlas_proto::rng::Rng;
@@ -249,6 +249,7 @@ impl Nodes for Thieves {
             args: root.encode(tree.config().args_bytes),
             expected: Duration::ZERO,
             shared: Vec::new(),
+            above: Above::NONE,
         };
         self.accept(stage, ServerIndex(0), None, closure);
     }

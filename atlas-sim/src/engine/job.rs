@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{EngineEvent, Recorded};
+use atlas_proto::engine::{Above, EngineEvent, Recorded};
 use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use super::clock::Work;
 use super::load::LoadReport;
 use super::measure::Measures;
-use super::record::Records;
+use super::record::{Records, above};
 use super::run::{Run, Suspended};
 use super::slab::Slab;
 use crate::workload::{Tree, TreeNode, kind_at, outcome_of, result_of};
@@ -91,6 +91,8 @@ const _: () = assert!(size_of::<Ready>() <= 32 && size_of::<Frame>() <= 56);
 pub(super) struct Accepted {
     name: Ticket,
     depth: u32,
+    /// What it is below.
+    pub(super) above: Above,
     /// Its nodes that are ready, running or suspended.
     pub(super) local: u32,
     /// Work below it that the measures do not yet know to be below it.
@@ -175,6 +177,7 @@ impl Job {
         let accepted = Accepted {
             name,
             depth: node.depth,
+            above: closure.above,
             local: 0,
             unreported: 0,
             panic: None,
@@ -220,6 +223,7 @@ impl Job {
                     args,
                     expected: Duration::ZERO,
                     shared: Vec::new(),
+                    above: above(ready.parent, &self.frames, &self.tickets, &self.tree),
                 },
             ));
         }
@@ -297,8 +301,10 @@ impl Job {
             });
         }
         let frames = &self.frames;
-        self.records
-            .forget_frames(|place| frames[place].ticket == ticket);
+        self.records.forget_frames(
+            |place| frames[place].ticket == ticket,
+            |place| above(place, frames, &self.tickets, &self.tree),
+        );
         for place in 0..self.frames.places() {
             let frame = &mut self.frames[place];
             if frame.pending > 0 && frame.ticket == ticket {
@@ -324,7 +330,7 @@ impl Job {
             let done = *frame;
             self.frames.release(place);
             if done.parent == TICKET {
-                self.records.forget_frames(|gone| gone == place);
+                self.records.forget_ticket(place);
                 return self.complete(&done);
             }
             self.measures.finished(done.node.depth);

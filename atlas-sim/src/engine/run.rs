@@ -16,6 +16,7 @@ use atlas_proto::time::Time;
 
 use super::clock::Work;
 use super::job::{Frame, Job, Ready, TICKET};
+use super::record::above;
 
 /// A node on a worker. The greatest is the one that finishes first.
 #[derive(Debug)]
@@ -169,7 +170,8 @@ impl Job {
             }
         }
         let busy = !self.running.is_empty();
-        let recorded = self.records.take(now, !busy, job, &self.tree);
+        let above = |place| above(place, &self.frames, &self.tickets, &self.tree);
+        let recorded = self.records.take(now, !busy, job, &self.tree, above);
         self.events.extend(recorded);
         if let Some(load) = self
             .report

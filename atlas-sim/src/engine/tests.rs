@@ -2,7 +2,7 @@
 
 mod machine;
 
-use atlas_proto::engine::EngineLoad;
+use atlas_proto::engine::{Above, EngineLoad};
 use atlas_proto::ids::{EngineRequest, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 use bytes::Bytes;
@@ -328,6 +328,7 @@ fn what_cannot_be_done_is_answered() {
         args: Bytes::new(),
         expected: Duration::ZERO,
         shared: Vec::new(),
+        above: Above::NONE,
     };
     machine.command(EngineCommand::Accept {
         job: JOB,

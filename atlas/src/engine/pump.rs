@@ -221,7 +221,8 @@ impl Pump {
     fn accept(&mut self, ticket: Ticket, closure: &Closure) -> Result<(), EngineError> {
         let portable = words::portable(closure);
         let depth = closure.kind.depth;
-        match self.runtime.accept_at(ticket, &portable, depth) {
+        let above: Vec<u64> = closure.above.keys().iter().map(|key| key.0).collect();
+        match self.runtime.accept_below(ticket, &portable, depth, &above) {
             Ok(()) => {
                 self.accepted.insert(ticket, portable.task);
                 self.load.note_reckoned();
@@ -361,6 +362,7 @@ fn to_wire(lent: LentClosure, shared: Vec<SharedName>) -> Lent {
             args: lent.closure.args.into(),
             expected: Duration::ZERO,
             shared,
+            above: words::above(&lent.above),
         },
     }
 }

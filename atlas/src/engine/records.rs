@@ -87,6 +87,7 @@ mod tests {
             key: Key([0; 32]),
             result: Vec::new(),
             work: WORK_MIN,
+            above: Vec::new(),
         };
         records.push(entry, uncovered);
     }

@@ -2,7 +2,7 @@
 
 use atlas_core::{Key, Measured, PortableClosure, ReadyClosure, Recorded, TaskId, TaskInfo};
 use atlas_engine::limits::TASK_PATH_BYTES_MAX;
-use atlas_engine::{ClosureKind, TaskPath, ToEngine};
+use atlas_engine::{Above, ClosureKind, ShortKey, TaskPath, ToEngine};
 
 pub(super) fn kind(task: TaskId, depth: u32) -> ClosureKind {
     ClosureKind {
@@ -35,7 +35,12 @@ pub(super) fn recorded(entry: Recorded) -> atlas_engine::Recorded {
         key: atlas_engine::Key(entry.key.0),
         result: entry.result.into(),
         work: entry.work,
+        above: above(&entry.above),
     }
+}
+
+pub(super) fn above(keys: &[u64]) -> Above {
+    keys.iter().map(|&key| ShortKey(key)).collect()
 }
 
 pub(super) fn remembered(entry: &atlas_engine::Recorded) -> Recorded {
@@ -43,6 +48,7 @@ pub(super) fn remembered(entry: &atlas_engine::Recorded) -> Recorded {
         key: Key(entry.key.0),
         result: entry.result.to_vec(),
         work: entry.work,
+        above: entry.above.keys().iter().map(|key| key.0).collect(),
     }
 }
 

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use atlas_engine::{
-    Closure, ClosureKind, Failure, Finished, FromEngine, Lease, Lent, Load, Outcome, Program,
-    Recorded, RequestId, SHARED_VARIABLE, SOCKET_VARIABLE, SharedName, TaskId, TaskPath, Ticket,
-    ToEngine, frame,
+    Above, Closure, ClosureKind, Failure, Finished, FromEngine, Lease, Lent, Load, Outcome,
+    Program, Recorded, RequestId, SHARED_VARIABLE, SOCKET_VARIABLE, SharedName, TaskId, TaskPath,
+    Ticket, ToEngine, frame,
 };
 use serde::Serialize;
 
@@ -477,6 +477,7 @@ pub(crate) fn closure(path: &str, args: &impl Serialize) -> Closure {
         args: postcard::to_stdvec(args).unwrap().into(),
         expected: Duration::ZERO,
         shared: Vec::new(),
+        above: Above::NONE,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::notes::{Gate, Rig};
 use crate::programs::mix;
 
 /// How often the leaves of each test have run: a test has a row of its own.
-static RUNS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+static RUNS: [AtomicU64; 17] = [const { AtomicU64::new(0) }; 17];
 
 fn runs(row: usize) -> u64 {
     RUNS[row].load(Ordering::Relaxed)
@@ -287,6 +287,7 @@ fn impure_tasks_are_neither_recorded_nor_found() {
         key: keys[0],
         result: vec![77],
         work: Duration::from_secs(9),
+        above: Vec::new(),
     };
     let rig = rig(1);
     rig.runtime.remember(vec![entry]);
@@ -385,6 +386,7 @@ fn garbage_and_results_of_other_programs_change_nothing() {
         key,
         result: result.to_vec(),
         work: Duration::from_secs(1),
+        above: Vec::new(),
     };
     let half = closure("host::checkpoints::halves", &(14_usize, 0_u64, 4_u64));
     let rig = rig(1);
@@ -404,6 +406,7 @@ fn accepted_closures_and_those_that_would_be_lent_are_found() {
         key: key(closure),
         result: postcard::to_stdvec(&value).unwrap(),
         work: Duration::from_secs(value),
+        above: Vec::new(),
     };
     let rig = rig(1);
     rig.runtime.set_workers(0);
@@ -423,7 +426,7 @@ fn results_of_lent_closures_are_recorded_by_their_lender() {
     let (number, gate) = Gate::closed();
     let rig = rig(1);
     let closure = closure("host::checkpoints::waits", &(number,));
-    rig.runtime.accept(FIRST, &closure).unwrap();
+    rig.runtime.accept_below(FIRST, &closure, 0, &[7]).unwrap();
     let lent = rig.lend_one();
     let outcome = Outcome::Value(postcard::to_stdvec(&5_u64).unwrap());
     let took = Duration::from_secs(2);
@@ -433,12 +436,63 @@ fn results_of_lent_closures_are_recorded_by_their_lender() {
     gate.open();
     assert_eq!(rig.notes.outcome(FIRST), Outcome::Value(vec![5]));
     let recorded = rig.notes.look(|told| told.recorded.clone());
+    let inner = (lent.closure != closure).then(|| key(&closure).short());
     let expected = Recorded {
         key: key(&lent.closure),
         result: vec![5],
         work: took,
+        above: inner.into_iter().chain([7]).collect(),
     };
+    assert_eq!(lent.above, expected.above);
     assert!(recorded.contains(&expected), "{recorded:?}");
+}
+
+/// Halves of halves. Each says which halves it is in, nearest first, also those that are not recorded, and then what its lender knows to be
+/// above them. What has no key, as it had begun when children were first looked at, is left out.
+#[test]
+fn what_is_recorded_names_what_it_is_below() {
+    let whole = closure("host::checkpoints::halves", &(16_usize, 0_u64, 16_u64));
+    for known in [&[][..], &[7, 8, 9, 10, 11]] {
+        let rig = rig(1);
+        rig.runtime.accept_below(FIRST, &whole, 3, known).unwrap();
+        assert!(matches!(rig.notes.outcome(FIRST), Outcome::Value(_)));
+        let entries = rig.notes.look(|told| told.recorded.clone());
+        let mut complete = 0;
+        for (half, above) in halves_with_above(16, 16) {
+            let above: Vec<u64> = above.iter().chain(known).copied().collect();
+            for entry in entries.iter().filter(|entry| entry.key == half) {
+                let mut rest = above.iter();
+                let is_in_order = entry
+                    .above
+                    .iter()
+                    .all(|name| rest.any(|other| other == name));
+                assert!(is_in_order, "{:x?} of {above:x?}", entry.above);
+                assert!(entry.above.len() <= 4);
+                complete += usize::from(entry.above == above[..above.len().min(4)]);
+            }
+        }
+        assert!(complete >= 4, "{complete} of {}", entries.len());
+    }
+}
+
+/// The keys of all halves below the whole, each with the names of those that it is in, nearest first.
+fn halves_with_above(row: usize, to: u64) -> Vec<(Key, Vec<u64>)> {
+    let mut all = Vec::new();
+    let mut left = vec![(0, to, Vec::new())];
+    while let Some((from, to, above)) = left.pop() {
+        let half = key(&closure("host::checkpoints::halves", &(row, from, to)));
+        if to - from > 1 {
+            let mut inside = above.clone();
+            inside.insert(0, half.short());
+            let middle = from.midpoint(to);
+            left.push((from, middle, inside.clone()));
+            left.push((middle, to, inside));
+        }
+        if !above.is_empty() {
+            all.push((half, above));
+        }
+    }
+    all
 }
 
 /// They could be told to nobody.

@@ -1,6 +1,6 @@
 //! A machine with an engine for tests: it goes from wake to wake, and keeps all that the engine tells.
 
-use atlas_proto::engine::EngineLoad;
+use atlas_proto::engine::{Above, EngineLoad};
 use atlas_proto::ids::{EngineLease, EngineRequest, Ticket};
 use atlas_proto::job::{Closure, Finished};
 
@@ -53,6 +53,7 @@ impl Machine {
             args: node.encode(0),
             expected: Duration::ZERO,
             shared: Vec::new(),
+            above: Above::NONE,
         };
         self.command(EngineCommand::Accept {
             job,
