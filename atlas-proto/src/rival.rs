@@ -12,7 +12,7 @@
 //! if the first result comes meanwhile, it tells how much work there was at most. One that is late itself shows that the closure
 //! is large: it is stopped, and there is no other.
 //!
-//! Where the budget does not reach, an engine that hangs would hold its job up for ever. So one rival at a time may be begun all the
+//! Where the budget does not reach, an engine that hangs would hold its job up until its server gives it up ([`crate::pulse`]). So one rival at a time may be begun all the
 //! same, of a borrower that was silent for [`BEYOND_FACTOR`] times as long as others are waited for (more, where some closures of the
 //! sort took much longer than others: what is late may be anything then), and for twice as long again after
 //! each of these that was in vain: of those there are a few in the longest of jobs.
