@@ -164,6 +164,12 @@ pub struct Closure {
 }
 
 impl Closure {
+    /// What its result is kept under.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key::of(self.kind.task, &self.args)
+    }
+
     /// The bytes that are held and moved for it, but for some numbers: arguments and names. Shared values are not among them: they
     /// are moved once, and not for this closure alone.
     #[must_use]

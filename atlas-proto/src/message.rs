@@ -183,11 +183,11 @@ pub enum Message {
         returned: bool,
     },
     /// Closures whose lender is lost go on: whoever computes again what they descend from, and comes to one of them, lends it to who has
-    /// it already. A child says so of its own; a manager names them to a server before it tells a checkpoint.
+    /// it already. A child says so of its own; a manager passes it on to its parent, and names them to a child before it tells a checkpoint.
     NameOrphans {
         /// The job.
         job: JobAlias,
-        /// A sibling that has them, with its membership; none if the sender has.
+        /// A sibling that has them, with its membership; none if the sender has, or knows who has.
         holder: Option<(NodeId, Epoch)>,
         /// What their results are kept under.
         #[serde(with = "List::<ORPHANS_MAX>")]
@@ -290,6 +290,8 @@ pub struct LeasedClosure {
     /// Somebody who was lost had it before, or something that it descends from: what had been finished of it may be in the job's
     /// checkpoint.
     pub again: bool,
+    /// By what the lender was told (`NameOrphans`), the receiver has it already, or knows who has: there it goes on, and has a lender again.
+    pub goes_on: bool,
 }
 
 /// A result with the lease that it ends.

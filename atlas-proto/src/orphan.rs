@@ -20,7 +20,7 @@ pub(crate) struct Name {
 impl Name {
     pub(crate) fn of(closure: &Closure) -> Self {
         Self {
-            key: Key::of(closure.kind.task, &closure.args),
+            key: closure.key(),
             above: closure.above,
         }
     }

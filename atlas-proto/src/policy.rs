@@ -53,6 +53,12 @@ impl Policy {
         matches_any(&self.outflow, destination)
     }
 
+    /// This domain's work may go anywhere.
+    #[must_use]
+    pub fn allows_outflow_to_all(&self) -> bool {
+        self.outflow.contains(&DomainPattern::ANY)
+    }
+
     /// Any work may run here that comes from `top` or below: then this domain's servers may be guests in a domain where all that may
     /// run, whose managers do not know this policy.
     #[must_use]

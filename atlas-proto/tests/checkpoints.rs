@@ -7,9 +7,11 @@ mod stage;
 use std::time::Duration;
 
 use atlas_engine::{Above, Key, Recorded};
+use atlas_proto::domain::DomainPattern;
 use atlas_proto::ids::NodeId;
 use atlas_proto::ledger::{Source, State};
 use atlas_proto::message::Message;
+use atlas_proto::policy::Policy;
 
 use stage::{Stage, closure};
 
@@ -36,7 +38,7 @@ fn entry(number: u8) -> Recorded {
 /// What the results of the stage's closures are kept under.
 fn key_of_closures() -> Key {
     let closure = closure(1, LONG);
-    Key::of(closure.kind.task, &closure.args)
+    closure.key()
 }
 
 /// A domain of servers with one worker each; the first of those that are given runs the root of a job and has lent a closure to the
@@ -345,6 +347,74 @@ fn an_orphan_in_another_domain_goes_on_there() {
     assert_eq!(stage.manager_ref(cs).stats().orphans_adopted, 1);
     stage.finish(elsewhere, 7);
     stage.run_until("the result", |s| s.results(second) == [7]);
+}
+
+/// A closure that ran in one domain runs again in another one: what a server of the first has of it goes on.
+struct RunAgainBeyond {
+    stage: Stage,
+    /// Has the closure's child, in the first domain.
+    thief: NodeId,
+    /// Runs the closure now.
+    beyond: NodeId,
+}
+
+fn run_again_beyond(policy: Policy) -> RunAgainBeyond {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let bio = stage.manager_with("bio.example.edu", Some(top), policy);
+    stage.run_for(SOON);
+    stage.submit(top);
+    let root = stage.server(cs, 1);
+    stage.run_until("the root running", |s| s.given(root) == 1);
+    stage.spawn(root, 1, 1, LONG);
+    let lost = stage.server(cs, 1);
+    stage.run_until("a steal", |s| s.given(lost) == 1);
+    stage.spawn(lost, 1, 2, LONG);
+    let thief = stage.server(cs, 1);
+    stage.run_until("another steal", |s| s.given(thief) == 1);
+    // It has enough to do, but nothing that is worth a move.
+    stage.spawn(thief, 1, 3, Duration::from_millis(1));
+    let beyond = stage.server(bio, 1);
+    stage.run_for(SOON);
+    stage.kill(lost);
+    stage.run_until("the closure back", |s| s.ready(root) == 1);
+    stage.run_until("a steal across domains", |s| s.given(beyond) == 1);
+    stage.spawn(beyond, 1, 2, LONG);
+    RunAgainBeyond {
+        stage,
+        thief,
+        beyond,
+    }
+}
+
+#[test]
+fn regression_an_orphan_goes_on_when_what_it_descends_from_is_run_again_in_another_domain() {
+    let RunAgainBeyond {
+        mut stage,
+        thief,
+        beyond,
+    } = run_again_beyond(Policy::default());
+    stage.run_for(SOON * 30);
+    assert_eq!(stage.given(thief), 1, "it goes on, and is not begun anew");
+    assert_eq!(stage.server_ref(thief).stats().orphans_adopted, 1);
+    assert_eq!(stage.ready(beyond), 0, "it was lent");
+    stage.finish(thief, 7);
+    stage.run_until("the result", |s| s.results(beyond) == [7]);
+}
+
+/// What may not leave its domain does not, also where who has it already would go on with it.
+#[test]
+fn an_orphan_is_not_sought_where_work_may_not_go() {
+    let stays = Policy::new(vec![DomainPattern::ANY], Vec::new()).unwrap();
+    let RunAgainBeyond {
+        mut stage,
+        thief,
+        beyond,
+    } = run_again_beyond(stays);
+    stage.run_for(SOON * 30);
+    assert_eq!(stage.server_ref(thief).stats().orphans_adopted, 0);
+    assert_eq!(stage.ready(beyond), 1, "it has stayed");
 }
 
 /// Beyond that time it would only do once more what others do already.

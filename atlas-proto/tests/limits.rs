@@ -274,7 +274,7 @@ fn raw_naming(
         ZERO,
         vec![[5_u8; 32]; shared],
         Vec::<[u8; 8]>::new(),
-        false,
+        (false, false),
     );
     raw(&(11_u8, None::<()>, false, load, job, vec![closure; closures]))
 }
@@ -282,6 +282,7 @@ fn raw_naming(
 fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
     let closure = LeasedClosure {
         again: false,
+        goes_on: false,
         lease: LeaseId(9),
         closure: Closure {
             kind: ClosureKind {

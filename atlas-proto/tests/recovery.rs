@@ -142,6 +142,7 @@ fn grant(job: JobHeader, lease: u64) -> Message {
         job,
         closures: vec![LeasedClosure {
             again: false,
+            goes_on: false,
             lease: LeaseId(lease),
             closure,
         }],

@@ -308,7 +308,7 @@ impl Manager {
     }
 
     /// The parent, and what it calls a job that it knows.
-    fn parent_link(&self, job: JobAlias) -> Option<(NodeId, JobAlias)> {
+    pub(super) fn parent_link(&self, job: JobAlias) -> Option<(NodeId, JobAlias)> {
         let parent = self.parent()?;
         let links = self.jobs.links(job);
         links.into_iter().find(|(peer, _)| *peer == parent)

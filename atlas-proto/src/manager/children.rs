@@ -187,7 +187,7 @@ impl Manager {
         }
         self.jobs.forget_link(node);
         self.upward.forget_child(node);
-        self.orphans.forget_child(node);
+        self.orphans.forget_holder(node);
         if child.is_server() {
             self.tell_servers(
                 now,
@@ -260,6 +260,7 @@ impl Manager {
         self.sessions.close(parent);
         self.results.forget(parent);
         self.jobs.forget_link(parent);
+        self.orphans.forget_holder(parent);
         self.forget_upward(now);
         self.drop_relays();
         self.void_leases(now, parent);

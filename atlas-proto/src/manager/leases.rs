@@ -17,7 +17,7 @@ impl Manager {
     pub(super) fn take_in(
         &mut self,
         now: Time,
-        (lender, request): (NodeId, Option<RequestId>),
+        lender: NodeId,
         job: JobHeader,
         closures: Vec<LeasedClosure>,
     ) -> Vec<EntryId> {
@@ -38,27 +38,35 @@ impl Manager {
                 return Vec::new();
             }
         };
-        // Servers lend nothing unasked but what they know to be here already.
-        let unasked = request.is_none() && self.is_server(lender);
         let mut entries = Vec::with_capacity(closures.len());
+        let mut elsewhere: BTreeMap<NodeId, Vec<EntryId>> = BTreeMap::new();
         let again = closures.iter().any(|leased| leased.again);
         for leased in closures {
             let LeasedClosure {
                 lease,
                 closure,
                 again,
+                goes_on,
             } = leased;
             // One grant may name a lease twice.
-            if self.ledger.borrowed(lender, lease).is_none()
-                && !(unasked && self.adopt_orphan(local, (lender, lease), &closure))
-            {
-                let source = Source::Peer { lender, lease };
-                let id = self.ledger.insert(local, source, closure);
-                if again {
-                    self.ledger.note_again(id);
-                }
-                entries.push(id);
+            let known = self.ledger.borrowed(lender, lease).is_some();
+            if known || (goes_on && self.adopt_orphan(local, (lender, lease), &closure)) {
+                continue;
             }
+            let holder = goes_on.then(|| self.take_holder(now, local, lender, &closure));
+            let source = Source::Peer { lender, lease };
+            let id = self.ledger.insert(local, source, closure);
+            if again {
+                self.ledger.note_again(id);
+            }
+            match holder.flatten() {
+                Some(holder) => elsewhere.entry(holder).or_default().push(id),
+                None => entries.push(id),
+            }
+        }
+        for (holder, ids) in elsewhere {
+            self.stats.closures_borrowed += ids.len() as u64;
+            self.lend_as(now, holder, &ids, (None, false), true);
         }
         if again && self.parent() == Some(lender) {
             self.ask_parent_for_checkpoint(now, local);
@@ -79,6 +87,18 @@ impl Manager {
         entries: &[EntryId],
         request: Option<RequestId>,
         more: bool,
+    ) {
+        self.lend_as(now, borrower, entries, (request, more), false);
+    }
+
+    /// The same; if they go on there, with the word that they do.
+    fn lend_as(
+        &mut self,
+        now: Time,
+        borrower: NodeId,
+        entries: &[EntryId],
+        (request, more): (Option<RequestId>, bool),
+        goes_on: bool,
     ) {
         let Some(job) = entries
             .first()
@@ -108,6 +128,7 @@ impl Manager {
                     lease,
                     closure: entry.closure.clone(),
                     again: entry.again,
+                    goes_on,
                 });
             }
             self.stats.closures_lent += closures.len() as u64;

@@ -443,7 +443,7 @@ impl Manager {
             message @ (Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
             | Message::GrantCheckpoint { .. }) => self.dispatch_checkpoint(now, from, message),
-            Message::NameOrphans { job, keys, .. } if !from_parent => {
+            Message::NameOrphans { job, keys, .. } => {
                 self.handle_name_orphans(now, from, job, keys);
             }
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
@@ -457,8 +457,7 @@ impl Manager {
             | Message::KeepAlive
             | Message::KeepPace { .. }
             | Message::HintPeers { .. }
-            | Message::ForgetPeer { .. }
-            | Message::NameOrphans { .. } => {}
+            | Message::ForgetPeer { .. } => {}
         }
     }
 

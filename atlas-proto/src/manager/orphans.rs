@@ -3,6 +3,11 @@
 //! Servers say which they have, and are named to whoever asks for a checkpoint, since what they descend from is about to be run again. What
 //! crosses this manager on its way to another domain it has itself: its lease there goes on, and whoever comes to such a closure lends it
 //! here.
+//!
+//! What a lost server had may be run again, in part, in any domain. So names go on to the parent, and from there, with the checkpoint, to
+//! managers below that ask for one. Across a border nobody is named but the manager there: whoever comes to the closure lends it to its own
+//! manager, and each manager on the way to who has it lends it on (`goes_on`). If one of them knows of no holder any more, the closure
+//! is one as any other there.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +24,16 @@ use crate::time::Time;
 
 /// Who has which orphans.
 #[derive(Debug, Default)]
-pub(super) struct Orphans(BTreeMap<(JobAlias, Key), Orphan>);
+pub(super) struct Orphans {
+    named: BTreeMap<(JobAlias, Key), Orphan>,
+    /// When each child was last told of a job's.
+    told: BTreeMap<(JobAlias, NodeId), Time>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Orphan {
     holder: Holder,
-    until: Time,
+    noted: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,80 +41,122 @@ enum Holder {
     /// This manager, for another domain.
     Here(EntryId),
     Server(NodeId, Epoch),
+    /// Somebody in the domain of a manager below, or beyond the parent.
+    Beyond(NodeId),
 }
 
 impl Orphans {
     pub(super) fn forget_job(&mut self, job: JobAlias) {
-        self.0.retain(|(known, _), _| *known != job);
+        self.named.retain(|(known, _), _| *known != job);
+        self.told.retain(|(known, _), _| *known != job);
     }
 
-    pub(super) fn forget_child(&mut self, child: NodeId) {
-        self.0
-            .retain(|_, orphan| !matches!(orphan.holder, Holder::Server(node, _) if node == child));
+    pub(super) fn forget_holder(&mut self, peer: NodeId) {
+        self.named.retain(|_, orphan| match orphan.holder {
+            Holder::Here(_) => true,
+            Holder::Server(node, _) | Holder::Beyond(node) => node != peer,
+        });
+        self.told.retain(|(_, told), _| *told != peer);
     }
 
     pub(super) fn bounds(&self) -> [Bound; 1] {
-        [Bound::new("orphans named", self.0.len(), ORPHANS_NAMED_MAX)]
+        [Bound::new(
+            "orphans named",
+            self.named.len(),
+            ORPHANS_NAMED_MAX,
+        )]
     }
 
     fn note(&mut self, now: Time, job: JobAlias, key: Key, holder: Holder) {
-        if self.0.len() >= ORPHANS_NAMED_MAX {
-            self.0.retain(|_, orphan| orphan.until > now);
+        if self.named.len() >= ORPHANS_NAMED_MAX {
+            self.named.retain(|_, orphan| orphan.goes_on(now));
         }
-        if self.0.len() < ORPHANS_NAMED_MAX {
-            let until = now + ORPHAN_TIME;
-            self.0.insert((job, key), Orphan { holder, until });
+        // Who is nearer is asked rather than who is beyond a border.
+        let known = self.named.get(&(job, key));
+        let nearer = known.is_some_and(|known| known.goes_on(now) && !known.is_beyond());
+        let noted = Orphan { holder, noted: now };
+        if self.named.len() < ORPHANS_NAMED_MAX && !(nearer && noted.is_beyond()) {
+            self.named.insert((job, key), noted);
         }
     }
 }
 
+impl Orphan {
+    fn goes_on(&self, now: Time) -> bool {
+        self.noted + ORPHAN_TIME > now
+    }
+
+    fn is_beyond(&self) -> bool {
+        matches!(self.holder, Holder::Beyond(_))
+    }
+}
+
 impl Manager {
-    /// A server goes on with what a sibling had lent it that is lost.
+    /// A child goes on with what somebody had lent it who is lost, or the parent knows of such. What may not leave this domain cannot go to
+    /// who has it beyond the parent.
     pub(super) fn handle_name_orphans(
         &mut self,
         now: Time,
-        child: NodeId,
+        from: NodeId,
         alias: JobAlias,
         keys: Vec<Key>,
     ) {
-        let server = self.children.get(&child).filter(|child| child.is_server());
-        let Some(epoch) = server.map(|server| server.epoch) else {
+        let from_parent = self.parent() == Some(from);
+        if from_parent && !self.config.policy.allows_outflow_to_all() {
+            return;
+        }
+        let Some(job) = self.resolve_job(from, alias) else {
             return;
         };
-        let Some(job) = self.resolve_job(child, alias) else {
-            return;
-        };
-        for key in keys {
-            self.orphans
-                .note(now, job, key, Holder::Server(child, epoch));
+        let server = self.children.get(&from).filter(|child| child.is_server());
+        let holder = server.map_or(Holder::Beyond(from), |server| {
+            Holder::Server(from, server.epoch)
+        });
+        for &key in &keys {
+            self.orphans.note(now, job, key, holder);
+        }
+        if !from_parent {
+            self.name_to_parent(now, job, keys);
         }
     }
 
     /// This entry's lender is lost, and somebody in another domain goes on with it.
     pub(super) fn note_orphan(&mut self, now: Time, id: EntryId) {
         if let Some(entry) = self.ledger.entry(id) {
-            let key = Key::of(entry.closure.kind.task, &entry.closure.args);
-            self.orphans.note(now, entry.job, key, Holder::Here(id));
+            let (job, key) = (entry.job, entry.closure.key());
+            self.orphans.note(now, job, key, Holder::Here(id));
             self.stats.orphans += 1;
+            self.name_to_parent(now, job, vec![key]);
         }
     }
 
-    /// Who has what a server that is to compute something again may come to.
+    /// What these descend from may be run again beyond this domain.
+    fn name_to_parent(&mut self, now: Time, job: JobAlias, keys: Vec<Key>) {
+        if let Some((parent, job)) = self.parent_link(job) {
+            let holder = None;
+            let name = Message::NameOrphans { job, holder, keys };
+            self.sessions.send(now, parent, name);
+        }
+    }
+
+    /// Who has what a child that is to compute something again may come to, but for what it was told before. A manager is not told who it
+    /// is.
     pub(super) fn tell_orphans(&mut self, now: Time, child: NodeId, alias: JobAlias) {
-        let Some(job) = self
-            .resolve_job(child, alias)
-            .filter(|_| self.is_server(child))
-        else {
+        let Some(job) = self.resolve_job(child, alias) else {
             return;
         };
+        let to_server = self.is_server(child);
+        let last = self.orphans.told.insert((job, child), now);
+        let is_new = |orphan: &Orphan| last.is_none_or(|last| last <= orphan.noted);
         let mut by_holder: BTreeMap<Option<(NodeId, Epoch)>, Vec<Key>> = BTreeMap::new();
         let of_job = (job, Key([0; 32]))..=(job, Key([0xff; 32]));
-        for ((_, key), orphan) in self.orphans.0.range(of_job) {
+        for ((_, key), orphan) in self.orphans.named.range(of_job) {
             let holder = match orphan.holder {
-                Holder::Here(_) => None,
-                Holder::Server(node, epoch) => Some((node, epoch)),
+                Holder::Server(node, _) | Holder::Beyond(node) if node == child => continue,
+                Holder::Server(node, epoch) if to_server => Some((node, epoch)),
+                Holder::Server(..) | Holder::Here(_) | Holder::Beyond(_) => None,
             };
-            if orphan.until > now && holder.is_none_or(|(node, _)| node != child) {
+            if orphan.goes_on(now) && is_new(orphan) {
                 by_holder.entry(holder).or_default().push(*key);
             }
         }
@@ -121,6 +172,42 @@ impl Manager {
         }
     }
 
+    /// Who has what is lent here to be lent on to it. A name is good once.
+    pub(super) fn take_holder(
+        &mut self,
+        now: Time,
+        job: JobAlias,
+        lender: NodeId,
+        closure: &Closure,
+    ) -> Option<NodeId> {
+        let name = (job, closure.key());
+        let orphan = self.orphans.named.get(&name)?;
+        let node = match orphan.holder {
+            Holder::Here(_) => return None,
+            Holder::Server(node, epoch) => {
+                let child = self.children.get(&node);
+                child
+                    .is_some_and(|child| child.epoch == epoch)
+                    .then_some(node)
+            }
+            Holder::Beyond(node) => self.may_go_to(node, job).then_some(node),
+        };
+        let usable = orphan.goes_on(now);
+        self.orphans.named.remove(&name);
+        node.filter(|node| usable && *node != lender)
+    }
+
+    /// The domain below lets the job in; that it may leave this one was asked before.
+    fn may_go_to(&self, peer: NodeId, job: JobAlias) -> bool {
+        if self.parent() == Some(peer) {
+            return self.sessions.is_open(peer);
+        }
+        let (child, spec) = (self.children.get(&peer), self.jobs.spec(job));
+        child
+            .zip(spec)
+            .is_some_and(|(child, spec)| child.admits(spec))
+    }
+
     /// A closure that is lent here goes on elsewhere already, since somebody who is lost had lent it before: true if so, and it has a
     /// lender again.
     pub(super) fn adopt_orphan(
@@ -129,22 +216,23 @@ impl Manager {
         (lender, lease): (NodeId, LeaseId),
         closure: &Closure,
     ) -> bool {
-        if self.orphans.0.is_empty() {
+        if self.orphans.named.is_empty() {
             return false;
         }
-        let key = Key::of(closure.kind.task, &closure.args);
+        let key = closure.key();
         let Some(Orphan {
             holder: Holder::Here(id),
             ..
-        }) = self.orphans.0.get(&(job, key)).copied()
+        }) = self.orphans.named.get(&(job, key)).copied()
         else {
             return false;
         };
-        self.orphans.0.remove(&(job, key));
+        self.orphans.named.remove(&(job, key));
         let same = self.ledger.entry(id).is_some_and(|entry| {
             let known = (entry.job, entry.closure.kind.task, &entry.closure.args);
-            // What runs below who lends it now would wait for itself.
-            let below = self.ledger.leases_of(id).any(|(node, _)| node == lender);
+            // What a server has itself it does not wait for. In the domain of a manager another one does.
+            let below =
+                self.is_server(lender) && self.ledger.leases_of(id).any(|(node, _)| node == lender);
             known == (job, closure.kind.task, &closure.args) && !below
         });
         let adopted = same && self.ledger.adopt(id, Source::Peer { lender, lease });

@@ -199,6 +199,7 @@ impl Manager {
                 lease,
                 closure,
                 again,
+                goes_on: false,
             }],
         };
         self.sessions.send(now, thief, grant);

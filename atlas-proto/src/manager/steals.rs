@@ -120,7 +120,7 @@ impl Manager {
         job: JobHeader,
         closures: Vec<LeasedClosure>,
     ) {
-        let entries = self.take_in(now, (from, request), job, closures);
+        let entries = self.take_in(now, from, job, closures);
         let ask = request
             .and_then(|request| self.asks.get(&request))
             .filter(|ask| ask.victim == from);

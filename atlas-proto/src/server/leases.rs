@@ -5,7 +5,7 @@
 
 use super::{Phase, Server};
 use crate::engine::{EngineCommand, EngineEvent};
-use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket};
+use crate::ids::{Epoch, JobAlias, LeaseId, NodeId, Ticket};
 use crate::job::{self, Finished};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Source, State};
 use crate::limits::FORGOTTEN_MAX;
@@ -16,7 +16,7 @@ impl Server {
     pub(super) fn handle_grant(
         &mut self,
         now: Time,
-        (lender, request): (NodeId, Option<RequestId>),
+        lender: NodeId,
         job: JobHeader,
         closures: Vec<LeasedClosure>,
     ) {
@@ -40,18 +40,17 @@ impl Server {
         if !self.ledger.has_room(closures.len(), bytes.sum()) || !self.begin_job(job) {
             return self.sessions.give_back(now, all(), ReturnReason::NoRoom);
         }
-        // Siblings lend nothing unasked but what they know to be here already.
-        let unasked = request.is_none() && lender != self.uplink.manager();
         let mut again_ids = Vec::new();
         for leased in closures {
             let LeasedClosure {
                 lease,
                 closure,
                 again,
+                goes_on,
             } = leased;
             if self.ledger.borrowed(lender, lease).is_none() {
                 self.stats.closures_borrowed += 1;
-                if unasked && self.adopt_orphan(alias, (lender, lease), &closure) {
+                if goes_on && self.adopt_orphan(alias, (lender, lease), &closure) {
                     continue;
                 }
                 if let Some(state) = self.jobs.get_mut(&alias) {

@@ -394,7 +394,7 @@ impl Server {
                 if !closures.is_empty() {
                     self.reporter.note_moved();
                 }
-                self.handle_grant(now, (from, request), job, closures);
+                self.handle_grant(now, from, job, closures);
             }
             Message::ReturnClosures { leases, reason } => {
                 self.handle_return_closures(now, from, &leases, reason);

@@ -70,7 +70,7 @@ impl Orphans {
         )]
     }
 
-    fn are_sought(&self, job: JobAlias) -> bool {
+    pub(super) fn are_sought(&self, job: JobAlias) -> bool {
         self.named.keys().any(|(known, _)| *known == job)
     }
 }
@@ -90,7 +90,7 @@ impl Server {
             let Some(entry) = self.ledger.entry(id) else {
                 continue;
             };
-            let key = Key::of(entry.closure.kind.task, &entry.closure.args);
+            let key = entry.closure.key();
             self.orphans.own.insert((entry.job, key), id);
             by_job.entry(entry.job).or_default().push(key);
         }
@@ -176,7 +176,7 @@ impl Server {
         if self.orphans.own.is_empty() {
             return None;
         }
-        let key = Key::of(closure.kind.task, &closure.args);
+        let key = closure.key();
         let id = self.orphans.own.remove(&(job, key))?;
         let entry = self.ledger.entry(id)?;
         // Hashes of hostile peers may agree, what is computed must.
@@ -223,7 +223,7 @@ impl Server {
     /// Who has what an entry is a second copy of, if it can be lent to.
     fn holder_of(&mut self, now: Time, job: JobAlias, id: EntryId) -> Option<NodeId> {
         let entry = self.ledger.entry(id)?;
-        let name = (job, Key::of(entry.closure.kind.task, &entry.closure.args));
+        let name = (job, entry.closure.key());
         if !self.orphans.named.contains_key(&name) || self.runs_itself(job, &entry.closure) {
             return None;
         }
@@ -292,7 +292,7 @@ impl Server {
             Some(_) | None => return Some(closures),
         }
         let known = |closure: &Closure| {
-            let name = (job, Key::of(closure.kind.task, &closure.args));
+            let name = (job, closure.key());
             self.orphans.named.contains_key(&name) || self.orphans.own.contains_key(&name)
         };
         let (found, rest): (Vec<_>, Vec<_>) = closures

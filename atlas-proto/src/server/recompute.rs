@@ -255,7 +255,7 @@ impl Server {
     /// What the engine of a job lends now may have been finished in part by somebody who is lost.
     pub(super) fn lends_again(&self, job: JobAlias) -> bool {
         let knows = self.jobs.get(&job).is_some_and(|state| state.known.any);
-        knows && self.ledger.runs_again(job)
+        (knows || self.orphans.are_sought(job)) && self.ledger.runs_again(job)
     }
 
     /// The lender is lost: what has begun of its closures goes on for a while, the rest is dropped.

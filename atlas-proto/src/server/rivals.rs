@@ -273,6 +273,7 @@ impl Server {
                 lease,
                 closure,
                 again,
+                goes_on: false,
             }],
         };
         self.sessions.send(now, thief, grant);

@@ -337,12 +337,14 @@ impl Server {
             alias: job,
             spec: state.spec.clone(),
         };
+        // Nothing is lent unasked but to who has it already.
+        let goes_on = request.is_none();
         let grants = self.ledger.grants(entries);
         let last = grants.len().saturating_sub(1);
         for (index, entries) in grants.into_iter().enumerate() {
             let closures: Vec<LeasedClosure> = entries
                 .iter()
-                .map(|&id| self.lend(now, id, thief))
+                .map(|&id| self.lend(now, id, thief, goes_on))
                 .collect();
             self.stats.closures_lent += closures.len() as u64;
             let leases = closures.iter().map(|leased| leased.lease);
@@ -361,7 +363,7 @@ impl Server {
         }
     }
 
-    fn lend(&mut self, now: Time, id: EntryId, thief: NodeId) -> LeasedClosure {
+    fn lend(&mut self, now: Time, id: EntryId, thief: NodeId, goes_on: bool) -> LeasedClosure {
         let (expected, _) = self.expected_of(now, id);
         let lease = self.ledger.lend(id, thief);
         self.ledger.note_lent(id, now);
@@ -374,6 +376,7 @@ impl Server {
             lease,
             closure,
             again: entry.again,
+            goes_on,
         }
     }
 

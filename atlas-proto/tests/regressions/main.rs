@@ -144,6 +144,7 @@ fn grant(alias: JobAlias, leases: &[u64], bytes: usize) -> Message {
             ..closure(bytes)
         },
         again: false,
+        goes_on: false,
     };
     Message::GrantClosures {
         request: None,

@@ -83,7 +83,7 @@ pub(crate) struct World {
 
 /// What the result of a closure is kept under.
 fn key_of(closure: &Closure) -> Key {
-    Key::of(closure.kind.task, &closure.args)
+    closure.key()
 }
 
 const SELF: NodeId = NodeId(1);
@@ -432,6 +432,7 @@ impl World {
             lease: LeaseId(choices.number()),
             closure: choices.closure(),
             again: choices.once_in(3),
+            goes_on: choices.once_in(3),
         };
         let closures = (0..count).map(leased).collect();
         Message::GrantClosures {

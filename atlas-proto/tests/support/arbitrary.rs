@@ -234,12 +234,13 @@ fn leased_closure() -> impl Strategy<Value = LeasedClosure> {
         bytes(),
         duration(),
         shared,
-        any::<bool>(),
+        any::<(bool, bool)>(),
         above(),
     )
         .prop_map(
-            |(lease, task, depth, args, expected, shared, again, above)| LeasedClosure {
+            |(lease, task, depth, args, expected, shared, (again, goes_on), above)| LeasedClosure {
                 again,
+                goes_on,
                 lease: LeaseId(lease),
                 closure: Closure {
                     kind: ClosureKind {

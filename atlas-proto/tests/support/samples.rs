@@ -163,11 +163,13 @@ fn grant(request: Option<RequestId>, more: bool) -> Message {
                 lease: LeaseId(1000),
                 closure: closure(b"arguments", &[]),
                 again: false,
+                goes_on: false,
             },
             LeasedClosure {
                 lease: LeaseId(1001),
                 closure: closure(b"", &[SharedName([0xcd; 32])]),
                 again: true,
+                goes_on: true,
             },
         ],
     }
