@@ -309,6 +309,9 @@ pub struct TaskPath {
     /// Its path: crate, modules, name.
     #[serde(with = "Text::<TASK_PATH_BYTES_MAX>")]
     pub path: String,
+    /// The same arguments may give another result, or it does something beside that: whoever wants one runs it, and is not served by what
+    /// others run.
+    pub impure: bool,
 }
 
 /// The arguments of a root closure: what follows the program's name on its command line.

@@ -83,6 +83,7 @@ fn path(bytes: usize) -> TaskPath {
     TaskPath {
         task: kind().task,
         path: "p".repeat(bytes),
+        impure: true,
     }
 }
 
@@ -513,9 +514,11 @@ fn any_event() -> impl Strategy<Value = FromEngine> {
         lease: Lease(lease),
         closure,
     });
-    let path = (any::<u64>(), ".{0,32}").prop_map(|(task, path)| TaskPath {
+    let path = (any::<u64>(), ".{0,32}", any::<bool>());
+    let path = path.prop_map(|(task, path, impure)| TaskPath {
         task: TaskId(task),
         path,
+        impure,
     });
     let run = (any_kind(), any::<u32>()).prop_map(|(kind, closures)| ReadyRun { kind, closures });
     let sample =

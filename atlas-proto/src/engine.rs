@@ -313,6 +313,7 @@ mod tests {
         TaskPath {
             task: KIND.task,
             path: "a::b".to_owned(),
+            impure: true,
         }
     }
 

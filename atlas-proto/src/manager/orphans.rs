@@ -230,10 +230,7 @@ impl Manager {
         self.orphans.named.remove(&(job, key));
         let same = self.ledger.entry(id).is_some_and(|entry| {
             let known = (entry.job, entry.closure.kind.task, &entry.closure.args);
-            // What a server has itself it does not wait for. In the domain of a manager another one does.
-            let below =
-                self.is_server(lender) && self.ledger.leases_of(id).any(|(node, _)| node == lender);
-            known == (job, closure.kind.task, &closure.args) && !below
+            known == (job, closure.kind.task, &closure.args)
         });
         let adopted = same && self.ledger.adopt(id, Source::Peer { lender, lease });
         self.stats.orphans_adopted += u64::from(adopted);

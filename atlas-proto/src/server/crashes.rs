@@ -33,12 +33,17 @@ pub(super) struct Suspects {
     returned: Option<(Time, Suspicion)>,
     /// When the present engine was started.
     started: Time,
-    paths: BTreeMap<TaskId, String>,
+    tasks: BTreeMap<TaskId, TaskPath>,
 }
 
 impl Suspects {
     pub(super) fn note_start(&mut self, now: Time) {
         (self.started, self.begun) = (now, false);
+    }
+
+    /// The program has said so of this task.
+    pub(super) fn is_impure(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|known| known.impure)
     }
 
     /// For how long the present engine has been there.
@@ -54,8 +59,8 @@ impl Suspects {
     /// What the failure of a closure says that is proven guilty.
     fn explain(&self, guilty: &Suspicion, failure: &Bytes) -> Bytes {
         let task = guilty.kind.task;
-        let name = match self.paths.get(&task) {
-            Some(path) => format!("`{path}`"),
+        let name = match self.tasks.get(&task) {
+            Some(TaskPath { path, .. }) => format!("`{path}`"),
             None if task == atlas_engine::ROOT_TASK => String::from("`main`"),
             None => format!("task {task}"),
         };
@@ -249,9 +254,9 @@ impl Server {
 
     pub(super) fn handle_tasks(&mut self, job: JobAlias, paths: Vec<TaskPath>) {
         if let Some(state) = self.jobs.get_mut(&job) {
-            for TaskPath { task, path } in paths {
-                if state.suspects.paths.len() < TASK_PATHS_MAX {
-                    state.suspects.paths.insert(task, path);
+            for path in paths {
+                if state.suspects.tasks.len() < TASK_PATHS_MAX {
+                    state.suspects.tasks.insert(path.task, path);
                 }
             }
         }

@@ -12,22 +12,24 @@
 //!
 //! - The engine is asked for its oldest closures now and then as long as some are looked for: what is not looked for it has back. It
 //!   would run the youngest first, and thieves seldom come when all have something to do.
-//! - Only what an engine has made of something else is lent so, and is lent unasked, which siblings do with nothing else. What was lent to
-//!   this machine and goes on from it may descend from the orphan itself: leases would go round. What is made of something else cannot, or
-//!   the computation would never end.
+//! - Only what an engine has made of something else is lent so, with the word that it goes on there. What was lent to this machine and goes on
+//!   from it may descend from the orphan itself: leases would go round. What a pure task has made of something else cannot, or the
+//!   computation would never end: the orphan would be made of itself. So it does not matter who runs what: an engine may wait for what it
+//!   runs itself, or for what has come to it by way of others.
+//! - Closures of impure tasks are no orphans. What they do is their next run's.
 //! - A name is good once. If nobody has the orphan any more, it is lent as any other closure.
-//! - What the same machine has itself gets the engine's own lease, if it is lent on; what runs here runs twice.
+//! - What the same machine has itself gets the engine's own lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use atlas_engine::Key;
+use atlas_engine::{Key, ROOT_TASK};
 
 use super::Server;
 use crate::engine::EngineCommand;
-use crate::ids::{EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId};
+use crate::ids::{EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, TaskId};
 use crate::job::Closure;
-use crate::ledger::{EntryId, Source, State};
+use crate::ledger::{EntryId, Source};
 use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX, SESSIONS_MAX};
 use crate::message::Message;
 use crate::orphan::ORPHAN_TIME;
@@ -152,22 +154,17 @@ impl Server {
         adopted
     }
 
-    /// The same of what an engine of this machine lends. What the engine runs itself it cannot wait for.
+    /// The same of what an engine of this machine lends: it waits for what it runs itself, or has lent on.
     pub(super) fn adopt_for_engine(
         &mut self,
         job: JobAlias,
         lease: EngineLease,
         closure: &Closure,
     ) -> bool {
-        if self.orphans.own.is_empty() || self.runs_itself(job, closure) {
-            return false;
-        }
         let Some(id) = self.own_orphan(job, closure) else {
             return false;
         };
-        let state = self.ledger.entry(id).map(|entry| entry.state);
-        let lent = matches!(state, Some(State::Lent { .. })) && !self.ledger.is_rival_here(id);
-        let adopted = lent && self.ledger.adopt(id, Source::Engine { lease });
+        let adopted = self.ledger.adopt(id, Source::Engine { lease });
         self.stats.orphans_adopted += u64::from(adopted);
         adopted
     }
@@ -185,23 +182,18 @@ impl Server {
         same.then_some(id)
     }
 
-    /// The engine has this closure itself, rather than something that it was made of.
-    fn runs_itself(&self, job: JobAlias, closure: &Closure) -> bool {
-        let mut entries = self.ledger.entries();
-        entries.any(|(id, entry)| {
-            let runs = entry.state == State::Running || self.ledger.is_rival_here(id);
-            let (known, args) = (entry.closure.kind.task, &entry.closure.args);
-            runs && (entry.job, known, args) == (job, closure.kind.task, &closure.args)
-        })
+    /// Whoever wants a result of this task runs it: `main`, and what the program says of others.
+    pub(super) fn is_impure(&self, job: JobAlias, task: TaskId) -> bool {
+        let state = self.jobs.get(&job);
+        task == ROOT_TASK || state.is_some_and(|state| state.suspects.is_impure(task))
     }
 
-    /// Lends what an engine has lent to those who have it already. Gives the others, with those that `thief` has.
+    /// Lends what an engine has lent to those who have it already. Gives the others.
     pub(super) fn lend_to_holders(
         &mut self,
         now: Time,
         job: JobAlias,
         entries: Vec<EntryId>,
-        thief: Option<NodeId>,
     ) -> Vec<EntryId> {
         if !self.orphans.are_sought(job) {
             return entries;
@@ -210,8 +202,8 @@ impl Server {
         let mut found: BTreeMap<NodeId, Vec<EntryId>> = BTreeMap::new();
         for id in entries {
             match self.holder_of(now, job, id) {
-                Some(holder) if Some(holder) != thief => found.entry(holder).or_default().push(id),
-                Some(_) | None => rest.push(id),
+                Some(holder) => found.entry(holder).or_default().push(id),
+                None => rest.push(id),
             }
         }
         for (holder, ids) in found {
@@ -224,7 +216,7 @@ impl Server {
     fn holder_of(&mut self, now: Time, job: JobAlias, id: EntryId) -> Option<NodeId> {
         let entry = self.ledger.entry(id)?;
         let name = (job, entry.closure.key());
-        if !self.orphans.named.contains_key(&name) || self.runs_itself(job, &entry.closure) {
+        if self.is_impure(job, entry.closure.kind.task) {
             return None;
         }
         let named = self.orphans.named.remove(&name)?;
@@ -300,7 +292,7 @@ impl Server {
             .partition(|(_, closure)| known(closure));
         let count = found.len();
         let entries = self.take_from_engine(now, job, found);
-        let back = self.lend_to_holders(now, job, entries, None);
+        let back = self.lend_to_holders(now, job, entries);
         if let Some(state) = self.jobs.get_mut(&job) {
             state.note_lent(u32::try_from(count - back.len()).unwrap_or(u32::MAX));
         }

@@ -266,11 +266,10 @@ impl Server {
             match self
                 .ledger
                 .entry(id)
-                .map(|entry| (entry.state, entry.closure.kind.task))
+                .map(|entry| (entry.state, entry.job, entry.closure.kind.task))
             {
-                // What `main` prints and leaves is its next run's.
-                Some((State::Running | State::Lent { .. }, task))
-                    if task != atlas_engine::ROOT_TASK =>
+                Some((State::Running | State::Lent { .. }, job, task))
+                    if !self.is_impure(job, task) =>
                 {
                     self.ledger.orphan(id, now + ORPHAN_TIME);
                     orphans.push(id);

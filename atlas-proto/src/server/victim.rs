@@ -89,7 +89,7 @@ impl Server {
                 .for_each(|(lease, _)| self.reclaim(job, lease));
         };
         let entries = self.take_from_engine(now, job, closures);
-        let entries = self.lend_to_holders(now, job, entries, Some(lending.thief));
+        let entries = self.lend_to_holders(now, job, entries);
         if entries.is_empty() {
             let reason = if lending.granted {
                 EndStealReason::Done

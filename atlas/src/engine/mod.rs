@@ -133,7 +133,9 @@ fn serve(path: OsString) -> Result<(), EngineError> {
     runtime.set_workers(0);
     let program = program(runtime);
     frame::write(&mut socket, &FromEngine::Hello { program })?;
-    let paths: Vec<_> = runtime.tasks().iter().map(words::path).collect();
+    let mut paths: Vec<_> = runtime.tasks().iter().map(words::path).collect();
+    // A server hears of so many and no more.
+    paths.sort_by_key(|path| !path.impure);
     for paths in paths.chunks(TASKS_MAX) {
         let paths = paths.to_vec();
         frame::write(&mut socket, &FromEngine::Tasks { paths })?;

@@ -60,6 +60,7 @@ pub(super) fn path(task: &TaskInfo) -> TaskPath {
     TaskPath {
         task: atlas_engine::TaskId(task.id().number()),
         path: path[cut.unwrap_or(path.len())..].to_owned(),
+        impure: task.impure(),
     }
 }
 
