@@ -297,6 +297,61 @@ fn regression_an_orphan_has_a_lender_again_when_what_it_descends_from_is_run_aga
     stage.run_until("the result", |s| s.results(other) == [7]);
 }
 
+/// Who has an orphan may be the one that runs again what it descends from: its engine waits for what it runs itself.
+#[test]
+fn regression_an_orphan_goes_on_when_its_own_machine_comes_to_it() {
+    let mut domain = domain(2);
+    let (stage, thief) = (&mut domain.stage, domain.thief);
+    stage.kill(domain.busy);
+    stage.run_until("the root on the same machine", |s| s.given(thief) == 2);
+    stage.spawn(thief, 1, 1, LONG);
+    stage.run_for(SOON * 5);
+    let adopted = |s: &Stage| s.server_ref(thief).stats().orphans_adopted;
+    assert_eq!((stage.ready(thief), adopted(stage)), (0, 1), "it was lent");
+    assert!(matches!(
+        source_at(stage, thief)[..],
+        [Source::Engine { .. }]
+    ));
+    stage.finish(thief, 7);
+    stage.run_until("the result", |s| s.results(thief) == [7]);
+    assert_eq!(
+        stage.given(thief),
+        1,
+        "the root goes on, and runs nothing twice"
+    );
+}
+
+/// Who has an orphan may be the one that asks for work: it is not given as what it is to begin.
+#[test]
+fn regression_an_orphan_goes_on_when_who_has_it_asks_for_work() {
+    let mut domain = domain(3);
+    let (stage, thief, other) = (&mut domain.stage, domain.thief, domain.others[0]);
+    stage.spawn(thief, 2, 2, LONG);
+    stage.run_until("another steal", |s| s.given(other) == 1);
+    stage.kill(domain.busy);
+    stage.run_for(SOON * 5);
+    stage.finish(other, 1);
+    stage.run_until("the root elsewhere", |s| s.given(other) == 1);
+    // Nothing is left to do there but to wait.
+    stage.wait_at_root(thief);
+    stage.spawn(other, 1, 1, LONG);
+    stage.run_for(SOON);
+    assert_eq!(stage.given(thief), 1, "it goes on, and is not begun anew");
+    assert_eq!(stage.server_ref(thief).stats().orphans_adopted, 1);
+}
+
+/// What a task that is not pure does is its next run's.
+#[test]
+fn what_is_not_pure_is_no_orphan() {
+    let mut domain = domain(3);
+    let (stage, thief) = (&mut domain.stage, domain.thief);
+    stage.tell_impure(thief, closure(1, LONG).kind.task);
+    stage.kill(domain.busy);
+    stage.run_for(SOON * 5);
+    assert_eq!(stage.server_ref(thief).stats().orphans, 0);
+    assert!(source_at(stage, thief).is_empty(), "it was dropped");
+}
+
 /// A job that runs in one domain, of which a server of another has a child.
 struct StolenAcross {
     stage: Stage,

@@ -73,19 +73,15 @@ impl Orphans {
     }
 
     pub(super) fn are_sought(&self, job: JobAlias) -> bool {
-        self.named.keys().any(|(known, _)| *known == job)
+        let mut sought = self.named.keys().chain(self.own.keys());
+        sought.any(|(known, _)| *known == job)
     }
 }
 
 impl Server {
     /// These go on though their lender is lost: the manager is told of them.
     pub(super) fn name_orphans(&mut self, now: Time, ids: &[EntryId]) {
-        let ledger = &self.ledger;
-        let is_orphan = |id: &EntryId| {
-            let entry = ledger.entry(*id);
-            entry.is_some_and(|entry| matches!(entry.source, Source::Orphan { .. }))
-        };
-        self.orphans.own.retain(|_, id| is_orphan(id));
+        self.forget_adopted();
         self.stats.orphans += ids.len() as u64;
         let mut by_job: BTreeMap<JobAlias, Vec<Key>> = BTreeMap::new();
         for &id in ids {
@@ -108,6 +104,14 @@ impl Server {
                 self.sessions.send(now, manager, name);
             }
         }
+    }
+
+    fn forget_adopted(&mut self) {
+        let is_orphan = |id: &EntryId| {
+            let entry = self.ledger.entry(*id);
+            entry.is_some_and(|entry| matches!(entry.source, Source::Orphan { .. }))
+        };
+        self.orphans.own.retain(|_, id| is_orphan(id));
     }
 
     /// The manager says who has what this machine may come to.
@@ -245,11 +249,13 @@ impl Server {
 
     /// Asks engines for what others may have already.
     pub(super) fn seek_orphans(&mut self, now: Time) {
-        if self.orphans.named.is_empty() {
+        if self.orphans.named.is_empty() && self.orphans.own.is_empty() {
             return;
         }
         self.orphans.named.retain(|_, named| named.until > now);
-        let jobs: BTreeSet<JobAlias> = self.orphans.named.keys().map(|(job, _)| *job).collect();
+        self.forget_adopted();
+        let (named, own) = (self.orphans.named.keys(), self.orphans.own.keys());
+        let jobs: BTreeSet<JobAlias> = named.chain(own).map(|(job, _)| *job).collect();
         for job in jobs {
             let idle = match self.orphans.sought.get(&job) {
                 Some((Some(_), _)) => false,
@@ -257,7 +263,7 @@ impl Server {
                 None => true,
             };
             let ready = self.jobs.get(&job).map_or(0, |state| state.load.ready);
-            if !idle || ready == 0 || !self.is_started(job) {
+            if !idle || ready == 0 || !self.is_started(job) || !self.ledger.runs_again(job) {
                 continue;
             }
             let request = EngineRequest(self.next_request());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use atlas_engine::Recorded;
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::engine::{
-    Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
+    Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun, TaskPath,
 };
 use atlas_proto::ids::{EngineLease, JobAlias, NodeId, TaskId, Ticket};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
@@ -224,6 +224,22 @@ impl Stage {
         let machine = self.managers.get_mut(&manager).unwrap();
         machine.restore_checkpoint(job, entries);
         self.drain(manager);
+    }
+
+    /// The program that runs at `node` says of a task that it is not pure.
+    pub(crate) fn tell_impure(&mut self, node: NodeId, task: TaskId) {
+        let actor = self.servers.get_mut(&node).unwrap();
+        let job = actor.engine.job.expect("the engine runs something");
+        let path = String::from("a::b");
+        let paths = vec![TaskPath {
+            task,
+            path,
+            impure: true,
+        }];
+        actor
+            .server
+            .handle_engine(self.now, EngineEvent::Tasks { job, paths });
+        self.drain(node);
     }
 
     /// What the engine of `node` runs makes `closures` ready, at `depth`; closures of that depth are known to
