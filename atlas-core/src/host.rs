@@ -112,6 +112,9 @@ pub struct LentClosure {
     pub depth: u32,
     /// What it is below, as in [`Recorded`]: of use to who records what is below it.
     pub above: Vec<u64>,
+    /// It was accepted itself, and is not something that was made here. Known where it is [measured](crate::Builder::measured); false
+    /// elsewhere.
+    pub accepted: bool,
 }
 
 /// A closure that is ready and could be lent.

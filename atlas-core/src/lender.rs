@@ -87,12 +87,14 @@ impl Pool {
         let origin = closure.origin();
         let depth = origin.map_or(0, |origin| origin.depth);
         let above = origin.map(|origin| origin.account.names());
+        let accepted = origin.is_some_and(|origin| origin.account.is_above_all());
         let closure = PortableClosure { task, args };
         lent.closures.push(LentClosure {
             lease,
             closure,
             depth,
             above: above.unwrap_or_default(),
+            accepted,
         });
         true
     }

@@ -173,6 +173,11 @@ impl Account {
         above.map(|above| above.names()).unwrap_or_default()
     }
 
+    /// True if nothing was accepted above it: it is where an accepted closure comes from.
+    pub(crate) fn is_above_all(&self) -> bool {
+        self.level == 0
+    }
+
     /// True if it is that of an accepted closure itself.
     pub(crate) fn is_of_accepted(&self) -> bool {
         self.level == 1

@@ -191,6 +191,8 @@ pub struct Lent {
     pub lease: Lease,
     /// What to run.
     pub closure: Closure,
+    /// The server has given it to the engine, which did not begin it; otherwise the engine has made it.
+    pub accepted: bool,
 }
 
 /// How a closure ended.

@@ -135,6 +135,7 @@ fn events() -> Vec<FromEngine> {
             closures: vec![Lent {
                 lease: Lease(5),
                 closure: closure(),
+                accepted: true,
             }],
         },
         FromEngine::Finished {
@@ -157,6 +158,7 @@ fn events() -> Vec<FromEngine> {
             closures: vec![Lent {
                 lease: Lease(14),
                 closure: closure_with(2),
+                accepted: true,
             }],
         },
         FromEngine::Record {
@@ -252,6 +254,7 @@ fn limits_hold_in_both_directions() {
     let one = Lent {
         lease: Lease(1),
         closure: closure(),
+        accepted: true,
     };
     let run = ReadyRun {
         kind: kind(),
@@ -270,6 +273,7 @@ fn limits_hold_in_both_directions() {
         lent(vec![Lent {
             lease: Lease(1),
             closure: closure_with(SHARED_NAMES_MAX + 1),
+            accepted: true,
         }]),
         FromEngine::Load(Load {
             oldest: vec![run; READY_RUNS_MAX + 1],
@@ -365,7 +369,11 @@ fn the_largest_closure_fits_into_an_answer() {
     let lease = Lease(u64::MAX);
     let lent = FromEngine::Lent {
         request: RequestId(u64::MAX),
-        closures: vec![Lent { lease, closure }],
+        closures: vec![Lent {
+            lease,
+            closure,
+            accepted: false,
+        }],
     };
     encode(&lent).unwrap();
 }
@@ -510,9 +518,11 @@ fn any_command() -> impl Strategy<Value = ToEngine> {
 }
 
 fn any_event() -> impl Strategy<Value = FromEngine> {
-    let lent = (any::<u64>(), any_closure()).prop_map(|(lease, closure)| Lent {
+    let lent = (any::<u64>(), any_closure(), any::<bool>());
+    let lent = lent.prop_map(|(lease, closure, accepted)| Lent {
         lease: Lease(lease),
         closure,
+        accepted,
     });
     let path = (any::<u64>(), ".{0,32}", any::<bool>());
     let path = path.prop_map(|(task, path, impure)| TaskPath {

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-pub use atlas_engine::{Above, Load as EngineLoad, Measured, ReadyRun, Recorded, TaskPath};
-use atlas_engine::{FromEngine, Lent, ToEngine};
+pub use atlas_engine::{Above, Lent, Load as EngineLoad, Measured, ReadyRun, Recorded, TaskPath};
+use atlas_engine::{FromEngine, ToEngine};
 use bytes::Bytes;
 
 use crate::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
@@ -103,7 +103,7 @@ pub enum EngineEvent {
         /// The question.
         request: EngineRequest,
         /// What may leave.
-        closures: Vec<(EngineLease, Closure)>,
+        closures: Vec<Lent>,
     },
     /// A closure that was accepted is done.
     Finished {
@@ -248,10 +248,7 @@ impl EngineEvent {
             FromEngine::Lent { request, closures } => Self::Lent {
                 job,
                 request,
-                closures: closures
-                    .into_iter()
-                    .map(|Lent { lease, closure }| (lease, closure))
-                    .collect(),
+                closures,
             },
             FromEngine::Finished { ticket, finished } => Self::Finished {
                 job,
@@ -396,6 +393,7 @@ mod tests {
         let lent = Lent {
             lease,
             closure: closure(),
+            accepted: true,
         };
         [
             (
@@ -405,12 +403,12 @@ mod tests {
             (
                 FromEngine::Lent {
                     request,
-                    closures: vec![lent],
+                    closures: vec![lent.clone()],
                 },
                 EngineEvent::Lent {
                     job,
                     request,
-                    closures: vec![(lease, closure())],
+                    closures: vec![lent],
                 },
             ),
             (

@@ -37,6 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{EngineLease, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
 use crate::limits::{Bound, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, HELD_MAX};
+use crate::message::OrphanName;
 use crate::sorted::SortedMap;
 use crate::suspicion::Suspicion;
 use crate::time::Time;
@@ -61,6 +62,19 @@ pub struct Entry {
     pub closure: Closure,
     /// Who had it before is lost: something of it may have been recorded.
     pub again: bool,
+    /// How often it was lent since an engine made it, but for where it was said to go on: more than where it came from. A closure is joined to
+    /// an orphan that was lent more often than itself, and to no other: so leases never go round.
+    pub hops: u32,
+}
+
+impl Entry {
+    /// What it is called if its lender is lost.
+    pub(crate) fn orphan_name(&self) -> OrphanName {
+        OrphanName {
+            key: self.closure.key(),
+            hops: self.hops,
+        }
+    }
 }
 
 /// Where a closure came from.
@@ -353,6 +367,7 @@ impl Ledger {
                 state: State::Ready,
                 closure,
                 again: false,
+                hops: 0,
             },
         );
         self.enqueue(job, id);
@@ -371,6 +386,13 @@ impl Ledger {
     pub(crate) fn note_again(&mut self, id: EntryId) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.again = true;
+        }
+    }
+
+    /// It was lent so often.
+    pub(crate) fn note_hops(&mut self, id: EntryId, hops: u32) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.hops = hops;
         }
     }
 

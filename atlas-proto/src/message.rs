@@ -189,9 +189,9 @@ pub enum Message {
         job: JobAlias,
         /// A sibling that has them, with its membership; none if the sender has, or knows who has.
         holder: Option<(NodeId, Epoch)>,
-        /// What their results are kept under.
+        /// Which.
         #[serde(with = "List::<ORPHANS_MAX>")]
-        keys: Vec<Key>,
+        orphans: Vec<OrphanName>,
     },
 }
 
@@ -292,6 +292,17 @@ pub struct LeasedClosure {
     pub again: bool,
     /// By what the lender was told (`NameOrphans`), the receiver has it already, or knows who has: there it goes on, and has a lender again.
     pub goes_on: bool,
+    /// How often it was lent since an engine made it; this time included, unless it goes on.
+    pub hops: u32,
+}
+
+/// A closure that goes on though its lender is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanName {
+    /// What its result is kept under.
+    pub key: Key,
+    /// How often it was lent since an engine made it. What was lent less often can be joined to it: leases cannot go round then.
+    pub hops: u32,
 }
 
 /// A result with the lease that it ends.

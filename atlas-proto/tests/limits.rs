@@ -274,7 +274,7 @@ fn raw_naming(
         ZERO,
         vec![[5_u8; 32]; shared],
         Vec::<[u8; 8]>::new(),
-        (false, false),
+        (false, false, 1_u8),
     );
     raw(&(11_u8, None::<()>, false, load, job, vec![closure; closures]))
 }
@@ -283,6 +283,7 @@ fn grant(closures: usize, args: usize, spec: JobSpec) -> Message {
     let closure = LeasedClosure {
         again: false,
         goes_on: false,
+        hops: 1,
         lease: LeaseId(9),
         closure: Closure {
             kind: ClosureKind {

@@ -143,6 +143,7 @@ fn grant(job: JobHeader, lease: u64) -> Message {
         closures: vec![LeasedClosure {
             again: false,
             goes_on: false,
+            hops: 1,
             lease: LeaseId(lease),
             closure,
         }],

@@ -257,8 +257,8 @@ impl Pool {
                     request, closures, ..
                 } => {
                     let to = usize::try_from(request.0).expect("an engine's number");
-                    for (lease, closure) in closures {
-                        self.carry((at, lease), to, closure);
+                    for lent in closures {
+                        self.carry((at, lent.lease), to, lent.closure);
                     }
                 }
                 EngineEvent::Finished {

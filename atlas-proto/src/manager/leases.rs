@@ -47,15 +47,17 @@ impl Manager {
                 closure,
                 again,
                 goes_on,
+                hops,
             } = leased;
             // One grant may name a lease twice.
             let known = self.ledger.borrowed(lender, lease).is_some();
-            if known || (goes_on && self.adopt_orphan(local, (lender, lease), &closure)) {
+            if known || (goes_on && self.adopt_orphan(local, (lender, lease), &closure, hops)) {
                 continue;
             }
-            let holder = goes_on.then(|| self.take_holder(now, local, lender, &closure));
+            let holder = goes_on.then(|| self.take_holder(now, local, lender, (&closure, hops)));
             let source = Source::Peer { lender, lease };
             let id = self.ledger.insert(local, source, closure);
+            self.ledger.note_hops(id, hops);
             if again {
                 self.ledger.note_again(id);
             }
@@ -129,6 +131,7 @@ impl Manager {
                     closure: entry.closure.clone(),
                     again: entry.again,
                     goes_on,
+                    hops: entry.hops.saturating_add(u32::from(!goes_on)),
                 });
             }
             self.stats.closures_lent += closures.len() as u64;

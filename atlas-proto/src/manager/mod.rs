@@ -443,8 +443,8 @@ impl Manager {
             message @ (Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
             | Message::GrantCheckpoint { .. }) => self.dispatch_checkpoint(now, from, message),
-            Message::NameOrphans { job, keys, .. } => {
-                self.handle_name_orphans(now, from, job, keys);
+            Message::NameOrphans { job, orphans, .. } => {
+                self.handle_name_orphans(now, from, job, orphans);
             }
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)

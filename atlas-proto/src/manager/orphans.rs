@@ -18,7 +18,7 @@ use crate::ids::{Epoch, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
 use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX};
-use crate::message::Message;
+use crate::message::{Message, OrphanName};
 use crate::orphan::ORPHAN_TIME;
 use crate::time::Time;
 
@@ -33,6 +33,7 @@ pub(super) struct Orphans {
 #[derive(Clone, Copy, Debug)]
 struct Orphan {
     holder: Holder,
+    hops: u32,
     noted: Time,
 }
 
@@ -67,15 +68,19 @@ impl Orphans {
         )]
     }
 
-    fn note(&mut self, now: Time, job: JobAlias, key: Key, holder: Holder) {
+    fn note(&mut self, now: Time, job: JobAlias, name: OrphanName, holder: Holder) {
         if self.named.len() >= ORPHANS_NAMED_MAX {
             self.named.retain(|_, orphan| orphan.goes_on(now));
         }
-        // Who is nearer is asked rather than who is beyond a border.
+        let OrphanName { key, hops } = name;
+        let noted = Orphan {
+            holder,
+            hops,
+            noted: now,
+        };
         let known = self.named.get(&(job, key));
-        let nearer = known.is_some_and(|known| known.goes_on(now) && !known.is_beyond());
-        let noted = Orphan { holder, noted: now };
-        if self.named.len() < ORPHANS_NAMED_MAX && !(nearer && noted.is_beyond()) {
+        let better = known.is_some_and(|known| known.goes_on(now) && known.rank() > noted.rank());
+        if self.named.len() < ORPHANS_NAMED_MAX && !better {
             self.named.insert((job, key), noted);
         }
     }
@@ -86,8 +91,9 @@ impl Orphan {
         self.noted + ORPHAN_TIME > now
     }
 
-    fn is_beyond(&self) -> bool {
-        matches!(self.holder, Holder::Beyond(_))
+    /// More can be joined to what was lent more often; who is nearer is asked rather than who is beyond a border.
+    fn rank(&self) -> (u32, bool) {
+        (self.hops, !matches!(self.holder, Holder::Beyond(_)))
     }
 }
 
@@ -99,7 +105,7 @@ impl Manager {
         now: Time,
         from: NodeId,
         alias: JobAlias,
-        keys: Vec<Key>,
+        orphans: Vec<OrphanName>,
     ) {
         let from_parent = self.parent() == Some(from);
         if from_parent && !self.config.policy.allows_outflow_to_all() {
@@ -112,29 +118,33 @@ impl Manager {
         let holder = server.map_or(Holder::Beyond(from), |server| {
             Holder::Server(from, server.epoch)
         });
-        for &key in &keys {
-            self.orphans.note(now, job, key, holder);
+        for &name in &orphans {
+            self.orphans.note(now, job, name, holder);
         }
         if !from_parent {
-            self.name_to_parent(now, job, keys);
+            self.name_to_parent(now, job, orphans);
         }
     }
 
     /// This entry's lender is lost, and somebody in another domain goes on with it.
     pub(super) fn note_orphan(&mut self, now: Time, id: EntryId) {
         if let Some(entry) = self.ledger.entry(id) {
-            let (job, key) = (entry.job, entry.closure.key());
-            self.orphans.note(now, job, key, Holder::Here(id));
+            let (job, name) = (entry.job, entry.orphan_name());
+            self.orphans.note(now, job, name, Holder::Here(id));
             self.stats.orphans += 1;
-            self.name_to_parent(now, job, vec![key]);
+            self.name_to_parent(now, job, vec![name]);
         }
     }
 
     /// What these descend from may be run again beyond this domain.
-    fn name_to_parent(&mut self, now: Time, job: JobAlias, keys: Vec<Key>) {
+    fn name_to_parent(&mut self, now: Time, job: JobAlias, orphans: Vec<OrphanName>) {
         if let Some((parent, job)) = self.parent_link(job) {
             let holder = None;
-            let name = Message::NameOrphans { job, holder, keys };
+            let name = Message::NameOrphans {
+                job,
+                holder,
+                orphans,
+            };
             self.sessions.send(now, parent, name);
         }
     }
@@ -148,24 +158,26 @@ impl Manager {
         let to_server = self.is_server(child);
         let last = self.orphans.told.insert((job, child), now);
         let is_new = |orphan: &Orphan| last.is_none_or(|last| last <= orphan.noted);
-        let mut by_holder: BTreeMap<Option<(NodeId, Epoch)>, Vec<Key>> = BTreeMap::new();
+        let mut by_holder: BTreeMap<Option<(NodeId, Epoch)>, Vec<OrphanName>> = BTreeMap::new();
         let of_job = (job, Key([0; 32]))..=(job, Key([0xff; 32]));
-        for ((_, key), orphan) in self.orphans.named.range(of_job) {
+        for (&(_, key), orphan) in self.orphans.named.range(of_job) {
             let holder = match orphan.holder {
                 Holder::Server(node, _) | Holder::Beyond(node) if node == child => continue,
                 Holder::Server(node, epoch) if to_server => Some((node, epoch)),
                 Holder::Server(..) | Holder::Here(_) | Holder::Beyond(_) => None,
             };
             if orphan.goes_on(now) && is_new(orphan) {
-                by_holder.entry(holder).or_default().push(*key);
+                let hops = orphan.hops;
+                let named = by_holder.entry(holder).or_default();
+                named.push(OrphanName { key, hops });
             }
         }
-        for (holder, keys) in by_holder {
-            for keys in keys.chunks(ORPHANS_MAX) {
+        for (holder, orphans) in by_holder {
+            for orphans in orphans.chunks(ORPHANS_MAX) {
                 let name = Message::NameOrphans {
                     job: alias,
                     holder,
-                    keys: keys.to_vec(),
+                    orphans: orphans.to_vec(),
                 };
                 self.sessions.send(now, child, name);
             }
@@ -178,10 +190,13 @@ impl Manager {
         now: Time,
         job: JobAlias,
         lender: NodeId,
-        closure: &Closure,
+        (closure, hops): (&Closure, u32),
     ) -> Option<NodeId> {
         let name = (job, closure.key());
         let orphan = self.orphans.named.get(&name)?;
+        if orphan.hops <= hops {
+            return None;
+        }
         let node = match orphan.holder {
             Holder::Here(_) => return None,
             Holder::Server(node, epoch) => {
@@ -215,24 +230,27 @@ impl Manager {
         job: JobAlias,
         (lender, lease): (NodeId, LeaseId),
         closure: &Closure,
+        hops: u32,
     ) -> bool {
         if self.orphans.named.is_empty() {
             return false;
         }
         let key = closure.key();
-        let Some(Orphan {
+        let Some(&Orphan {
             holder: Holder::Here(id),
             ..
-        }) = self.orphans.named.get(&(job, key)).copied()
+        }) = self.orphans.named.get(&(job, key))
         else {
             return false;
         };
-        self.orphans.named.remove(&(job, key));
         let same = self.ledger.entry(id).is_some_and(|entry| {
             let known = (entry.job, entry.closure.kind.task, &entry.closure.args);
-            known == (job, closure.kind.task, &closure.args)
+            known == (job, closure.kind.task, &closure.args) && entry.hops > hops
         });
         let adopted = same && self.ledger.adopt(id, Source::Peer { lender, lease });
+        if adopted {
+            self.orphans.named.remove(&(job, key));
+        }
         self.stats.orphans_adopted += u64::from(adopted);
         adopted
     }

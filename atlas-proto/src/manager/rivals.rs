@@ -176,6 +176,7 @@ impl Manager {
             return;
         };
         let (local, again, closure) = (entry.job, entry.again, entry.closure.clone());
+        let hops = entry.hops.saturating_add(1);
         let Some(job) = self.jobs.header_for(local, thief, false, &mut self.rng) else {
             return;
         };
@@ -200,6 +201,7 @@ impl Manager {
                 closure,
                 again,
                 goes_on: false,
+                hops,
             }],
         };
         self.sessions.send(now, thief, grant);

@@ -47,10 +47,11 @@ impl Server {
                 closure,
                 again,
                 goes_on,
+                hops,
             } = leased;
             if self.ledger.borrowed(lender, lease).is_none() {
                 self.stats.closures_borrowed += 1;
-                if goes_on && self.adopt_orphan(alias, (lender, lease), &closure) {
+                if goes_on && self.adopt_orphan(alias, (lender, lease), &closure, hops) {
                     continue;
                 }
                 if let Some(state) = self.jobs.get_mut(&alias) {
@@ -58,6 +59,7 @@ impl Server {
                 }
                 let source = Source::Peer { lender, lease };
                 let id = self.ledger.insert(alias, source, closure);
+                self.ledger.note_hops(id, hops);
                 if again {
                     again_ids.push(id);
                 }

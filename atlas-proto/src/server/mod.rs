@@ -423,9 +423,11 @@ impl Server {
                 until,
                 more,
             } if from_manager => self.handle_grant_checkpoint(now, job, entries, until, more),
-            Message::NameOrphans { job, holder, keys } if from_manager => {
-                self.handle_name_orphans(now, job, holder, keys);
-            }
+            Message::NameOrphans {
+                job,
+                holder,
+                orphans,
+            } if from_manager => self.handle_name_orphans(now, job, holder, orphans),
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
             | Message::ForgetPeer { .. }

@@ -26,12 +26,12 @@ use std::time::Duration;
 use atlas_engine::{Key, ROOT_TASK};
 
 use super::Server;
-use crate::engine::EngineCommand;
+use crate::engine::{EngineCommand, Lent};
 use crate::ids::{EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, TaskId};
 use crate::job::Closure;
-use crate::ledger::{EntryId, Source};
+use crate::ledger::{EntryId, Source, State};
 use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX, SESSIONS_MAX};
-use crate::message::Message;
+use crate::message::{Message, OrphanName};
 use crate::orphan::ORPHAN_TIME;
 use crate::time::Time;
 
@@ -50,6 +50,7 @@ pub(super) struct Orphans {
 struct Named {
     /// Who has it; with no epoch, the manager.
     holder: (NodeId, Option<Epoch>),
+    hops: u32,
     until: Time,
 }
 
@@ -83,23 +84,23 @@ impl Server {
     pub(super) fn name_orphans(&mut self, now: Time, ids: &[EntryId]) {
         self.forget_adopted();
         self.stats.orphans += ids.len() as u64;
-        let mut by_job: BTreeMap<JobAlias, Vec<Key>> = BTreeMap::new();
+        let mut by_job: BTreeMap<JobAlias, Vec<OrphanName>> = BTreeMap::new();
         for &id in ids {
             let Some(entry) = self.ledger.entry(id) else {
                 continue;
             };
-            let key = entry.closure.key();
-            self.orphans.own.insert((entry.job, key), id);
-            by_job.entry(entry.job).or_default().push(key);
+            let name = entry.orphan_name();
+            self.orphans.own.insert((entry.job, name.key), id);
+            by_job.entry(entry.job).or_default().push(name);
         }
         let manager = self.uplink.manager();
-        for (job, keys) in by_job {
-            for keys in keys.chunks(ORPHANS_MAX) {
-                let keys = keys.to_vec();
+        for (job, orphans) in by_job {
+            for orphans in orphans.chunks(ORPHANS_MAX) {
+                let orphans = orphans.to_vec();
                 let name = Message::NameOrphans {
                     job,
                     holder: None,
-                    keys,
+                    orphans,
                 };
                 self.sessions.send(now, manager, name);
             }
@@ -120,7 +121,7 @@ impl Server {
         now: Time,
         job: JobAlias,
         holder: Option<(NodeId, Epoch)>,
-        keys: Vec<Key>,
+        orphans: Vec<OrphanName>,
     ) {
         self.orphans.named.retain(|_, named| named.until > now);
         let me = self.config.node;
@@ -134,9 +135,15 @@ impl Server {
             return;
         }
         let until = now + ORPHAN_TIME;
-        for key in keys {
-            if self.orphans.named.len() < ORPHANS_NAMED_MAX {
-                let named = Named { holder, until };
+        for OrphanName { key, hops } in orphans {
+            let known = self.orphans.named.get(&(job, key));
+            let better = known.is_some_and(|known| known.hops > hops);
+            if self.orphans.named.len() < ORPHANS_NAMED_MAX && !better {
+                let named = Named {
+                    holder,
+                    hops,
+                    until,
+                };
                 self.orphans.named.insert((job, key), named);
             }
         }
@@ -149,8 +156,9 @@ impl Server {
         job: JobAlias,
         (lender, lease): (NodeId, LeaseId),
         closure: &Closure,
+        hops: u32,
     ) -> bool {
-        let Some(id) = self.own_orphan(job, closure) else {
+        let Some(id) = self.own_orphan(job, closure, hops) else {
             return false;
         };
         let adopted = self.ledger.adopt(id, Source::Peer { lender, lease });
@@ -164,8 +172,9 @@ impl Server {
         job: JobAlias,
         lease: EngineLease,
         closure: &Closure,
+        hops: u32,
     ) -> bool {
-        let Some(id) = self.own_orphan(job, closure) else {
+        let Some(id) = self.own_orphan(job, closure, hops) else {
             return false;
         };
         let adopted = self.ledger.adopt(id, Source::Engine { lease });
@@ -173,13 +182,18 @@ impl Server {
         adopted
     }
 
-    fn own_orphan(&mut self, job: JobAlias, closure: &Closure) -> Option<EntryId> {
+    /// What was lent so often goes on here.
+    fn own_orphan(&mut self, job: JobAlias, closure: &Closure, hops: u32) -> Option<EntryId> {
         if self.orphans.own.is_empty() {
             return None;
         }
-        let key = closure.key();
-        let id = self.orphans.own.remove(&(job, key))?;
+        let name = (job, closure.key());
+        let id = *self.orphans.own.get(&name)?;
         let entry = self.ledger.entry(id)?;
+        if entry.hops <= hops {
+            return None;
+        }
+        self.orphans.own.remove(&name);
         // Hashes of hostile peers may agree, what is computed must.
         let (known, args) = (entry.closure.kind.task, &entry.closure.args);
         let same = (entry.job, known, args) == (job, closure.kind.task, &closure.args);
@@ -190,6 +204,18 @@ impl Server {
     pub(super) fn is_impure(&self, job: JobAlias, task: TaskId) -> bool {
         let state = self.jobs.get(&job);
         task == ROOT_TASK || state.is_some_and(|state| state.suspects.is_impure(task))
+    }
+
+    /// How often a closure was lent that an engine has been given and lends on.
+    pub(super) fn hops_of_lent(&self, job: JobAlias, closure: &Closure) -> u32 {
+        let entries = self.ledger.entries();
+        let same = entries.filter(|(id, entry)| {
+            let runs = entry.state == State::Running || self.ledger.is_rival_here(*id);
+            let (known, args) = (entry.closure.kind.task, &entry.closure.args);
+            runs && (entry.job, known, args) == (job, closure.kind.task, &closure.args)
+        });
+        let hops = same.map(|(_, entry)| entry.hops.saturating_add(1)).max();
+        hops.unwrap_or(u32::MAX)
     }
 
     /// Lends what an engine has lent to those who have it already. Gives the others.
@@ -221,6 +247,9 @@ impl Server {
         let entry = self.ledger.entry(id)?;
         let name = (job, entry.closure.key());
         if self.is_impure(job, entry.closure.kind.task) {
+            return None;
+        }
+        if self.orphans.named.get(&name)?.hops <= entry.hops {
             return None;
         }
         let named = self.orphans.named.remove(&name)?;
@@ -283,8 +312,8 @@ impl Server {
         now: Time,
         job: JobAlias,
         request: EngineRequest,
-        closures: Vec<(EngineLease, Closure)>,
-    ) -> Option<Vec<(EngineLease, Closure)>> {
+        closures: Vec<Lent>,
+    ) -> Option<Vec<Lent>> {
         match self.orphans.sought.get_mut(&job) {
             Some((asked, _)) if *asked == Some(request) => *asked = None,
             Some(_) | None => return Some(closures),
@@ -293,9 +322,8 @@ impl Server {
             let name = (job, closure.key());
             self.orphans.named.contains_key(&name) || self.orphans.own.contains_key(&name)
         };
-        let (found, rest): (Vec<_>, Vec<_>) = closures
-            .into_iter()
-            .partition(|(_, closure)| known(closure));
+        let (found, rest): (Vec<_>, Vec<_>) =
+            closures.into_iter().partition(|lent| known(&lent.closure));
         let count = found.len();
         let entries = self.take_from_engine(now, job, found);
         let back = self.lend_to_holders(now, job, entries);
@@ -306,8 +334,8 @@ impl Server {
         for id in back.into_iter().rev() {
             self.take_back(id);
         }
-        for (lease, _) in rest.into_iter().rev() {
-            self.reclaim(job, lease);
+        for lent in rest.into_iter().rev() {
+            self.reclaim(job, lent.lease);
         }
         None
     }

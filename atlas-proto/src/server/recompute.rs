@@ -147,12 +147,12 @@ impl Server {
 
     fn ask_for_checkpoint(&mut self, now: Time, job: JobAlias, waiting: Vec<EntryId>) {
         let Some(state) = self.jobs.get(&job) else {
-            return self.release(job, waiting);
+            return self.release(now, job, waiting);
         };
         let after = state.known.until;
         let manager = self.uplink.manager();
         if !self.sessions.is_open(manager) {
-            return self.release(job, waiting);
+            return self.release(now, job, waiting);
         }
         self.stats.checkpoints_asked += 1;
         let due = now + self.sessions.path(manager).round_trip() * 4 + ANSWER_TIME;
@@ -227,21 +227,21 @@ impl Server {
             self.recomputing.refresh.insert(job, first);
         }
         self.tell_unsaid(job);
-        self.release(job, asked.waiting);
+        self.release(now, job, asked.waiting);
         let next = self.ledger.still_held(asked.next);
         if !next.is_empty() {
             self.ask_for_checkpoint(now, job, next);
         }
     }
 
-    /// What was held is ready, here or in the engine that it came from.
-    fn release(&mut self, job: JobAlias, ids: Vec<EntryId>) {
-        let mut in_engine = false;
-        for id in self.ledger.still_held(ids) {
-            in_engine |= self
-                .ledger
-                .entry(id)
-                .is_some_and(|entry| matches!(entry.source, Source::Engine { .. }));
+    /// What was held is ready, here or in the engine that it came from, unless it goes on elsewhere.
+    fn release(&mut self, now: Time, job: JobAlias, ids: Vec<EntryId>) {
+        let held = self.ledger.still_held(ids);
+        let in_engine = held.iter().any(|&id| {
+            let source = self.ledger.entry(id).map(|entry| entry.source);
+            matches!(source, Some(Source::Engine { .. }))
+        });
+        for id in self.lend_to_holders(now, job, held) {
             self.take_back(id);
         }
         if in_engine {

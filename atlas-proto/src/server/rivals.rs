@@ -251,7 +251,7 @@ impl Server {
             expected: means.0,
             ..entry.closure.clone()
         };
-        let again = entry.again;
+        let (again, hops) = (entry.again, entry.hops.saturating_add(1));
         let alias = entry.job;
         let Some(state) = self.jobs.get_mut(&alias) else {
             return false;
@@ -274,6 +274,7 @@ impl Server {
                 closure,
                 again,
                 goes_on: false,
+                hops,
             }],
         };
         self.sessions.send(now, thief, grant);

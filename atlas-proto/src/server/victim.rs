@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Phase, Server};
 use crate::cost::repays;
-use crate::engine::{EngineCommand, ReadyRun};
+use crate::engine::{EngineCommand, Lent, ReadyRun};
 use crate::ids::{EngineLease, EngineRequest, JobAlias, NodeId, RequestId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
@@ -71,7 +71,7 @@ impl Server {
         now: Time,
         job: JobAlias,
         request: EngineRequest,
-        closures: Vec<(EngineLease, Closure)>,
+        closures: Vec<Lent>,
     ) {
         let Some(closures) = self.handle_sought(now, job, request, closures) else {
             return;
@@ -86,7 +86,7 @@ impl Server {
         let Some(lending) = lending else {
             return closures
                 .into_iter()
-                .for_each(|(lease, _)| self.reclaim(job, lease));
+                .for_each(|lent| self.reclaim(job, lent.lease));
         };
         let entries = self.take_from_engine(now, job, closures);
         let entries = self.lend_to_holders(now, job, entries);
@@ -113,21 +113,37 @@ impl Server {
         &mut self,
         now: Time,
         job: JobAlias,
-        closures: Vec<(EngineLease, Closure)>,
+        closures: Vec<Lent>,
     ) -> Vec<EntryId> {
         let again = self.lends_again(job);
         let mut entries = Vec::with_capacity(closures.len());
         let inherited = self.inherited(now, job);
-        for (lease, closure) in closures {
+        for lent in closures {
+            let Lent {
+                lease,
+                closure,
+                accepted,
+            } = lent;
             let too_large = !closure.is_within_limits();
             self.stats.closures_too_large += u64::from(too_large);
             if self.ledger.from_engine(job, lease).is_some() {
                 // The engine lends twice what it has once.
-            } else if too_large || !self.ledger.has_room(1, closure.size()) {
+                continue;
+            }
+            if too_large || !self.ledger.has_room(1, closure.size()) {
                 self.reclaim(job, lease);
-            } else if !self.adopt_for_engine(job, lease, &closure) {
+                continue;
+            }
+            // What an engine makes has never been lent.
+            let hops = if accepted {
+                self.hops_of_lent(job, &closure)
+            } else {
+                0
+            };
+            if !self.adopt_for_engine(job, lease, &closure, hops) {
                 let source = Source::Engine { lease };
                 let id = self.ledger.insert(job, source, closure);
+                self.ledger.note_hops(id, hops);
                 if let Some(inherited) = inherited {
                     self.ledger.suspect(id, inherited, None);
                 }
@@ -377,6 +393,7 @@ impl Server {
             closure,
             again: entry.again,
             goes_on,
+            hops: entry.hops.saturating_add(u32::from(!goes_on)),
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atlas_proto::engine::{
-    Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
+    Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Lent, Measured, ReadyRun,
 };
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
@@ -145,6 +145,7 @@ fn grant(alias: JobAlias, leases: &[u64], bytes: usize) -> Message {
         },
         again: false,
         goes_on: false,
+        hops: 1,
     };
     Message::GrantClosures {
         request: None,

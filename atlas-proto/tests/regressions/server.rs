@@ -99,7 +99,11 @@ impl TheServer {
     }
 
     fn lent(&mut self, request: EngineRequest, sizes: &[usize]) -> Vec<(NodeId, Message)> {
-        let lent = |(at, &size): (usize, &usize)| (EngineLease(at as u64), closure(size));
+        let lent = |(at, &size): (usize, &usize)| Lent {
+            lease: EngineLease(at as u64),
+            closure: closure(size),
+            accepted: false,
+        };
         let closures = sizes.iter().enumerate().map(lent).collect();
         let event = EngineEvent::Lent {
             job: JOB,

@@ -13,7 +13,8 @@ use std::time::Duration;
 use atlas_engine::Recorded;
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::engine::{
-    Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun, TaskPath,
+    Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Lent, Measured, ReadyRun,
+    TaskPath,
 };
 use atlas_proto::ids::{EngineLease, JobAlias, NodeId, TaskId, Ticket};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
@@ -644,14 +645,18 @@ impl Engine {
         }
     }
 
-    fn lend(&mut self, closures_max: u32) -> Vec<(EngineLease, Closure)> {
+    fn lend(&mut self, closures_max: u32) -> Vec<Lent> {
         let count = self.ready.len().min(closures_max as usize);
         let mut closures = Vec::new();
         for closure in self.ready.drain(..count) {
             self.last_lease += 1;
             let lease = EngineLease(self.last_lease);
             self.lent.insert(lease, closure.clone());
-            closures.push((lease, closure));
+            closures.push(Lent {
+                lease,
+                closure,
+                accepted: false,
+            });
         }
         closures
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atlas_engine::Key;
-use atlas_proto::engine::{Crash, CrashKind, EngineCommand, EngineEvent};
+use atlas_proto::engine::{Crash, CrashKind, EngineCommand, EngineEvent, Lent};
 use atlas_proto::ids::{
     EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, Ticket,
 };
@@ -20,7 +20,7 @@ use atlas_proto::job::Closure;
 use atlas_proto::ledger::{Source, State};
 use atlas_proto::limits::WINDOW;
 use atlas_proto::message::{
-    ChildInfo, JobHeader, LeaseResult, LeasedClosure, Load, Message, Packet, PeerHint,
+    ChildInfo, JobHeader, LeaseResult, LeasedClosure, Load, Message, OrphanName, Packet, PeerHint,
     RefuseChildReason,
 };
 use atlas_proto::policy::Policy;
@@ -369,8 +369,11 @@ impl World {
                     .once_in(4)
                     .then(|| self.hint(choices))
                     .map(|hint| (hint.peer, hint.epoch)),
-                keys: (0..choices.below(5))
-                    .map(|_| key_of(&choices.closure()))
+                orphans: (0..choices.below(5))
+                    .map(|_| OrphanName {
+                        key: key_of(&choices.closure()),
+                        hops: choices.count() % 4,
+                    })
                     .collect(),
             },
             0 => Message::SuspectLeases {
@@ -433,6 +436,7 @@ impl World {
             closure: choices.closure(),
             again: choices.once_in(3),
             goes_on: choices.once_in(3),
+            hops: choices.count() % 4,
         };
         let closures = (0..count).map(leased).collect();
         Message::GrantClosures {
@@ -493,7 +497,11 @@ impl World {
             _ => {
                 let (job, request) = self.known.questions.pick(job, choices);
                 let count = choices.below(9);
-                let closure = |_| (EngineLease(choices.number()), choices.own_closure());
+                let closure = |_| Lent {
+                    lease: EngineLease(choices.number()),
+                    closure: choices.own_closure(),
+                    accepted: choices.once_in(3),
+                };
                 let closures = (0..count).map(closure).collect();
                 EngineEvent::Lent {
                     job,

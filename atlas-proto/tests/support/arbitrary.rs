@@ -16,7 +16,7 @@ use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedN
 use atlas_proto::limits::RESULT_BYTES_MAX;
 use atlas_proto::message::{
     ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
-    Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
+    OrphanName, Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
 };
 use atlas_proto::suspicion::Suspicion;
 use bytes::Bytes;
@@ -89,13 +89,19 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         }),
         (
             number(),
-            collection::vec(any::<[u8; 32]>(), 0..4),
+            collection::vec(any::<([u8; 32], u32)>(), 0..4),
             any::<Option<(u64, u64)>>()
         )
-            .prop_map(|(job, keys, holder)| Message::NameOrphans {
+            .prop_map(|(job, orphans, holder)| Message::NameOrphans {
                 job: JobAlias(job),
                 holder: holder.map(|(node, epoch)| (NodeId(node), Epoch(epoch))),
-                keys: keys.into_iter().map(Key).collect(),
+                orphans: orphans
+                    .into_iter()
+                    .map(|(key, hops)| OrphanName {
+                        key: Key(key),
+                        hops,
+                    })
+                    .collect(),
             }),
     ]
 }
@@ -234,24 +240,27 @@ fn leased_closure() -> impl Strategy<Value = LeasedClosure> {
         bytes(),
         duration(),
         shared,
-        any::<(bool, bool)>(),
+        any::<(bool, bool, u32)>(),
         above(),
     )
         .prop_map(
-            |(lease, task, depth, args, expected, shared, (again, goes_on), above)| LeasedClosure {
-                again,
-                goes_on,
-                lease: LeaseId(lease),
-                closure: Closure {
-                    kind: ClosureKind {
-                        task: TaskId(task),
-                        depth,
+            |(lease, task, depth, args, expected, shared, (again, goes_on, hops), above)| {
+                LeasedClosure {
+                    again,
+                    goes_on,
+                    hops,
+                    lease: LeaseId(lease),
+                    closure: Closure {
+                        kind: ClosureKind {
+                            task: TaskId(task),
+                            depth,
+                        },
+                        args,
+                        expected,
+                        shared,
+                        above,
                     },
-                    args,
-                    expected,
-                    shared,
-                    above,
-                },
+                }
             },
         )
 }

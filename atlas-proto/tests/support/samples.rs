@@ -16,7 +16,7 @@ use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
 use atlas_proto::message::{
     ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
-    Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
+    OrphanName, Packet, PeerHint, RefuseChildReason, ReturnReason, Share, StealTerms,
 };
 use atlas_proto::suspicion::Suspicion;
 use bytes::Bytes;
@@ -164,12 +164,14 @@ fn grant(request: Option<RequestId>, more: bool) -> Message {
                 closure: closure(b"arguments", &[]),
                 again: false,
                 goes_on: false,
+                hops: 1,
             },
             LeasedClosure {
                 lease: LeaseId(1001),
                 closure: closure(b"", &[SharedName([0xcd; 32])]),
                 again: true,
                 goes_on: true,
+                hops: 1,
             },
         ],
     }
@@ -232,7 +234,10 @@ fn failures() -> Vec<Message> {
         Message::NameOrphans {
             job: JobAlias(0x77),
             holder: Some((NodeId(3), Epoch(0x1_0000_0002))),
-            keys: vec![Key([0xcd; 32])],
+            orphans: vec![OrphanName {
+                key: Key([0xcd; 32]),
+                hops: 3,
+            }],
         },
     ]
 }

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atlas_proto::engine::{Above, EngineCommand, EngineEvent, EngineLoad};
+use atlas_proto::engine::{Above, EngineCommand, EngineEvent, EngineLoad, Lent};
 use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, NodeId, Ticket};
 use atlas_proto::job::{Closure, Finished};
 use atlas_proto::rng::Rng;
@@ -179,21 +179,21 @@ impl Thieves {
         stage: Play<'_>,
         server: ServerIndex,
         request: EngineRequest,
-        closures: Vec<(EngineLease, Closure)>,
+        closures: Vec<Lent>,
     ) {
         let asked = self.servers[server.0 as usize].requests.remove(&request);
         let Some((thief, line)) = asked else {
             return;
         };
         let node = stage.topology.server(server);
-        let answer = closures.into_iter().next().map_or(
-            StealMessage::Refusal { line },
-            |(lease, closure)| StealMessage::Grant {
+        let answer = closures
+            .into_iter()
+            .next()
+            .map_or(StealMessage::Refusal { line }, |lent| StealMessage::Grant {
                 line,
-                lease,
-                closure,
-            },
-        );
+                lease: lent.lease,
+                closure: lent.closure,
+            });
         stage.send(node, thief, answer);
     }
 

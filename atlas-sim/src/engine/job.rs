@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_proto::engine::{Above, EngineEvent, Recorded};
+use atlas_proto::engine::{Above, EngineEvent, Lent, Recorded};
 use atlas_proto::ids::{EngineLease, EngineRequest, JobAlias, Ticket};
 use atlas_proto::job::{Closure, Finished, Outcome};
 use bytes::Bytes;
@@ -216,16 +216,17 @@ impl Job {
             *next_lease += 1;
             self.leases.insert(lease, ready);
             let (kind, args) = (kind_at(ready.node.depth), ready.node.encode(args_bytes));
-            closures.push((
+            closures.push(Lent {
                 lease,
-                Closure {
+                closure: Closure {
                     kind,
                     args,
                     expected: Duration::ZERO,
                     shared: Vec::new(),
                     above: above(ready.parent, &self.frames, &self.tickets, &self.tree),
                 },
-            ));
+                accepted: self.frames[ready.parent].parent == TICKET,
+            });
         }
         self.arrived = self.arrived.saturating_sub(count);
         self.events.push(EngineEvent::Lent {

@@ -364,6 +364,7 @@ fn to_wire(lent: LentClosure, shared: Vec<SharedName>) -> Lent {
             shared,
             above: words::above(&lent.above),
         },
+        accepted: lent.accepted,
     }
 }
 

@@ -358,7 +358,7 @@ impl Server {
         if let Some(to) = to {
             self.asked.remove(&to);
         }
-        for Lent { lease, closure } in closures {
+        for Lent { lease, closure, .. } in closures {
             let Some(to) = to.filter(|to| self.engines[*to].is_some()) else {
                 self.say(from, &ToEngine::Reclaim { lease });
                 continue;

@@ -97,7 +97,11 @@ impl Machine {
                 EngineEvent::Finished {
                     ticket, finished, ..
                 } => self.finished.push((self.now, ticket, finished)),
-                EngineEvent::Lent { closures, .. } => self.lent.extend(closures),
+                EngineEvent::Lent { closures, .. } => {
+                    let closures = closures.into_iter();
+                    self.lent
+                        .extend(closures.map(|lent| (lent.lease, lent.closure)));
+                }
                 EngineEvent::Unwanted { lease, .. } => self.unwanted.push(lease),
                 EngineEvent::Load { .. }
                 | EngineEvent::Measured { .. }
