@@ -233,6 +233,7 @@ impl Loop {
     /// What the machine is told of a job.
     fn begin(&self, record: &JobRecord) -> (JobSpec, Closure) {
         let spec = JobSpec {
+            id: record.global_id,
             origin: self.shared.domain.clone(),
             engine: record.engine.clone(),
             artifact: record.artifact,

@@ -533,6 +533,7 @@ mod tests {
     use super::*;
     use crate::jobs::JobRecord;
     use atlas_proto::control::{JobState, JobStatus};
+    use atlas_proto::ids::GlobalJobId;
 
     pub(super) fn record(id: u64) -> JobRecord {
         JobRecord {
@@ -551,6 +552,7 @@ mod tests {
                 files: None,
             },
             engine: "native".into(),
+            global_id: GlobalJobId(id.into()),
             artifact: [7; 32],
             options: vec![1; 100],
             root: vec![2; 50],

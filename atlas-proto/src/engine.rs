@@ -274,7 +274,7 @@ mod tests {
     use atlas_engine::{Key, Program, SharedName, frame};
 
     use super::*;
-    use crate::ids::TaskId;
+    use crate::ids::{GlobalJobId, TaskId};
     use crate::job::{ClosureKind, Outcome};
 
     const JOB: JobAlias = JobAlias(7);
@@ -481,6 +481,7 @@ mod tests {
     #[test]
     fn starts_greetings_shared_values_and_signs_of_life_are_the_drivers() {
         let spec = JobSpec {
+            id: GlobalJobId(7),
             origin: "example.edu".parse().unwrap(),
             engine: "native".to_owned(),
             artifact: [1; 32],

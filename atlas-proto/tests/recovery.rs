@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::engine::Above;
-use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, TaskId};
+use atlas_proto::ids::{Epoch, GlobalJobId, JobAlias, LeaseId, NodeId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
 use atlas_proto::message::{ChildInfo, JobHeader, LeasedClosure, Load, Message, Packet};
 use atlas_proto::policy::Policy;
@@ -112,6 +112,7 @@ impl Scene {
 
 fn job(alias: u64) -> JobHeader {
     let spec = JobSpec {
+        id: GlobalJobId(7),
         origin: "cs.example.edu".parse().unwrap(),
         engine: String::from("native"),
         artifact: [0; 32],

@@ -17,7 +17,8 @@ use atlas_proto::engine::{
     Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
 };
 use atlas_proto::ids::{
-    EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
+    EngineLease, EngineRequest, Epoch, GlobalJobId, JobAlias, LeaseId, NodeId, RequestId, TaskId,
+    Ticket,
 };
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::limits::{
@@ -187,6 +188,7 @@ fn nothing(request: RequestId) -> Message {
 
 fn spec() -> Arc<JobSpec> {
     Arc::new(JobSpec {
+        id: GlobalJobId(7),
         origin: "lab.cs.example.edu".parse().unwrap(),
         engine: "native".to_owned(),
         artifact: [7; 32],

@@ -15,7 +15,7 @@ use atlas_proto::domain::DomainPattern;
 use atlas_proto::engine::{
     Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
 };
-use atlas_proto::ids::{EngineLease, JobAlias, NodeId, TaskId, Ticket};
+use atlas_proto::ids::{EngineLease, GlobalJobId, JobAlias, NodeId, TaskId, Ticket};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::message::{Message, Packet};
 use atlas_proto::path::Path;
@@ -643,6 +643,7 @@ impl Engine {
 
 fn job_spec() -> JobSpec {
     JobSpec {
+        id: GlobalJobId(0x0b),
         origin: "replaced.example".parse().unwrap(),
         engine: "native".to_owned(),
         artifact: [7; 32],
