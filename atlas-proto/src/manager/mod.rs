@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::checkpoint::Checkpoints;
 use crate::domain::Domain;
 use crate::engine::Recorded;
-use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
+use crate::ids::{Epoch, GlobalJobId, JobAlias, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::ledger::{EntryId, Ledger, Source};
 use crate::limits::{ASKS_PER_CHILD_MAX, Bound, CHILDREN_MAX, JOBS_MAX, NONCES_MAX};
@@ -89,6 +89,27 @@ pub enum ManagerEvent {
         job: JobAlias,
         /// What is new.
         entries: Vec<Recorded>,
+    },
+    /// Closures of a job that was submitted elsewhere have come for the first time. What is kept of it is to be given back before anything
+    /// else is told ([`Manager::restore_checkpoint`]): whoever runs them may ask for it next.
+    ForeignJobBegun {
+        /// What it is called from now on.
+        job: JobAlias,
+        /// What it was kept under.
+        id: GlobalJobId,
+    },
+    /// Results that were recorded in this domain of a job that was submitted elsewhere. They are to be kept until it ends, or as long as
+    /// somebody may come back with it.
+    ForeignCheckpointRecorded {
+        /// What to keep them under.
+        id: GlobalJobId,
+        /// What is new.
+        entries: Vec<Recorded>,
+    },
+    /// A job that was submitted elsewhere has ended: nothing of it is to be kept any more. Only of those of which something was.
+    ForeignJobEnded {
+        /// What it was kept under.
+        id: GlobalJobId,
     },
 }
 

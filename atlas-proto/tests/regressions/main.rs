@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_engine::{Key, Recorded};
 use atlas_proto::engine::{
     Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Measured, ReadyRun,
 };
@@ -34,7 +35,7 @@ use atlas_proto::message::{
 use atlas_proto::path::Path;
 use atlas_proto::policy::Policy;
 use atlas_proto::time::Time;
-use atlas_proto::{Manager, ManagerConfig, Server, ServerConfig, Transmit, codec};
+use atlas_proto::{Manager, ManagerConfig, ManagerEvent, Server, ServerConfig, Transmit, codec};
 
 const NOW: Time = Time::ZERO;
 const ABOVE: NodeId = NodeId(2);

@@ -527,7 +527,11 @@ impl World {
                 Output::Sent(transmit) => self.hear(transmit),
                 Output::Commanded(command) => self.obey(command),
                 Output::Told(
-                    ManagerEvent::JobFinished { .. } | ManagerEvent::CheckpointRecorded { .. },
+                    ManagerEvent::JobFinished { .. }
+                    | ManagerEvent::CheckpointRecorded { .. }
+                    | ManagerEvent::ForeignJobBegun { .. }
+                    | ManagerEvent::ForeignCheckpointRecorded { .. }
+                    | ManagerEvent::ForeignJobEnded { .. },
                 ) => {}
             }
         }
