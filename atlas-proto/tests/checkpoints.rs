@@ -546,6 +546,38 @@ fn what_a_domain_recorded_outlives_the_manager_above() {
     assert_eq!(stage.remembered(server), [large(1)]);
 }
 
+/// A job of one sub-domain goes by way of its parent to another one. When the manager of the first is lost, the job is over for the
+/// others, but has not ended: what they have recorded is there when it comes back.
+#[test]
+fn what_others_have_recorded_outlives_the_manager_of_the_job() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let bio = stage.manager("bio.example.edu", Some(top));
+    stage.run_for(SOON);
+    let server = stage.server(bio, 1);
+    stage.submit(cs);
+    stage.run_until("the root elsewhere", |s| s.given(server) == 1);
+    stage.record(server, vec![entry(1), large(2)]);
+    stage.run_for(SOON * 3);
+    // Each has what was recorded below it: the one between what it was told.
+    let kept = |s: &Stage, node| s.foreign.get(&(node, JOB_ID)).map_or(0, Vec::len);
+    assert_eq!((kept(&stage, bio), kept(&stage, top)), (2, 1));
+    stage.kill(cs);
+    stage.run_for(SOON * 30);
+    assert_eq!(stage.manager_ref(bio).job_count(), 0);
+    assert_eq!((kept(&stage, bio), kept(&stage, top)), (2, 1));
+    stage.restart(cs);
+    stage.submit_again(cs, Vec::new());
+    stage.run_until("the root again", |s| s.given(server) == 1);
+    let remembered = stage.remembered(server);
+    assert!(remembered.contains(&entry(1)) && remembered.contains(&large(2)));
+    stage.finish(server, 9);
+    stage.run_until("the end", |s| !s.finished.is_empty());
+    stage.run_for(SOON);
+    assert!(stage.foreign.is_empty(), "it has ended for all");
+}
+
 /// A server comes, is lent a closure, and is lost.
 fn lose_a_thief(stage: &mut Stage, domain: NodeId, lender: NodeId) {
     let thief = stage.server(domain, 1);

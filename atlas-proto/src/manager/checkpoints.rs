@@ -179,8 +179,11 @@ impl Manager {
             Some(job) => self.record(job, entries, true),
             // A sibling lent it, and had not heard of the end yet; the server has become a member after that was said.
             None if self.is_server(child) => {
-                self.sessions
-                    .send(now, child, Message::EndJob { job: alias });
+                let end = Message::EndJob {
+                    job: alias,
+                    lost: false,
+                };
+                self.sessions.send(now, child, end);
             }
             None => {}
         }

@@ -363,37 +363,37 @@ impl Manager {
     }
 
     /// Where the job came from says that it is over.
-    pub(super) fn handle_end_job(&mut self, now: Time, from: NodeId, alias: JobAlias) {
+    pub(super) fn handle_end_job(&mut self, now: Time, from: NodeId, alias: JobAlias, lost: bool) {
         if let Some(job) = self.jobs.resolve(from, alias)
             && self.jobs.came_from(job, from)
         {
-            if let Some(id) = self.jobs.kept_alone(job) {
+            if let Some(id) = self.jobs.kept_alone(job).filter(|_| !lost) {
                 self.events.push_back(ManagerEvent::ForeignJobEnded { id });
             }
-            self.end_job(now, job);
+            self.end_job(now, job, lost);
         }
     }
 
     pub(super) fn finish_job(&mut self, now: Time, job: JobAlias, finished: Finished) {
         self.events
             .push_back(ManagerEvent::JobFinished { job, finished });
-        self.end_job(now, job);
+        self.end_job(now, job, false);
     }
 
-    /// Forgets a job, and tells all who may know it but the one that it came from.
-    pub(super) fn end_job(&mut self, now: Time, job: JobAlias) {
+    /// Forgets a job, and tells all who may know it but the one that it came from, which may be `lost`.
+    pub(super) fn end_job(&mut self, now: Time, job: JobAlias, lost: bool) {
         for id in self.ledger.of_job(job) {
             self.ledger.remove(id);
         }
         self.rivals.forget(job);
         for (peer, alias) in self.jobs.links(job) {
             if !self.is_server(peer) && !self.jobs.came_from(job, peer) {
-                self.sessions
-                    .send(now, peer, Message::EndJob { job: alias });
+                let end = Message::EndJob { job: alias, lost };
+                self.sessions.send(now, peer, end);
             }
         }
         // Servers hear of jobs from each other.
-        self.tell_servers(now, &Message::EndJob { job });
+        self.tell_servers(now, &Message::EndJob { job, lost });
         self.jobs.remove(job);
         self.checkpoints.forget(job);
         self.upward.forget_job(job);

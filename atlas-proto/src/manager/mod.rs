@@ -281,7 +281,7 @@ impl Manager {
     /// Ends a job that was submitted here, whatever has become of it.
     pub fn kill(&mut self, now: Time, job: JobAlias) {
         if self.jobs.is_own(job) {
-            self.end_job(now, job);
+            self.end_job(now, job, false);
             self.settle(now);
         }
     }
@@ -460,7 +460,7 @@ impl Manager {
                 suspicion,
                 returned,
             } => self.ledger.suspect_all(from, &leases, suspicion, returned),
-            Message::EndJob { job } => self.handle_end_job(now, from, job),
+            Message::EndJob { job, lost } => self.handle_end_job(now, from, job, lost),
             message @ (Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
             | Message::GrantCheckpoint { .. }) => self.dispatch_checkpoint(now, from, message),

@@ -519,9 +519,9 @@ fn regression_what_nobody_in_its_domain_can_do_is_not_too_little_for_the_parent(
 fn regression_a_server_that_records_for_a_job_that_is_over_is_told_so() {
     let mut manager = TheManager::new();
     manager.server(FIRST, hungry(4));
-    let (job, entries) = (JOB, Vec::new());
+    let (job, lost, entries) = (JOB, false, Vec::new());
     let sent = manager.hear(FIRST, Message::RecordResults { job, entries });
-    assert_eq!(sent, [(FIRST, Message::EndJob { job })]);
+    assert_eq!(sent, [(FIRST, Message::EndJob { job, lost })]);
 }
 
 /// Each server that was stopped in order counted as one that had fallen silent.
@@ -568,9 +568,10 @@ fn what_is_kept_of_two_jobs_of_one_number_goes_with_the_last() {
         manager.hear(FIRST, Message::RecordResults { job, entries });
         assert_eq!(manager.told(), [kept]);
     }
-    manager.hear(ABOVE, Message::EndJob { job: JobAlias(1) });
+    let end = |job| Message::EndJob { job, lost: false };
+    manager.hear(ABOVE, end(JobAlias(1)));
     assert_eq!(manager.told(), []);
-    manager.hear(ABOVE, Message::EndJob { job: JobAlias(2) });
+    manager.hear(ABOVE, end(JobAlias(2)));
     let id = spec().id;
     assert_eq!(manager.told(), [ManagerEvent::ForeignJobEnded { id }]);
 }

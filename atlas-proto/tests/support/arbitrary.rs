@@ -61,7 +61,10 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(leases, reason)| Message::ReturnClosures { leases, reason }),
         collection::vec(result(), 0..9).prop_map(|results| Message::ReturnResults { results }),
         leases().prop_map(|leases| Message::AbortLeases { leases }),
-        number().prop_map(|job| Message::EndJob { job: JobAlias(job) }),
+        (number(), any::<bool>()).prop_map(|(job, lost)| Message::EndJob {
+            job: JobAlias(job),
+            lost
+        }),
         (number(), recorded()).prop_map(|(job, entries)| Message::RecordResults {
             job: JobAlias(job),
             entries

@@ -205,6 +205,7 @@ fn leases() -> Vec<Message> {
         Message::AbortLeases { leases: leases() },
         Message::EndJob {
             job: JobAlias(0x77),
+            lost: true,
         },
     ]
 }
