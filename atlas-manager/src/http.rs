@@ -188,7 +188,7 @@ fn gauges(counts: &Counts) -> [Metric; 11] {
 }
 
 #[rustfmt::skip]
-fn counters(stats: &Stats) -> [Metric; 12] {
+fn counters(stats: &Stats) -> [Metric; 13] {
     [
         ("steals_asked", "Steals asked of others", stats.steals_asked),
         ("steals_refused", "Steals that could not be satisfied", stats.steals_refused),
@@ -201,6 +201,7 @@ fn counters(stats: &Stats) -> [Metric; 12] {
         ("rivals_wasted", "Those of which the second was stopped or lost", stats.rivals_wasted),
         ("rivals_wasted_ms", "Worker's milliseconds that these took at most", stats.rivals_wasted_ms),
         ("results_recorded", "Results that were recorded, and states of long tasks", stats.results_recorded),
+        ("results_restored", "Those that were found on this manager's disk", stats.results_restored),
         ("peers_lost", "Neighbours that fell silent", stats.peers_lost),
     ]
 }

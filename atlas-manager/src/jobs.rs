@@ -9,7 +9,7 @@ use atlas_fs::BlobName;
 use atlas_proto::control::{
     Files, FilesName, JobId, JobProgress, JobState, JobStatus, NativeOptions,
 };
-use atlas_proto::ids::{JobAlias, NodeId};
+use atlas_proto::ids::{GlobalJobId, JobAlias, NodeId};
 use atlas_proto::job::{Finished, Outcome};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ use crate::output::Sink;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JobRecord {
     pub(crate) status: JobStatus,
+    /// What others keep of it is kept under this.
+    pub(crate) global_id: GlobalJobId,
     pub(crate) engine: String,
     pub(crate) artifact: [u8; 32],
     /// As the engine is told.

@@ -1,7 +1,7 @@
 //! The phases of a manager's process: what there is as long as it acts begins and ends here.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atlas_fs::daemon::{Clock, incarnation};
 use atlas_fs::url::FileService;
@@ -141,6 +141,7 @@ impl Phases {
             values: SharedValues::default(),
             pins: UrlPins::default(),
             last_job: 0,
+            tidy_at: Instant::now(),
             folder: core.folder.clone(),
             shared: shared.clone(),
             tell: tell.clone(),

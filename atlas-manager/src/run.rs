@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use atlas_engine::{Above, ROOT_TASK};
 use atlas_fs::BlobName;
-use atlas_fs::daemon::{Clock, Thrift};
+use atlas_fs::daemon::{Clock, Thrift, chain};
 use atlas_proto::control::{DomainStatus, JobId, JobProgress, JobState, Refusal, ServerStatus};
-use atlas_proto::ids::{JobAlias, NodeId};
+use atlas_proto::ids::{GlobalJobId, JobAlias, NodeId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
 use atlas_proto::manager::JobOrigin;
 use atlas_proto::message::Load;
@@ -26,6 +26,7 @@ use crate::peers::Peers;
 use crate::relayed::{self, Relayed};
 use crate::shared_values::SharedValues;
 use crate::standing::State;
+use crate::store::TIDY_EVERY;
 use crate::submit::Newcomers;
 use crate::url_pins::{Pinned, UrlPins};
 
@@ -41,6 +42,8 @@ pub(crate) struct Loop {
     pub(crate) values: SharedValues,
     pub(crate) pins: UrlPins,
     pub(crate) last_job: u64,
+    /// When it looks next for what is kept of jobs that others have forgotten.
+    pub(crate) tidy_at: Instant,
     pub(crate) folder: PathBuf,
     pub(crate) shared: Arc<Shared>,
     pub(crate) tell: mpsc::Sender<Event>,
@@ -57,7 +60,7 @@ impl Loop {
         let done = loop {
             let due = self.machine.poll_timeout();
             let due = due.map(|at| self.clock.instant(at));
-            let deadline = due.unwrap_or_else(|| Instant::now() + FAR);
+            let deadline = due.map_or(self.tidy_at, |due| due.min(self.tidy_at));
             let event = tokio::select! {
                 Some(event) = events.recv() => Some(event),
                 () = sleep_until(deadline.into()) => None,
@@ -73,6 +76,7 @@ impl Loop {
                 None => self.machine.handle_timeout(self.clock.now()),
             }
             self.carry_out();
+            self.tidy();
         };
         tasks.shutdown().await;
         let _ = done.send(());
@@ -156,10 +160,36 @@ impl Loop {
                         self.shared.store.save_records(id, entries);
                     }
                 }
+                ManagerEvent::ForeignJobBegun { job, id } => self.restore_foreign(job, id),
+                ManagerEvent::ForeignCheckpointRecorded { id, entries } => {
+                    self.shared.store.save_foreign_records(id, entries);
+                }
+                ManagerEvent::ForeignJobEnded { id } => self.shared.store.end_foreign(id),
             }
         }
         let machine = &self.machine;
         self.jobs.note_waiting(|job| machine.root_waits(job));
+    }
+
+    /// Gives back at once what is kept of a foreign job, so that who asks for it next finds it. Mostly there is nothing.
+    fn restore_foreign(&mut self, job: JobAlias, id: GlobalJobId) {
+        match self.shared.store.foreign_records(id) {
+            Ok(entries) => self.machine.restore_checkpoint(job, entries),
+            // It is computed again.
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(job = %id, error, "what was recorded of a job cannot be read");
+            }
+        }
+    }
+
+    /// What is kept of jobs that others have forgotten goes some time.
+    fn tidy(&mut self) {
+        if self.tidy_at <= Instant::now() {
+            self.tidy_at = Instant::now() + TIDY_EVERY;
+            let known = self.machine.foreign_jobs().collect();
+            self.shared.store.tidy_foreign(known);
+        }
     }
 
     fn answer(&mut self, ask: Ask) {
@@ -233,6 +263,7 @@ impl Loop {
     /// What the machine is told of a job.
     fn begin(&self, record: &JobRecord) -> (JobSpec, Closure) {
         let spec = JobSpec {
+            id: record.global_id,
             origin: self.shared.domain.clone(),
             engine: record.engine.clone(),
             artifact: record.artifact,
@@ -464,6 +495,3 @@ fn watched(job: &Job) -> Watched {
         output: job.output.clone(),
     }
 }
-
-/// A loop that waits for nothing looks up once in a while all the same.
-const FAR: Duration = Duration::from_secs(3600);

@@ -1,5 +1,5 @@
-//! What must survive: jobs, what was recorded and pinned of those that live, join tokens and the number of lives, in an embedded database
-//! (redb).
+//! What must survive: jobs, what was recorded and pinned of those that live, what was recorded of foreign ones, join tokens and the number of
+//! lives, in an embedded database (redb).
 //!
 //! Every page has a checksum, and all are looked at when the store is opened: what was torn or has changed on the disk is found
 //! then, and named. A commit is written before the pointer to it is (two phases), so that the last one is whole or was not made.
@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use atlas_net::identity::Tokens;
 use atlas_proto::control::JobId;
 use atlas_proto::engine::Recorded;
+use atlas_proto::ids::GlobalJobId;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -24,12 +25,14 @@ use tokio::sync::oneshot;
 use crate::jobs::JobRecord;
 
 mod disk;
+mod foreign;
 mod pins;
 mod records;
 #[cfg(test)]
 mod small_disk;
 mod writer;
 
+pub(crate) use foreign::TIDY_EVERY;
 pub(crate) use pins::Pin;
 
 use disk::{Disk, Open};
@@ -147,6 +150,19 @@ pub(crate) enum Write {
     Everything(Box<Everything>),
     /// Versions that a job has seen first, to be kept until it ends.
     Pins(JobId, Vec<Pin>),
+    /// Results of a foreign job, and when they came.
+    ForeignRecords(GlobalJobId, u64, Vec<Recorded>),
+    /// A foreign job has ended.
+    EndForeign(GlobalJobId),
+    /// These foreign jobs are known at this time. What was known for the last time long ago goes.
+    TidyForeign(u64, Vec<GlobalJobId>),
+}
+
+/// How much there is of what was recorded.
+#[derive(Debug, Default)]
+struct Sizes {
+    own: records::Sizes,
+    foreign: foreign::Index,
 }
 
 impl std::fmt::Debug for Store {
@@ -191,6 +207,7 @@ impl Store {
             write.open_table(TOKENS)?;
             write.open_table(LIVES)?;
             records::create(&write)?;
+            foreign::create(&write)?;
             pins::create(&write)?;
             Ok(write.commit()?)
         };
@@ -291,9 +308,9 @@ impl Store {
         self.order(Write::Pins(job, vec![pin]), IfItFails::Owe)
     }
 
-    /// What was recorded and pinned of all jobs that have not ended, as it would be written, in pieces of some size.
+    /// What was recorded and pinned of all jobs that have not ended, and of foreign ones, as it would be written, in pieces of some size.
     pub(crate) fn all_records(&self) -> Result<Vec<Write>, OpenStoreError> {
-        let mut all = Vec::new();
+        let mut all = self.all_foreign_records()?;
         let live = self.jobs()?.into_iter().map(|record| record.status);
         for job in live.filter(|status| !status.state.has_ended()) {
             let pins = self.pins(job.id)?;
@@ -431,7 +448,7 @@ fn opened(
 fn commit<'a>(
     database: &Database,
     writes: impl Iterator<Item = &'a Write>,
-    sizes: &mut records::Sizes,
+    sizes: &mut Sizes,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
@@ -441,6 +458,7 @@ fn commit<'a>(
         let mut lives = transaction.open_table(LIVES)?;
         // What a job that ends here has recorded before need not be written.
         let mut records = BTreeMap::<JobId, Vec<&Recorded>>::new();
+        let mut foreign = BTreeMap::<GlobalJobId, (u64, Vec<&Recorded>)>::new();
         for write in writes {
             match write {
                 Write::Job(record) => {
@@ -448,7 +466,7 @@ fn commit<'a>(
                     jobs.insert(record.status.id.0, &bytes[..])?;
                     if record.status.state.has_ended() {
                         records.remove(&record.status.id);
-                        records::remove(&transaction, sizes, record.status.id)?;
+                        records::remove(&transaction, &mut sizes.own, record.status.id)?;
                         pins::remove(&transaction, record.status.id)?;
                     }
                 }
@@ -464,13 +482,27 @@ fn commit<'a>(
                     records.entry(*job).or_default().extend(entries);
                 }
                 Write::Pins(job, all) => pins::insert(&transaction, *job, all)?,
+                Write::ForeignRecords(id, at_ms, entries) => {
+                    let (last_ms, pending) = foreign.entry(*id).or_default();
+                    *last_ms = *at_ms;
+                    pending.extend(entries);
+                }
+                Write::EndForeign(id) => {
+                    foreign.remove(id);
+                    foreign::remove(&transaction, &mut sizes.foreign, *id)?;
+                }
+                Write::TidyForeign(at_ms, known) => {
+                    foreign::tidy(&transaction, &mut sizes.foreign, *at_ms, known)?;
+                }
                 Write::Life(life) => {
                     lives.insert((), life)?;
                 }
                 Write::Everything(all) => {
                     jobs.retain(|_, _| false)?;
                     records.clear();
-                    records::clear(&transaction, sizes)?;
+                    records::clear(&transaction, &mut sizes.own)?;
+                    foreign.clear();
+                    foreign::clear(&transaction, &mut sizes.foreign)?;
                     pins::clear(&transaction)?;
                     for record in &all.jobs {
                         jobs.insert(record.status.id.0, &encode(record)?[..])?;
@@ -481,7 +513,10 @@ fn commit<'a>(
             }
         }
         for (job, entries) in records {
-            records::insert(&transaction, sizes, job, &entries)?;
+            records::insert(&transaction, &mut sizes.own, job, &entries)?;
+        }
+        for (id, (at_ms, entries)) in foreign {
+            foreign::insert(&transaction, &mut sizes.foreign, (id, at_ms), &entries)?;
         }
     }
     Ok(transaction.commit()?)
@@ -551,6 +586,7 @@ mod tests {
                 files: None,
             },
             engine: "native".into(),
+            global_id: GlobalJobId(id.into()),
             artifact: [7; 32],
             options: vec![1; 100],
             root: vec![2; 50],
@@ -573,7 +609,7 @@ mod tests {
     }
 
     /// The writer's thread has the file a moment longer.
-    fn reopened(folder: &Path) -> Result<Store, OpenStoreError> {
+    pub(super) fn reopened(folder: &Path) -> Result<Store, OpenStoreError> {
         loop {
             match Store::open(folder) {
                 Err(OpenStoreError::InUse { .. }) => std::thread::yield_now(),

@@ -14,9 +14,11 @@ use std::time::{Duration, SystemTime};
 use atlas_engine::CommandLine;
 use atlas_fs::BlobName;
 use atlas_fs::daemon::chain;
+use atlas_net::identity::random;
 use atlas_proto::control::{
     Accepted, FilesName, JobId, JobState, JobStatus, NATIVE, NativeOptions, Refusal,
 };
+use atlas_proto::ids::GlobalJobId;
 
 use crate::ask::{Ask, Reply, Taken};
 use crate::jobs::JobRecord;
@@ -150,6 +152,7 @@ fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
     };
     Ok(JobRecord {
         status,
+        global_id: GlobalJobId(u128::from_le_bytes(random().map_err(Refusal::new)?)),
         engine: submission.engine,
         artifact: submission.artifact,
         options: options.to_bytes().map_err(Refusal::new)?.to_vec(),

@@ -13,7 +13,11 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Bytes that nobody can guess.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
+///
+/// # Errors
+///
+/// The system gives none.
+pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     let filled = provider().secure_random.fill(&mut bytes);
     filled.map_err(|_| NoRandomness)?;

@@ -22,7 +22,7 @@ mod token;
 mod tokens;
 mod trust;
 
-pub use crate::crypto::NoRandomness;
+pub use crate::crypto::{NoRandomness, random};
 pub use crate::verify::VerifyError;
 pub use authority::{
     AuthorityError, DomainAuthority, Issued, LEAF_LIFETIME, SUB_DOMAIN_LIFETIME, SecretAuthority,

@@ -271,7 +271,7 @@ mod tests {
     use atlas_engine::{Key, Program, SharedName, frame};
 
     use super::*;
-    use crate::ids::TaskId;
+    use crate::ids::{GlobalJobId, TaskId};
     use crate::job::{ClosureKind, Outcome};
 
     const JOB: JobAlias = JobAlias(7);
@@ -480,6 +480,7 @@ mod tests {
     #[test]
     fn starts_greetings_shared_values_and_signs_of_life_are_the_drivers() {
         let spec = JobSpec {
+            id: GlobalJobId(7),
             origin: "example.edu".parse().unwrap(),
             engine: "native".to_owned(),
             artifact: [1; 32],

@@ -1,12 +1,15 @@
 //! The names of things on the wire, one type each, so that no two numbers can be confused.
 //!
 //! None of them says anything about a client: a job is known by an alias that each domain's manager
-//! draws for itself, a closure by the lease under which it was lent.
+//! draws for itself, and to those who keep what is known of it by a number drawn by lot; a closure by the lease under which it was lent.
 //!
 //! What passes between a server and its engines has the names that the two use.
 
+use std::fmt;
+
 use atlas_engine::id;
 pub use atlas_engine::{Lease as EngineLease, RequestId as EngineRequest, TaskId, Ticket};
+use serde::{Deserialize, Serialize};
 
 id! {
     /// A machine, as its neighbours call it. The driver derives it from the machine's certificate.
@@ -24,6 +27,23 @@ id! {
 id! {
     /// A job, as one link knows it. Each domain's manager draws an alias of its own.
     JobAlias
+}
+
+/// A job, wherever it is known and as long as it lives: drawn by lot where it is submitted. An alias ends with its session; by this a
+/// manager finds what an earlier life, or an earlier session, has kept of the job.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GlobalJobId(pub u128);
+
+impl fmt::Debug for GlobalJobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GlobalJobId({self})")
+    }
+}
+
+impl fmt::Display for GlobalJobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 id! {

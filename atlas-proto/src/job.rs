@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::bounded::{ByteString, Text};
 use crate::domain::Domain;
+use crate::ids::GlobalJobId;
 use crate::limits::{CLOSURE_BYTES_MAX, ENGINE_NAME_BYTES_MAX, ENGINE_OPTIONS_BYTES_MAX};
 
 /// What a server must know to start an engine for a job, and where the job may go.
 ///
-/// It carries no name, address or key of the client: `origin` is the domain where it was submitted.
+/// It carries no name, address or key of the client: `origin` is the domain where it was submitted, `id` is drawn by lot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
+    /// The same in all lives of the manager where it was submitted.
+    pub id: GlobalJobId,
     /// The domain that vouches for the job; policies look at it.
     pub origin: Domain,
     /// Which engine runs it: `native`, and later others. At most [`ENGINE_NAME_BYTES_MAX`] bytes.

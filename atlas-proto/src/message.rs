@@ -133,10 +133,12 @@ pub enum Message {
         #[serde(with = "List::<LEASES_PER_MESSAGE_MAX>")]
         leases: Vec<LeaseId>,
     },
-    /// The job is over.
+    /// The job is over here: everything of it is forgotten.
     EndJob {
         /// Which.
         job: JobAlias,
+        /// It has not ended, but who it came from is lost and may come back with it: what was recorded of it may be kept.
+        lost: bool,
     },
     /// A child tells results that are worth keeping for the case that it is lost. Where they do not arrive they are computed again.
     RecordResults {

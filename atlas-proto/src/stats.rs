@@ -29,6 +29,8 @@ pub struct Stats {
     pub closures_too_large: u64,
     /// Results that were recorded: by engines of this node, or by children.
     pub results_recorded: u64,
+    /// Results of jobs that an earlier life has kept, or that were kept while nobody here knew of the job.
+    pub results_restored: u64,
     /// Closures whose lender was lost, and that went on.
     pub orphans: u64,
     /// Those of them that had a lender again in time.

@@ -13,7 +13,7 @@ use atlas_proto::ledger::{Source, State};
 use atlas_proto::message::Message;
 use atlas_proto::policy::Policy;
 
-use stage::{Stage, closure};
+use stage::{JOB_ID, Stage, closure};
 
 const LONG: Duration = Duration::from_secs(1000);
 const SOON: Duration = Duration::from_secs(1);
@@ -538,6 +538,169 @@ fn a_manager_below_is_told_by_its_parent() {
     let second = stage.server(cs, 1);
     stage.run_until("the root elsewhere", |s| s.given(second) == 1);
     assert_eq!(stage.remembered(second), [entry(1)]);
+}
+
+/// A domain below another one, whose only server runs the root of a job of the one above.
+struct Below {
+    stage: Stage,
+    top: NodeId,
+    cs: NodeId,
+    server: NodeId,
+}
+
+fn below() -> Below {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    stage.run_for(SOON);
+    stage.submit(top);
+    let server = stage.server(cs, 1);
+    stage.run_until("the root running", |s| s.given(server) == 1);
+    Below {
+        stage,
+        top,
+        cs,
+        server,
+    }
+}
+
+/// Larger than all that a parent is told in an interval.
+fn large(number: u8) -> Recorded {
+    Recorded {
+        result: vec![number; 600 << 10].into(),
+        ..entry(number)
+    }
+}
+
+/// What is recorded in a sub-domain its own manager's driver keeps, as long as the job lives.
+#[test]
+fn what_a_sub_domain_has_recorded_is_kept_there_until_the_job_ends() {
+    let Below {
+        mut stage,
+        top,
+        cs,
+        server,
+    } = below();
+    stage.record(server, vec![entry(1), entry(2)]);
+    stage.record(server, vec![entry(2), large(3)]);
+    stage.run_for(SOON * 3);
+    let kept = |s: &Stage, node| s.foreign.get(&(node, JOB_ID)).cloned().unwrap_or_default();
+    assert_eq!(kept(&stage, cs), [entry(1), entry(2), large(3)]);
+    // Above, where it was submitted, it is kept as what it is: the domain's own, and only what was told.
+    assert_eq!(kept(&stage, top), []);
+    let above: Vec<Recorded> = stage.kept.values().flatten().cloned().collect();
+    assert_eq!(above, [entry(2), entry(1)]);
+    stage.finish(server, 9);
+    stage.run_until("the end", |s| !s.finished.is_empty());
+    stage.run_for(SOON);
+    assert!(stage.foreign.is_empty());
+}
+
+/// Its parent has it, and is asked each time.
+#[test]
+fn what_a_parent_has_told_is_not_kept_below() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    stage.run_for(SOON);
+    stage.submit_again(top, vec![entry(1)]);
+    let server = stage.server(cs, 1);
+    stage.run_until("the answer", |s| s.remembered(server) == [entry(1)]);
+    assert!(stage.foreign.is_empty());
+    // So there is nothing to be removed either.
+    stage.run_until("the root running", |s| s.given(server) == 1);
+    stage.finish(server, 9);
+    stage.run_until("the end", |s| !s.finished.is_empty());
+    stage.run_for(SOON);
+}
+
+/// The manager of a sub-domain that was killed has what its domain recorded, though its parent never heard of it; and tells its parent.
+#[test]
+fn a_restarted_manager_below_has_what_its_domain_recorded() {
+    let Below {
+        mut stage,
+        top,
+        cs,
+        server,
+    } = below();
+    let records = |message: &Message| matches!(message, Message::RecordResults { .. });
+    stage.lose(move |_, to, message| to == top && records(message));
+    stage.record(server, vec![entry(1), large(2), large(3)]);
+    stage.run_for(SOON * 3);
+    assert!(stage.kept.is_empty(), "the parent has heard of nothing");
+    stage.kill(cs);
+    stage.kill(server);
+    stage.run_for(SOON * 30);
+    stage.lose(|_, _, _| false);
+    stage.restart(cs);
+    let second = stage.server(cs, 1);
+    stage.run_until("the root again", |s| s.given(second) == 1);
+    let mut remembered = stage.remembered(second).to_vec();
+    remembered.sort_by_key(|recorded| recorded.key);
+    assert_eq!(remembered, [entry(1), large(2), large(3)]);
+    assert_eq!(stage.manager_ref(cs).stats().results_restored, 3);
+    // Of all that, the dearest that it can be told.
+    stage.run_for(SOON * 3);
+    let above: Vec<Recorded> = stage.kept.values().flatten().cloned().collect();
+    assert_eq!(above, [entry(1)]);
+    // What was kept once is not kept again, and goes with the job.
+    assert_eq!(stage.foreign[&(cs, JOB_ID)].len(), 3);
+    stage.finish(second, 9);
+    stage.run_until("the end", |s| !s.finished.is_empty());
+    stage.run_for(SOON);
+    assert!(stage.foreign.is_empty());
+}
+
+/// Who loses its parent drops the parent's jobs, and finds what it knew of one when a later life of the parent begins that anew.
+#[test]
+fn what_a_domain_recorded_outlives_the_manager_above() {
+    let Below {
+        mut stage,
+        top,
+        cs,
+        server,
+    } = below();
+    stage.record(server, vec![large(1)]);
+    stage.run_for(SOON * 3);
+    stage.kill(top);
+    stage.run_for(SOON * 30);
+    assert_eq!(stage.manager_ref(cs).job_count(), 0);
+    stage.restart(top);
+    stage.submit_again(top, Vec::new());
+    stage.run_until("the root again", |s| s.given(server) == 1);
+    assert_eq!(stage.remembered(server), [large(1)]);
+}
+
+/// A job of one sub-domain goes by way of its parent to another one. When the manager of the first is lost, the job is over for the
+/// others, but has not ended: what they have recorded is there when it comes back.
+#[test]
+fn what_others_have_recorded_outlives_the_manager_of_the_job() {
+    let mut stage = Stage::new();
+    let top = stage.manager("example.edu", None);
+    let cs = stage.manager("cs.example.edu", Some(top));
+    let bio = stage.manager("bio.example.edu", Some(top));
+    stage.run_for(SOON);
+    let server = stage.server(bio, 1);
+    stage.submit(cs);
+    stage.run_until("the root elsewhere", |s| s.given(server) == 1);
+    stage.record(server, vec![entry(1), large(2)]);
+    stage.run_for(SOON * 3);
+    // Each has what was recorded below it: the one between what it was told.
+    let kept = |s: &Stage, node| s.foreign.get(&(node, JOB_ID)).map_or(0, Vec::len);
+    assert_eq!((kept(&stage, bio), kept(&stage, top)), (2, 1));
+    stage.kill(cs);
+    stage.run_for(SOON * 30);
+    assert_eq!(stage.manager_ref(bio).job_count(), 0);
+    assert_eq!((kept(&stage, bio), kept(&stage, top)), (2, 1));
+    stage.restart(cs);
+    stage.submit_again(cs, Vec::new());
+    stage.run_until("the root again", |s| s.given(server) == 1);
+    let remembered = stage.remembered(server);
+    assert!(remembered.contains(&entry(1)) && remembered.contains(&large(2)));
+    stage.finish(server, 9);
+    stage.run_until("the end", |s| !s.finished.is_empty());
+    stage.run_for(SOON);
+    assert!(stage.foreign.is_empty(), "it has ended for all");
 }
 
 /// A server comes, is lent a closure, and is lost.

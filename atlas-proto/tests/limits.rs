@@ -13,7 +13,7 @@ use std::time::Duration;
 use atlas_engine::{Above, Key, Recorded};
 use atlas_proto::codec::{DecodeError, EncodeError, PROTOCOL_VERSION, decode, encode, encoded_len};
 use atlas_proto::domain::DomainPattern;
-use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
+use atlas_proto::ids::{Epoch, GlobalJobId, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
 use atlas_proto::limits;
 use atlas_proto::message::{
@@ -265,7 +265,7 @@ fn raw_naming(
     options: usize,
 ) -> Vec<u8> {
     let bytes = |len| Bytes::from(vec![7; len]);
-    let job = (6_u8, ("a", engine, [8_u8; 32], bytes(options)));
+    let job = (6_u8, (u128::MAX, "a", engine, [8_u8; 32], bytes(options)));
     let load = [0_u8; 8];
     let closure = (
         9_u8,
@@ -319,6 +319,7 @@ fn grant_naming(shared: usize) -> Message {
 
 fn spec(engine: &str, options: usize) -> JobSpec {
     JobSpec {
+        id: GlobalJobId(u128::MAX),
         origin: "a".parse().unwrap(),
         engine: engine.to_owned(),
         artifact: [8; 32],

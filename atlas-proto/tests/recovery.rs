@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atlas_proto::domain::DomainPattern;
 use atlas_proto::engine::Above;
-use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, TaskId};
+use atlas_proto::ids::{Epoch, GlobalJobId, JobAlias, LeaseId, NodeId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, JobSpec};
 use atlas_proto::message::{ChildInfo, JobHeader, LeasedClosure, Load, Message, Packet};
 use atlas_proto::policy::Policy;
@@ -112,6 +112,7 @@ impl Scene {
 
 fn job(alias: u64) -> JobHeader {
     let spec = JobSpec {
+        id: GlobalJobId(7),
         origin: "cs.example.edu".parse().unwrap(),
         engine: String::from("native"),
         artifact: [0; 32],
@@ -172,7 +173,13 @@ fn regression_a_grant_under_way_does_not_bring_a_job_back() {
     scene.hear(&mut cs, grant(job(7), 1));
     let as_bio_knows_it = scene.granted_to(&bio);
     assert_eq!(scene.manager.job_count(), 1);
-    scene.hear(&mut cs, Message::EndJob { job: JobAlias(7) });
+    scene.hear(
+        &mut cs,
+        Message::EndJob {
+            job: JobAlias(7),
+            lost: false,
+        },
+    );
     assert_eq!(scene.manager.job_count(), 0);
     scene.hear(&mut bio, grant(as_bio_knows_it, 1));
     assert_eq!(scene.manager.job_count(), 0, "nobody would end it again");
@@ -185,7 +192,13 @@ fn a_job_that_was_ended_on_a_link_comes_back_under_another_name() {
     let mut scene = Scene::new();
     let mut cs = scene.join(1, "cs.example.edu");
     scene.hear(&mut cs, grant(job(7), 1));
-    scene.hear(&mut cs, Message::EndJob { job: JobAlias(7) });
+    scene.hear(
+        &mut cs,
+        Message::EndJob {
+            job: JobAlias(7),
+            lost: false,
+        },
+    );
     scene.hear(&mut cs, grant(job(8), 2));
     assert_eq!(scene.manager.job_count(), 1);
 }

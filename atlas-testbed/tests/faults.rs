@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use atlas_testbed::{
-    Cluster, Manager, Running, Server, ServerOptions, Shell, code, parent, program, wait_until,
+    Cluster, Manager, Running, Server, ServerOptions, Shell, TokenOptions, code, parent, program,
+    wait_until,
 };
 
 /// A domain with servers of one worker each, and a job that is held.
@@ -260,6 +261,43 @@ fn a_domain_below_outlives_the_one_above() {
     assert_eq!(alone.stdout, b"7 queens: 40 ways\n");
     root.restart();
     root.wait_for_workers(1);
+}
+
+/// The tables of a sub-domain's manager are on its disk: its parent is told nothing of what is so large.
+#[test]
+fn a_manager_below_that_was_killed_has_what_its_domain_recorded() {
+    let cluster = Cluster::new();
+    let root = cluster.root("example.edu");
+    let mut below = cluster.below(&root, "cs.example.edu");
+    let mut server = cluster.server(&below, ServerOptions::default());
+    root.wait_for_workers(1);
+    let shell = cluster.login(&root);
+    let folder = shell.here().join("weighed");
+    fs::create_dir(&folder).unwrap();
+    let line = ["weigh", "5", "600000", "500", folder.to_str().unwrap()];
+    let job = shell.begin_submit(program("testbed-job"), line);
+    wait_until("all tasks run", || runs(&folder) == 10);
+    let recorded = |manager: &Manager| manager.metrics().get("results_recorded_total");
+    wait_until("some are recorded", || recorded(&below) >= 3);
+    // What was recorded before a token is made is on the disk with it.
+    let known = recorded(&below);
+    drop(below.token(&TokenOptions::default()));
+    assert_eq!(recorded(&root), 0, "the parent has it from nobody");
+    below.kill();
+    server.kill();
+    fs::write(folder.join("go"), "").unwrap();
+    below.restart();
+    server.restart();
+
+    let ended = job.wait();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(code(&ended), 0, "{error}");
+    assert_eq!(ended.stdout, b"10 right\n", "{error}");
+    let restored = below.metrics().get("results_restored_total");
+    let again = runs(&folder) - 10;
+    println!("{known} results were recorded, {restored} restored, and {again} tasks run again");
+    assert!(restored >= known, "{restored} of {known}");
+    assert!(again <= 10 - usize::try_from(known).unwrap(), "{again}");
 }
 
 #[test]

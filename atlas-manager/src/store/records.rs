@@ -18,8 +18,12 @@ use redb::{ReadableDatabase as _, ReadableTable, Table, TableDefinition, WriteTr
 #[derive(Debug, Default)]
 pub(super) struct Sizes(BTreeMap<JobId, Size>);
 
+/// By job, and by when they came.
+pub(super) type Rows = (u128, u64);
+
+/// How much there is of one job.
 #[derive(Debug)]
-struct Size {
+pub(super) struct Size {
     bytes: usize,
     /// The number of the next row.
     next: u64,
@@ -28,7 +32,7 @@ struct Size {
 /// All that is kept of a job, by name.
 pub(super) fn read(database: &redb::Database, job: JobId) -> Result<Vec<Recorded>, redb::Error> {
     let table = database.begin_read()?.open_table(RECORDS)?;
-    all(&table, job)
+    all(&table, number(job))
 }
 
 /// Makes the table, so that it can be read.
@@ -48,21 +52,11 @@ pub(super) fn insert(
     let size = match sizes.0.entry(job) {
         Place::Occupied(size) => size.into_mut(),
         Place::Vacant(place) => place.insert(Size {
-            bytes: all(&table, job)?.iter().map(Recorded::size).sum(),
-            next: next_row(&table, job)?,
+            bytes: all(&table, number(job))?.iter().map(Recorded::size).sum(),
+            next: next_row(&table, number(job))?,
         }),
     };
-    put(&mut table, job, size.next, entries)?;
-    size.next += 1;
-    size.bytes += entries
-        .iter()
-        .map(|recorded| recorded.size())
-        .sum::<usize>();
-    if size.bytes > SIZE_MAX {
-        size.bytes = cut(&mut table, job, size.next)?;
-        size.next += 1;
-    }
-    Ok(())
+    size.add(&mut table, number(job), entries)
 }
 
 /// The job has ended: nothing of it is computed again.
@@ -72,9 +66,7 @@ pub(super) fn remove(
     job: JobId,
 ) -> Result<(), redb::Error> {
     sizes.0.remove(&job);
-    let mut table = write.open_table(RECORDS)?;
-    table.retain_in(rows(job), |_, _| false)?;
-    Ok(())
+    remove_rows(&mut write.open_table(RECORDS)?, number(job))
 }
 
 /// Nothing is kept of any job.
@@ -84,21 +76,64 @@ pub(super) fn clear(write: &WriteTransaction, sizes: &mut Sizes) -> Result<(), r
     Ok(())
 }
 
+impl Size {
+    pub(super) fn new(bytes: u64, next: u64) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self { bytes, next }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        u64::try_from(self.bytes).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Keeps results behind those that are there, of more than twice the bound the dearest.
+    pub(super) fn add(
+        &mut self,
+        table: &mut Table<'_, Rows, &'static [u8]>,
+        job: u128,
+        entries: &[&Recorded],
+    ) -> Result<(), redb::Error> {
+        put(table, job, self.next, entries)?;
+        self.next += 1;
+        self.bytes += entries
+            .iter()
+            .map(|recorded| recorded.size())
+            .sum::<usize>();
+        if self.bytes > SIZE_MAX {
+            self.bytes = cut(table, job, self.next)?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn remove_rows(
+    table: &mut Table<'_, Rows, &'static [u8]>,
+    job: u128,
+) -> Result<(), redb::Error> {
+    table.retain_in(rows(job), |_, _| false)?;
+    Ok(())
+}
+
 fn put(
-    table: &mut Table<'_, (u64, u64), &'static [u8]>,
-    job: JobId,
+    table: &mut Table<'_, Rows, &'static [u8]>,
+    job: u128,
     row: u64,
     entries: &[&Recorded],
 ) -> Result<(), redb::Error> {
     let bytes = super::encode(&entries)?;
-    table.insert((job.0, row), &bytes[..])?;
+    table.insert((job, row), &bytes[..])?;
     Ok(())
 }
 
 /// Leaves what was dearest of what nothing covers, in one row; gives its size.
 fn cut(
-    table: &mut Table<'_, (u64, u64), &'static [u8]>,
-    job: JobId,
+    table: &mut Table<'_, Rows, &'static [u8]>,
+    job: u128,
     row: u64,
 ) -> Result<usize, redb::Error> {
     let mut entries = all(table, job)?;
@@ -106,7 +141,7 @@ fn cut(
     let is_known = |above: &ShortKey| known.contains(above);
     entries.retain(|entry| !entry.above.keys().iter().any(is_known));
     entries.sort_by_key(|recorded| std::cmp::Reverse(recorded.work));
-    table.retain_in(rows(job), |_, _| false)?;
+    remove_rows(table, job)?;
     let mut size = 0;
     let kept: Vec<&Recorded> = entries
         .iter()
@@ -121,9 +156,9 @@ fn cut(
 }
 
 /// What cannot be read is left out: it is computed again. Of two with one name the later counts.
-fn all(
-    table: &impl ReadableTable<(u64, u64), &'static [u8]>,
-    job: JobId,
+pub(super) fn all(
+    table: &impl ReadableTable<Rows, &'static [u8]>,
+    job: u128,
 ) -> Result<Vec<Recorded>, redb::Error> {
     let mut entries = BTreeMap::<Key, Recorded>::new();
     for row in table.range(rows(job))? {
@@ -136,23 +171,26 @@ fn all(
 }
 
 fn next_row(
-    table: &impl ReadableTable<(u64, u64), &'static [u8]>,
-    job: JobId,
+    table: &impl ReadableTable<Rows, &'static [u8]>,
+    job: u128,
 ) -> Result<u64, redb::Error> {
     let last = table.range(rows(job))?.next_back().transpose()?;
     Ok(last.map_or(0, |(place, _)| place.value().1 + 1))
 }
 
-fn rows(job: JobId) -> std::ops::RangeInclusive<(u64, u64)> {
-    (job.0, 0)..=(job.0, u64::MAX)
+fn rows(job: u128) -> std::ops::RangeInclusive<Rows> {
+    (job, 0)..=(job, u64::MAX)
 }
 
-/// By job, and by when they came.
-const RECORDS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("results");
+fn number(job: JobId) -> u128 {
+    u128::from(job.0)
+}
+
+const RECORDS: TableDefinition<'_, Rows, &[u8]> = TableDefinition::new("results");
 const SIZE_MAX: usize = 2 * CHECKPOINT_BYTES_MAX;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use atlas_engine::Above;
@@ -160,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    fn recorded(number: u8, bytes: usize) -> Recorded {
+    pub(in crate::store) fn recorded(number: u8, bytes: usize) -> Recorded {
         Recorded {
             key: Key([number; 32]),
             result: vec![number; bytes].into(),
@@ -169,7 +207,10 @@ mod tests {
         }
     }
 
-    fn write<T>(database: &Database, change: impl FnOnce(&WriteTransaction) -> T) -> T {
+    pub(in crate::store) fn write<T>(
+        database: &Database,
+        change: impl FnOnce(&WriteTransaction) -> T,
+    ) -> T {
         let write = database.begin_write().unwrap();
         let done = change(&write);
         write.commit().unwrap();

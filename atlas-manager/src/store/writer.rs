@@ -21,7 +21,7 @@ use atlas_fs::daemon::chain;
 use redb::{Database, TableDefinition};
 
 use super::disk::Disk;
-use super::{Done, Journal, SaveError, Trouble, Write, commit, records};
+use super::{Done, Journal, SaveError, Sizes, Trouble, Write, commit};
 
 /// Something to write.
 pub(super) struct Order {
@@ -52,7 +52,7 @@ pub(super) enum IfItFails {
 pub(super) struct Writer {
     disk: Arc<Disk>,
     journal: Arc<OnceLock<Journal>>,
-    sizes: records::Sizes,
+    sizes: Sizes,
     owed: Vec<Order>,
     failed: Option<Failed>,
 }
@@ -69,7 +69,7 @@ impl Writer {
         Self {
             disk,
             journal,
-            sizes: records::Sizes::default(),
+            sizes: Sizes::default(),
             owed: Vec::new(),
             failed: None,
         }
@@ -162,7 +162,7 @@ impl Writer {
     /// An attempt has failed. Gives what those are told who wait for it.
     fn note(&mut self, cause: String) -> SaveError {
         // They are of a commit that was not made.
-        self.sizes = records::Sizes::default();
+        self.sizes = Sizes::default();
         let failures = self.failed.take().map_or(0, |failed| failed.failures) + 1;
         let due = Instant::now() + pause(failures);
         let error = SaveError::Disk {
@@ -210,11 +210,12 @@ impl Writer {
     }
 }
 
-/// What there is to write: records wait for others for a while, but hold up nothing.
+/// What there is to write: what nothing depends on waits for others for a while, but holds up nothing.
 fn next_batch(todo: &mpsc::Receiver<Order>) -> Option<Vec<Order>> {
     let mut batch = vec![todo.recv().ok()?];
     let end = Instant::now() + RECORDS_WAIT;
-    while let Some(Write::Records(..)) = batch.last().map(|order| &order.write) {
+    let may_wait = |order: &Order| order.if_it_fails == IfItFails::Drop;
+    while batch.last().is_some_and(may_wait) {
         match todo.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(next) => batch.push(next),
             Err(_) => break,

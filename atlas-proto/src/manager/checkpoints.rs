@@ -1,6 +1,8 @@
 //! What a manager keeps of its jobs for the case that a child is lost, and what it does when one is.
 //!
-//! - What children record is kept by the name that this manager gives the job, as long as the job lives.
+//! - What children record is kept by the name that this manager gives the job, as long as the job lives. The driver keeps it, too: of a job
+//!   that was submitted elsewhere under the number that goes with it everywhere, since aliases end with their sessions. What the parent
+//!   has told is the parent's to keep, and is asked for again.
 //! - What was dearest of it goes on to the parent, if the job is known there, once an interval: the closures above it may be computed
 //!   again anywhere, and a parent's table is there when a child's is lost. So a table has all of its own domain, and of the domains
 //!   below it what was dear.
@@ -121,16 +123,21 @@ impl Manager {
     ) -> Result<JobAlias, SubmitError> {
         let (job, id) = self.take_root(spec, root)?;
         self.ledger.note_again(id);
-        self.checkpoints.record(job, checkpoint);
+        self.restore_checkpoint(job, checkpoint);
         self.settle(now);
         Ok(job)
     }
 
-    /// More of what an earlier life has kept of a job.
+    /// Gives back what was kept of a job: by an earlier life, or since before the session with who lends its closures. Its parent may
+    /// have lost what it was told of it, and is told the dearest again.
     pub fn restore_checkpoint(&mut self, job: JobAlias, entries: Vec<Recorded>) {
-        if self.has_job(job) {
-            self.checkpoints.record(job, entries);
+        if entries.is_empty() || !self.has_job(job) {
+            return;
         }
+        self.stats.results_restored += entries.len() as u64;
+        self.jobs.keep_foreign(job);
+        let entries = self.checkpoints.record(job, entries);
+        self.note_upward(job, &entries);
     }
 
     /// How many results are kept of a job.
@@ -172,8 +179,11 @@ impl Manager {
             Some(job) => self.record(job, entries, true),
             // A sibling lent it, and had not heard of the end yet; the server has become a member after that was said.
             None if self.is_server(child) => {
-                self.sessions
-                    .send(now, child, Message::EndJob { job: alias });
+                let end = Message::EndJob {
+                    job: alias,
+                    lost: false,
+                };
+                self.sessions.send(now, child, end);
             }
             None => {}
         }
@@ -395,15 +405,27 @@ impl Manager {
         self.upward.orphans_until = now + farthest * 2 + ORPHANS_TIME;
     }
 
-    fn record(&mut self, job: JobAlias, entries: Vec<Recorded>, tell_parent: bool) {
+    fn record(&mut self, job: JobAlias, entries: Vec<Recorded>, is_from_below: bool) {
         self.stats.results_recorded += entries.len() as u64;
         let entries = self.checkpoints.record(job, entries);
-        if tell_parent && self.parent_link(job).is_some() {
-            self.upward.note(job, &entries, &self.checkpoints);
+        if is_from_below {
+            self.note_upward(job, &entries);
         }
-        if self.jobs.is_own(job) && !entries.is_empty() {
+        if entries.is_empty() {
+            return;
+        }
+        if self.jobs.is_own(job) {
             self.events
                 .push_back(ManagerEvent::CheckpointRecorded { job, entries });
+        } else if is_from_below && let Some(id) = self.jobs.keep_foreign(job) {
+            self.events
+                .push_back(ManagerEvent::ForeignCheckpointRecorded { id, entries });
+        }
+    }
+
+    fn note_upward(&mut self, job: JobAlias, entries: &[Recorded]) {
+        if self.parent_link(job).is_some() {
+            self.upward.note(job, entries, &self.checkpoints);
         }
     }
 }

@@ -279,7 +279,7 @@ impl Manager {
         }
         self.orphan_borrowed(now, peer);
         for job in self.jobs.originating_at(peer) {
-            self.end_job(now, job);
+            self.end_job(now, job, true);
         }
     }
 

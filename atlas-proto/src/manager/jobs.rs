@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{Manager, ManagerEvent};
-use crate::ids::{JobAlias, NodeId};
+use crate::ids::{GlobalJobId, JobAlias, NodeId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::limits::{CLOSURE_BYTES_MAX, ENGINE_NAME_BYTES_MAX, ENGINE_OPTIONS_BYTES_MAX, JOBS_MAX};
 use crate::message::{JobHeader, Message};
@@ -96,6 +96,8 @@ struct Job {
     links: BTreeMap<NodeId, JobAlias>,
     /// The stamp up to which the parent has told what it knows of the job.
     told_by_parent: u64,
+    /// The driver keeps something of it, though it was submitted elsewhere.
+    is_kept: bool,
 }
 
 /// All jobs, by this domain's alias.
@@ -242,6 +244,26 @@ impl Jobs {
             .for_each(|job| job.told_by_parent = 0);
     }
 
+    /// From now on the driver keeps something of this job. What it does so under, unless the job was submitted here.
+    pub(super) fn keep_foreign(&mut self, job: JobAlias) -> Option<GlobalJobId> {
+        let job = self.jobs.get_mut(&job)?;
+        job.origin?;
+        job.is_kept = true;
+        Some(job.spec.id)
+    }
+
+    /// What the driver keeps of a foreign job under this, and under no other name: who lends closures may give several jobs one number.
+    fn kept_alone(&self, job: JobAlias) -> Option<GlobalJobId> {
+        let id = self
+            .jobs
+            .get(&job)
+            .filter(|job| job.is_kept)
+            .map(|job| job.spec.id)?;
+        let mut others = self.jobs.iter().filter(|(other, _)| **other != job);
+        let is_shared = others.any(|(_, other)| other.is_kept && other.spec.id == id);
+        (!is_shared).then_some(id)
+    }
+
     pub(super) fn came_from(&self, job: JobAlias, peer: NodeId) -> bool {
         self.jobs
             .get(&job)
@@ -284,6 +306,7 @@ impl Jobs {
                 origin,
                 links: BTreeMap::new(),
                 told_by_parent: 0,
+                is_kept: false,
             },
         );
         Some(alias)
@@ -321,35 +344,56 @@ impl Manager {
         }
     }
 
+    /// As [`Jobs::intern`], and the driver is told of a job that is new.
+    pub(super) fn intern_job(&mut self, lender: NodeId, header: JobHeader) -> Option<JobAlias> {
+        let is_new = self.jobs.resolve(lender, header.alias).is_none();
+        let id = header.spec.id;
+        let job = self.jobs.intern(lender, header, &mut self.rng)?;
+        if is_new {
+            self.events
+                .push_back(ManagerEvent::ForeignJobBegun { job, id });
+        }
+        Some(job)
+    }
+
+    /// The jobs that were submitted elsewhere.
+    pub fn foreign_jobs(&self) -> impl Iterator<Item = GlobalJobId> {
+        let foreign = self.jobs.jobs.values().filter(|job| job.origin.is_some());
+        foreign.map(|job| job.spec.id)
+    }
+
     /// Where the job came from says that it is over.
-    pub(super) fn handle_end_job(&mut self, now: Time, from: NodeId, alias: JobAlias) {
+    pub(super) fn handle_end_job(&mut self, now: Time, from: NodeId, alias: JobAlias, lost: bool) {
         if let Some(job) = self.jobs.resolve(from, alias)
             && self.jobs.came_from(job, from)
         {
-            self.end_job(now, job);
+            if let Some(id) = self.jobs.kept_alone(job).filter(|_| !lost) {
+                self.events.push_back(ManagerEvent::ForeignJobEnded { id });
+            }
+            self.end_job(now, job, lost);
         }
     }
 
     pub(super) fn finish_job(&mut self, now: Time, job: JobAlias, finished: Finished) {
         self.events
             .push_back(ManagerEvent::JobFinished { job, finished });
-        self.end_job(now, job);
+        self.end_job(now, job, false);
     }
 
-    /// Forgets a job, and tells all who may know it but the one that it came from.
-    pub(super) fn end_job(&mut self, now: Time, job: JobAlias) {
+    /// Forgets a job, and tells all who may know it but the one that it came from, which may be `lost`.
+    pub(super) fn end_job(&mut self, now: Time, job: JobAlias, lost: bool) {
         for id in self.ledger.of_job(job) {
             self.ledger.remove(id);
         }
         self.rivals.forget(job);
         for (peer, alias) in self.jobs.links(job) {
             if !self.is_server(peer) && !self.jobs.came_from(job, peer) {
-                self.sessions
-                    .send(now, peer, Message::EndJob { job: alias });
+                let end = Message::EndJob { job: alias, lost };
+                self.sessions.send(now, peer, end);
             }
         }
         // Servers hear of jobs from each other.
-        self.tell_servers(now, &Message::EndJob { job });
+        self.tell_servers(now, &Message::EndJob { job, lost });
         self.jobs.remove(job);
         self.checkpoints.forget(job);
         self.upward.forget_job(job);

@@ -280,7 +280,7 @@ impl Manager {
             // A server knows no job but through this manager: this one is over.
             self.resolve_job(lender, job.alias)
         } else {
-            self.jobs.intern(lender, job, &mut self.rng)
+            self.intern_job(lender, job)
         };
         local.ok_or(ReturnReason::NoRoom)
     }

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::checkpoint::Checkpoints;
 use crate::domain::Domain;
 use crate::engine::Recorded;
-use crate::ids::{Epoch, JobAlias, NodeId, RequestId};
+use crate::ids::{Epoch, GlobalJobId, JobAlias, NodeId, RequestId};
 use crate::job::{Closure, Finished, JobSpec};
 use crate::ledger::{EntryId, Ledger, Source};
 use crate::limits::{ASKS_PER_CHILD_MAX, Bound, CHILDREN_MAX, JOBS_MAX, NONCES_MAX};
@@ -89,6 +89,27 @@ pub enum ManagerEvent {
         job: JobAlias,
         /// What is new.
         entries: Vec<Recorded>,
+    },
+    /// Closures of a job that was submitted elsewhere have come for the first time. What is kept of it is to be given back before anything
+    /// else is told ([`Manager::restore_checkpoint`]): whoever runs them may ask for it next.
+    ForeignJobBegun {
+        /// What it is called from now on.
+        job: JobAlias,
+        /// What it was kept under.
+        id: GlobalJobId,
+    },
+    /// Results that were recorded in this domain of a job that was submitted elsewhere. They are to be kept until it ends, or as long as
+    /// somebody may come back with it.
+    ForeignCheckpointRecorded {
+        /// What to keep them under.
+        id: GlobalJobId,
+        /// What is new.
+        entries: Vec<Recorded>,
+    },
+    /// A job that was submitted elsewhere has ended: nothing of it is to be kept any more. Only of those of which something was.
+    ForeignJobEnded {
+        /// What it was kept under.
+        id: GlobalJobId,
     },
 }
 
@@ -260,7 +281,7 @@ impl Manager {
     /// Ends a job that was submitted here, whatever has become of it.
     pub fn kill(&mut self, now: Time, job: JobAlias) {
         if self.jobs.is_own(job) {
-            self.end_job(now, job);
+            self.end_job(now, job, false);
             self.settle(now);
         }
     }
@@ -439,7 +460,7 @@ impl Manager {
                 suspicion,
                 returned,
             } => self.ledger.suspect_all(from, &leases, suspicion, returned),
-            Message::EndJob { job } => self.handle_end_job(now, from, job),
+            Message::EndJob { job, lost } => self.handle_end_job(now, from, job, lost),
             message @ (Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
             | Message::GrantCheckpoint { .. }) => self.dispatch_checkpoint(now, from, message),

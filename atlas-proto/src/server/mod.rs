@@ -412,7 +412,7 @@ impl Server {
             Message::ForgetPeer { peer, epoch } if from_manager => {
                 self.handle_forget_peer(now, peer, epoch)
             }
-            Message::EndJob { job } if from_manager => {
+            Message::EndJob { job, .. } if from_manager => {
                 self.abort_lent(now, job);
                 self.end_job(job);
                 self.end_lendings(now, job, EndStealReason::NoSurplus);

@@ -13,11 +13,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_engine::{Key, Recorded};
 use atlas_proto::engine::{
     Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Lent, Measured, ReadyRun,
 };
 use atlas_proto::ids::{
-    EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId, Ticket,
+    EngineLease, EngineRequest, Epoch, GlobalJobId, JobAlias, LeaseId, NodeId, RequestId, TaskId,
+    Ticket,
 };
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::limits::{
@@ -33,7 +35,7 @@ use atlas_proto::message::{
 use atlas_proto::path::Path;
 use atlas_proto::policy::Policy;
 use atlas_proto::time::Time;
-use atlas_proto::{Manager, ManagerConfig, Server, ServerConfig, Transmit, codec};
+use atlas_proto::{Manager, ManagerConfig, ManagerEvent, Server, ServerConfig, Transmit, codec};
 
 const NOW: Time = Time::ZERO;
 const ABOVE: NodeId = NodeId(2);
@@ -189,6 +191,7 @@ fn nothing(request: RequestId) -> Message {
 
 fn spec() -> Arc<JobSpec> {
     Arc::new(JobSpec {
+        id: GlobalJobId(7),
         origin: "lab.cs.example.edu".parse().unwrap(),
         engine: "native".to_owned(),
         artifact: [7; 32],

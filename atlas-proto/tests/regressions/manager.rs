@@ -109,6 +109,10 @@ impl TheManager {
         }
     }
 
+    fn told(&mut self) -> Vec<ManagerEvent> {
+        std::iter::from_fn(|| self.manager.poll_event()).collect()
+    }
+
     fn sent(&mut self) -> Vec<(NodeId, Message)> {
         std::iter::from_fn(|| self.manager.poll_transmit())
             .map(checked)
@@ -515,9 +519,9 @@ fn regression_what_nobody_in_its_domain_can_do_is_not_too_little_for_the_parent(
 fn regression_a_server_that_records_for_a_job_that_is_over_is_told_so() {
     let mut manager = TheManager::new();
     manager.server(FIRST, hungry(4));
-    let (job, entries) = (JOB, Vec::new());
+    let (job, lost, entries) = (JOB, false, Vec::new());
     let sent = manager.hear(FIRST, Message::RecordResults { job, entries });
-    assert_eq!(sent, [(FIRST, Message::EndJob { job })]);
+    assert_eq!(sent, [(FIRST, Message::EndJob { job, lost })]);
 }
 
 /// Each server that was stopped in order counted as one that had fallen silent.
@@ -533,4 +537,41 @@ fn regression_a_child_that_leaves_is_not_lost() {
     let child = ChildInfo::Server { workers: 4 };
     manager.hear(SECOND, Message::JoinDomain { nonce, child });
     assert_eq!(manager.manager.stats().peers_lost, 1, "it has joined anew");
+}
+
+/// Who lends closures says what the job is called everywhere, and may call two jobs the same: what is kept goes with the last of them.
+#[test]
+fn what_is_kept_of_two_jobs_of_one_number_goes_with_the_last() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    let mut aliases = Vec::new();
+    for (number, theirs) in [(1, JobAlias(1)), (2, JobAlias(2))] {
+        manager.hear(ABOVE, grant(theirs, &[number], 8));
+        let told = manager.told();
+        let [ManagerEvent::ForeignJobBegun { job, id }] = told[..] else {
+            panic!("a job that is new: {told:?}");
+        };
+        assert_eq!(id, spec().id);
+        aliases.push(job);
+    }
+    for (job, number) in aliases.into_iter().zip(1..) {
+        let entries = vec![Recorded {
+            key: Key([number; 32]),
+            result: vec![number].into(),
+            work: Duration::from_secs(1),
+            above: Above::NONE,
+        }];
+        let kept = ManagerEvent::ForeignCheckpointRecorded {
+            id: spec().id,
+            entries: entries.clone(),
+        };
+        manager.hear(FIRST, Message::RecordResults { job, entries });
+        assert_eq!(manager.told(), [kept]);
+    }
+    let end = |job| Message::EndJob { job, lost: false };
+    manager.hear(ABOVE, end(JobAlias(1)));
+    assert_eq!(manager.told(), []);
+    manager.hear(ABOVE, end(JobAlias(2)));
+    let id = spec().id;
+    assert_eq!(manager.told(), [ManagerEvent::ForeignJobEnded { id }]);
 }

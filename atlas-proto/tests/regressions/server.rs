@@ -209,7 +209,13 @@ fn regression_a_retreat_answers_the_steals_that_wait_for_an_engine() {
 fn regression_the_end_of_a_job_answers_the_steals_that_wait_for_its_engine() {
     let mut server = TheServer::busy(20);
     server.asked();
-    let sent = server.hear(ABOVE, Message::EndJob { job: JOB });
+    let sent = server.hear(
+        ABOVE,
+        Message::EndJob {
+            job: JOB,
+            lost: false,
+        },
+    );
     assert_eq!(
         ends(&sent),
         [(FIRST, RequestId(5), EndStealReason::NoSurplus)]
@@ -222,7 +228,13 @@ fn regression_the_end_of_a_job_is_told_to_who_has_closures_of_it() {
     let mut server = TheServer::busy(20);
     let question = server.asked();
     server.lent(question, &[9, 9]);
-    let sent = server.hear(ABOVE, Message::EndJob { job: JOB });
+    let sent = server.hear(
+        ABOVE,
+        Message::EndJob {
+            job: JOB,
+            lost: false,
+        },
+    );
     let leases = vec![LeaseId(1), LeaseId(2)];
     assert_eq!(sent, [(FIRST, Message::AbortLeases { leases })]);
     assert!(server.server.ledger().is_empty());

@@ -16,7 +16,7 @@ use atlas_proto::engine::{
     Above, Crash, CrashKind, EngineCommand, EngineEvent, EngineLoad, Lent, Measured, ReadyRun,
     TaskPath,
 };
-use atlas_proto::ids::{EngineLease, JobAlias, NodeId, TaskId, Ticket};
+use atlas_proto::ids::{EngineLease, GlobalJobId, JobAlias, NodeId, TaskId, Ticket};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome};
 use atlas_proto::message::{Message, Packet};
 use atlas_proto::path::Path;
@@ -54,6 +54,9 @@ pub(crate) struct Stage {
     pub(crate) finished: Vec<(JobAlias, Finished)>,
     /// What managers have told their drivers to keep of their own jobs.
     pub(crate) kept: BTreeMap<JobAlias, Vec<Recorded>>,
+    /// What is kept of jobs that were submitted elsewhere, by manager.
+    pub(crate) foreign: BTreeMap<(NodeId, GlobalJobId), Vec<Recorded>>,
+    configs: BTreeMap<NodeId, ManagerConfig>,
 }
 
 struct Actor {
@@ -94,6 +97,8 @@ impl Stage {
             log: Vec::new(),
             finished: Vec::new(),
             kept: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            configs: BTreeMap::new(),
         }
     }
 
@@ -129,6 +134,7 @@ impl Stage {
             policy,
             incarnation: 1,
         };
+        self.configs.insert(node, config.clone());
         let mut manager = Manager::new(config, node.0, self.now);
         if let Some(parent) = parent {
             self.parents.insert(node, parent);
@@ -140,6 +146,25 @@ impl Stage {
         }
         self.managers.insert(node, manager);
         node
+    }
+
+    /// A manager that was killed is there again, with nothing but what is on its disk.
+    pub(crate) fn restart(&mut self, node: NodeId) {
+        assert!(self.dead.remove(&node), "it was killed");
+        let config = self.configs.get_mut(&node).unwrap();
+        config.incarnation += 1;
+        let mut manager = Manager::new(config.clone(), node.0 ^ config.incarnation, self.now);
+        if let Some(&parent) = self.parents.get(&node) {
+            manager.handle_path(self.now, parent, WAN);
+        }
+        let children = self.parents.iter().filter(|(_, above)| **above == node);
+        for (&child, _) in children {
+            let is_manager = self.managers.contains_key(&child);
+            let path = if is_manager { WAN } else { LAN };
+            manager.handle_path(self.now, child, path);
+        }
+        self.managers.insert(node, manager);
+        self.drain(node);
     }
 
     pub(crate) fn server(&mut self, manager: NodeId, workers: u32) -> NodeId {
@@ -521,6 +546,17 @@ impl Stage {
                             ManagerEvent::CheckpointRecorded { job, entries } => {
                                 self.kept.entry(job).or_default().extend(entries);
                             }
+                            ManagerEvent::ForeignJobBegun { job, id } => {
+                                let kept = self.foreign.get(&(node, id)).cloned();
+                                manager.restore_checkpoint(job, kept.unwrap_or_default());
+                            }
+                            ManagerEvent::ForeignCheckpointRecorded { id, entries } => {
+                                self.foreign.entry((node, id)).or_default().extend(entries);
+                            }
+                            ManagerEvent::ForeignJobEnded { id } => {
+                                let kept = self.foreign.remove(&(node, id));
+                                assert!(kept.is_some(), "something of it was kept");
+                            }
                         }
                     }
                     manager.poll_transmit()
@@ -662,8 +698,12 @@ impl Engine {
     }
 }
 
+/// The same for all jobs of a stage.
+pub(crate) const JOB_ID: GlobalJobId = GlobalJobId(0x0b);
+
 fn job_spec() -> JobSpec {
     JobSpec {
+        id: JOB_ID,
         origin: "replaced.example".parse().unwrap(),
         engine: "native".to_owned(),
         artifact: [7; 32],

@@ -333,6 +333,7 @@ impl World {
             14..=17 => self.grant(choices),
             23 if choices.once_in(4) => Message::EndJob {
                 job: JobAlias(self.known.jobs.pick(choices)),
+                lost: choices.once_in(2),
             },
             18 | 24..=26 if choices.once_in(2) => self.message_of_faults(from, choices),
             18 => Message::ReturnClosures {
@@ -536,7 +537,11 @@ impl World {
                 Output::Sent(transmit) => self.hear(transmit),
                 Output::Commanded(command) => self.obey(command),
                 Output::Told(
-                    ManagerEvent::JobFinished { .. } | ManagerEvent::CheckpointRecorded { .. },
+                    ManagerEvent::JobFinished { .. }
+                    | ManagerEvent::CheckpointRecorded { .. }
+                    | ManagerEvent::ForeignJobBegun { .. }
+                    | ManagerEvent::ForeignCheckpointRecorded { .. }
+                    | ManagerEvent::ForeignJobEnded { .. },
                 ) => {}
             }
         }

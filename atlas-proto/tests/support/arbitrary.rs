@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use atlas_engine::{Above, Key, Recorded, ShortKey};
 use atlas_proto::domain::{Domain, DomainPattern};
-use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
+use atlas_proto::ids::{Epoch, GlobalJobId, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
 use atlas_proto::limits::RESULT_BYTES_MAX;
 use atlas_proto::message::{
@@ -61,7 +61,10 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(leases, reason)| Message::ReturnClosures { leases, reason }),
         collection::vec(result(), 0..9).prop_map(|results| Message::ReturnResults { results }),
         leases().prop_map(|leases| Message::AbortLeases { leases }),
-        number().prop_map(|job| Message::EndJob { job: JobAlias(job) }),
+        (number(), any::<bool>()).prop_map(|(job, lost)| Message::EndJob {
+            job: JobAlias(job),
+            lost
+        }),
         (number(), recorded()).prop_map(|(job, entries)| Message::RecordResults {
             job: JobAlias(job),
             entries
@@ -217,14 +220,20 @@ fn grant() -> impl Strategy<Value = Message> {
 }
 
 fn job() -> impl Strategy<Value = JobHeader> {
-    let spec = (domain(), "[a-z]{0,32}", any::<[u8; 32]>(), bytes()).prop_map(
-        |(origin, engine, artifact, options)| JobSpec {
+    let spec = (
+        any::<u128>(),
+        domain(),
+        "[a-z]{0,32}",
+        any::<[u8; 32]>(),
+        bytes(),
+    )
+        .prop_map(|(id, origin, engine, artifact, options)| JobSpec {
+            id: GlobalJobId(id),
             origin,
             engine,
             artifact,
             options,
-        },
-    );
+        });
     (number(), spec).prop_map(|(alias, spec)| JobHeader {
         alias: JobAlias(alias),
         spec: Arc::new(spec),

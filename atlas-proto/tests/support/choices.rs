@@ -9,7 +9,7 @@ use std::time::Duration;
 use atlas_engine::{Key, Recorded};
 use atlas_proto::domain::{Domain, DomainPattern};
 use atlas_proto::engine::{EngineLoad, Measured, ReadyRun};
-use atlas_proto::ids::{RequestId, TaskId};
+use atlas_proto::ids::{GlobalJobId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
 use atlas_proto::limits::{CLOSURE_BYTES_MAX, LATENCY_MAX, RESULT_BYTES_MAX, SHARED_NAMES_MAX};
 use atlas_proto::message::{Destination, EndStealReason, Load, ReturnReason, Share, StealTerms};
@@ -139,6 +139,7 @@ impl<'a> Choices<'a> {
 
     pub(crate) fn spec(&mut self) -> Arc<JobSpec> {
         Arc::new(JobSpec {
+            id: GlobalJobId(u128::from(self.byte() % 4)),
             origin: self.domain(),
             engine: "native".to_owned(),
             artifact: [self.byte(); 32],

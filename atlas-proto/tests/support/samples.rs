@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use atlas_engine::{Key, Recorded, ShortKey};
 use atlas_proto::domain::DomainPattern;
-use atlas_proto::ids::{Epoch, JobAlias, LeaseId, NodeId, RequestId, TaskId};
+use atlas_proto::ids::{Epoch, GlobalJobId, JobAlias, LeaseId, NodeId, RequestId, TaskId};
 use atlas_proto::job::{Closure, ClosureKind, Finished, JobSpec, Outcome, SharedName};
 use atlas_proto::message::{
     ChildInfo, Destination, EndStealReason, JobHeader, LeaseResult, LeasedClosure, Load, Message,
@@ -152,6 +152,7 @@ fn grant(request: Option<RequestId>, more: bool) -> Message {
         job: JobHeader {
             alias: JobAlias(0x77),
             spec: Arc::new(JobSpec {
+                id: GlobalJobId(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
                 origin: "lab.cs.example.edu".parse().unwrap(),
                 engine: "native".to_owned(),
                 artifact: std::array::from_fn(|at| u8::try_from(at * 7).unwrap()),
@@ -208,6 +209,7 @@ fn leases() -> Vec<Message> {
         Message::AbortLeases { leases: leases() },
         Message::EndJob {
             job: JobAlias(0x77),
+            lost: true,
         },
     ]
 }

@@ -256,6 +256,14 @@ impl Atlas {
                 ManagerEvent::CheckpointRecorded { entries, .. } => {
                     self.managers.keep(now, node, What::Recorded(entries));
                 }
+                ManagerEvent::ForeignJobBegun { job, .. } => self.managers.restore(node, job),
+                ManagerEvent::ForeignCheckpointRecorded { entries, .. } => {
+                    self.managers
+                        .keep(now, node, What::ForeignRecorded(entries));
+                }
+                ManagerEvent::ForeignJobEnded { .. } => {
+                    self.managers.keep(now, node, What::ForeignEnded);
+                }
             }
         }
     }

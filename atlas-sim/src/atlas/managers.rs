@@ -204,6 +204,14 @@ impl Managers {
         place.job
     }
 
+    /// A manager is lent the job for the first time, and gets what it has kept of it.
+    pub(super) fn restore(&mut self, node: NodeId, job: JobAlias) {
+        let place = self.place(node);
+        if let Some(manager) = &mut place.manager {
+            manager.restore_checkpoint(job, place.store.foreign.clone());
+        }
+    }
+
     /// Something of the job is to survive.
     pub(super) fn keep(&mut self, now: Time, node: NodeId, what: What) {
         let number = self.next_write();

@@ -442,7 +442,7 @@ pub(crate) fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
     })
 }
 
-fn named(stats: Stats) -> [(&'static str, u64); 16] {
+fn named(stats: Stats) -> [(&'static str, u64); 17] {
     [
         ("steals asked", stats.steals_asked),
         ("steals refused", stats.steals_refused),
@@ -456,6 +456,7 @@ fn named(stats: Stats) -> [(&'static str, u64); 16] {
         ("ms on wasted rivals", stats.rivals_wasted_ms),
         ("peers lost", stats.peers_lost),
         ("results recorded", stats.results_recorded),
+        ("results restored", stats.results_restored),
         ("orphans", stats.orphans),
         ("orphans adopted", stats.orphans_adopted),
         ("orphans finished", stats.orphans_finished),

@@ -261,6 +261,7 @@ pub(super) fn sum(one: Stats, other: Stats) -> Stats {
         rivals_wasted: one.rivals_wasted + other.rivals_wasted,
         rivals_wasted_ms: one.rivals_wasted_ms + other.rivals_wasted_ms,
         results_recorded: one.results_recorded + other.results_recorded,
+        results_restored: one.results_restored + other.results_restored,
         orphans: one.orphans + other.orphans,
         orphans_adopted: one.orphans_adopted + other.orphans_adopted,
         orphans_finished: one.orphans_finished + other.orphans_finished,

@@ -13,6 +13,8 @@ pub struct Store {
     /// How the job stands; none if it was not submitted here.
     pub(super) job: Option<JobState>,
     pub(super) checkpoint: Vec<Recorded>,
+    /// What was recorded here of the job, if it was submitted elsewhere.
+    pub(super) foreign: Vec<Recorded>,
     /// The numbers of the writes that have made it what it is, where there is a standby.
     writes: BTreeSet<u64>,
 }
@@ -43,6 +45,10 @@ pub enum What {
     Recorded(Vec<Recorded>),
     /// The job has ended so.
     Ended(Finished),
+    /// Results of the job, which was submitted elsewhere.
+    ForeignRecorded(Vec<Recorded>),
+    /// The job has ended, which was submitted elsewhere.
+    ForeignEnded,
 }
 
 impl Store {
@@ -56,6 +62,8 @@ impl Store {
                 self.job = Some(JobState::Ended);
                 self.checkpoint.clear();
             }
+            What::ForeignRecorded(entries) => self.foreign.extend(entries.iter().cloned()),
+            What::ForeignEnded => self.foreign.clear(),
         }
     }
 
@@ -66,7 +74,7 @@ impl Store {
 
     /// About what it takes on a wire.
     pub(super) fn bytes(&self) -> u64 {
-        recorded_bytes(&self.checkpoint)
+        recorded_bytes(&self.checkpoint) + recorded_bytes(&self.foreign)
     }
 }
 
@@ -74,8 +82,8 @@ impl Write {
     /// About what it takes on a wire.
     pub(super) fn bytes(&self) -> u64 {
         match &self.what {
-            What::Recorded(entries) => recorded_bytes(entries),
-            What::Life(_) | What::Accepted | What::Ended(_) => 0,
+            What::Recorded(entries) | What::ForeignRecorded(entries) => recorded_bytes(entries),
+            What::Life(_) | What::Accepted | What::Ended(_) | What::ForeignEnded => 0,
         }
     }
 }

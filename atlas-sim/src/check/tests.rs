@@ -226,7 +226,12 @@ fn an_alias_that_leaves_its_domain_is_seen() {
     };
     let found = broken(&scenario, |world| {
         let job = world.nodes().job()?;
-        say(world, NodeId(1), NodeId(0), Message::EndJob { job })
+        say(
+            world,
+            NodeId(1),
+            NodeId(0),
+            Message::EndJob { job, lost: false },
+        )
     });
     assert_eq!(found, Some(Invariant::Anonymity));
 }

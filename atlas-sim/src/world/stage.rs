@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atlas_proto::domain::Domain;
 use atlas_proto::engine::{EngineCommand, EngineEvent};
-use atlas_proto::ids::NodeId;
+use atlas_proto::ids::{GlobalJobId, NodeId};
 use atlas_proto::job::JobSpec;
 use atlas_proto::path::Path;
 use atlas_proto::time::Time;
@@ -314,6 +314,7 @@ fn node_index(node: NodeId) -> usize {
 /// What every world's job is to its engines.
 pub fn job_spec() -> Arc<JobSpec> {
     Arc::new(JobSpec {
+        id: JOB_ID,
         origin: "world".parse::<Domain>().expect("a domain's name"),
         engine: String::from("virtual"),
         artifact: ARTIFACT,
@@ -321,7 +322,8 @@ pub fn job_spec() -> Arc<JobSpec> {
     })
 }
 
-/// The one program of a world.
+/// The one job of a world, and its program.
+const JOB_ID: GlobalJobId = GlobalJobId(0x5eed);
 const ARTIFACT: [u8; 32] = [7; 32];
 /// What the links draw does not follow what the nodes draw.
 const NETWORK_SALT: u64 = 0xd6e8_feb8_6659_fd93;

@@ -83,6 +83,9 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
                 folder,
             );
         }
+        ["weigh", pairs, bytes, ms, folder] => {
+            weigh_all(pairs.parse()?, bytes.parse()?, ms.parse()?, folder);
+        }
         ["large-afar", count, bytes, folder] => {
             show_work();
             let party = count.parse()?;
@@ -327,6 +330,29 @@ fn large(index: u32, party: u32, bytes: usize, folder: String) -> (u32, Vec<u8>)
     (process::id(), bytes_of(index, bytes))
 }
 
+/// Runs so many pairs of tasks, one after the other, each of which works for so long and returns so many bytes. Prints how many came as they
+/// should, when there is a file `go` in the folder, where each task notes that it runs.
+fn weigh_all(pairs: u32, bytes: usize, ms: u64, folder: &str) {
+    let mut right = 0;
+    for (one, other) in (0..pairs).map(|pair| (2 * pair + 1, 2 * pair + 2)) {
+        let made = join!(
+            weigh(one, bytes, ms, folder.to_owned()),
+            weigh(other, bytes, ms, folder.to_owned())
+        );
+        right += u32::from(made.0 == bytes_of(one, bytes));
+        right += u32::from(made.1 == bytes_of(other, bytes));
+    }
+    wait_for(&Path::new(folder).join("go"));
+    println!("{right} right");
+}
+
+#[atlas::spawn]
+fn weigh(index: u32, bytes: usize, ms: u64, folder: String) -> Vec<u8> {
+    note(index, Path::new(&folder));
+    work(Duration::from_millis(ms));
+    bytes_of(index, bytes)
+}
+
 /// So many bytes that no other number has (Marsaglia's xorshift).
 fn bytes_of(index: u32, bytes: usize) -> Vec<u8> {
     let (mut made, mut state) = (Vec::with_capacity(bytes + 8), u64::from(index) + 1);
@@ -561,13 +587,18 @@ fn hold(index: u32, party: u32, folder: String, data: Shared<String>, then: Then
 
 /// Notes in the folder that a task runs, and waits until so many do, or until there is a file `go`.
 fn arrive(index: u32, party: u32, folder: &Path) {
-    let mark = folder.join(format!("{index}-{}", process::id()));
-    fs::write(mark, "").expect("the test has made the folder");
+    note(index, folder);
     let end = Instant::now() + PATIENCE;
     while !folder.join("go").exists() && (party == 0 || present(folder) < party) {
         assert!(Instant::now() < end, "task {index} was left waiting");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Notes in the folder that a task runs, as `INDEX-PROCESS`.
+fn note(index: u32, folder: &Path) {
+    let mark = folder.join(format!("{index}-{}", process::id()));
+    fs::write(mark, "").expect("the test has made the folder");
 }
 
 /// Keeps a processor busy.

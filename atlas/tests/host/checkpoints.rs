@@ -420,6 +420,31 @@ fn accepted_closures_and_those_that_would_be_lent_are_found() {
     assert_eq!(runs(15), 0);
 }
 
+/// A host knows what it has given to the runtime, and gets back unbegun, from what was made here.
+#[test]
+fn what_was_accepted_is_told_from_what_was_made() {
+    let (number, gate) = Gate::closed();
+    let rig = rig(1);
+    let outer = closure("host::checkpoints::waits", &(number,));
+    rig.runtime.set_workers(0);
+    rig.runtime.accept(FIRST, &outer).unwrap();
+    let given = rig.lend_one();
+    assert!(given.accepted && given.closure == outer);
+    rig.runtime.reclaim(given.lease);
+    rig.runtime.set_workers(1);
+    let made = loop {
+        let lent = rig.lend_one();
+        assert_eq!(lent.accepted, lent.closure == outer);
+        rig.runtime.reclaim(lent.lease);
+        if !lent.accepted {
+            break lent;
+        }
+    };
+    assert_ne!(made.closure.task, outer.task);
+    gate.open();
+    rig.notes.outcome(FIRST);
+}
+
 /// The lender is told how long a closure took elsewhere.
 #[test]
 fn results_of_lent_closures_are_recorded_by_their_lender() {
@@ -444,6 +469,7 @@ fn results_of_lent_closures_are_recorded_by_their_lender() {
         above: inner.into_iter().chain([7]).collect(),
     };
     assert_eq!(lent.above, expected.above);
+    assert_eq!(lent.accepted, lent.closure == closure);
     assert!(recorded.contains(&expected), "{recorded:?}");
 }
 

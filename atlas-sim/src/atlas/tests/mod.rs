@@ -98,15 +98,25 @@ fn a_manager_that_dies_begins_its_job_anew_with_what_it_has_stored() {
 }
 
 #[test]
-fn the_manager_of_a_sub_domain_that_dies_costs_no_job() {
-    let job = run_job(&Scenario {
-        faults: vec![
-            fault(6, 1, FaultKind::KillManager),
-            fault(14, 1, FaultKind::StartManager),
-        ],
+fn the_manager_of_a_sub_domain_that_dies_costs_no_job_and_has_what_was_recorded_there() {
+    let mut faults = vec![fault(6, 1, FaultKind::KillManager)];
+    let kill_only = Scenario {
+        faults: faults.clone(),
         ..small(Who::Atlas, Workload::Balanced)
-    });
-    assert!(job.rerun_work_s > 0.0, "{job:?}");
+    };
+    faults.push(fault(14, 1, FaultKind::StartManager));
+    let restored = |scenario: &Scenario| {
+        let job = run_job(scenario);
+        assert!(job.rerun_work_s > 0.0, "{job:?}");
+        run(scenario).counts["results restored"]
+    };
+    assert_eq!(restored(&kill_only), 0);
+    assert!(
+        restored(&Scenario {
+            faults,
+            ..kill_only.clone()
+        }) > 0
+    );
 }
 
 #[test]
