@@ -16,7 +16,6 @@ use atlas_proto::{Manager, ManagerEvent};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 
 use crate::ask::{Ask, Counts, Origin, Reply, Watched};
 use crate::jobs::{Job, JobRecord, JobTable};
@@ -56,11 +55,9 @@ impl Loop {
     ) {
         let done = loop {
             let due = self.machine.poll_timeout();
-            let due = due.map(|at| self.clock.instant(at));
-            let deadline = due.unwrap_or_else(|| Instant::now() + FAR);
             let event = tokio::select! {
                 Some(event) = events.recv() => Some(event),
-                () = sleep_until(deadline.into()) => None,
+                () = self.clock.wait_for(due) => None,
                 Some(done) = stopped.recv() => break done,
             };
             // What it did while it is not sure to act, another might do as well.
@@ -464,6 +461,3 @@ fn watched(job: &Job) -> Watched {
         output: job.output.clone(),
     }
 }
-
-/// A loop that waits for nothing looks up once in a while all the same.
-const FAR: Duration = Duration::from_secs(3600);
