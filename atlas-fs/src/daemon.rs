@@ -30,16 +30,20 @@ impl Clock {
     /// The time now.
     #[must_use]
     pub fn now(self) -> Time {
-        let nanos = self.0.elapsed().as_nanos();
+        self.time(Instant::now())
+    }
+
+    /// The machine's time at that moment.
+    #[must_use]
+    pub fn time(self, at: Instant) -> Time {
+        let nanos = at.saturating_duration_since(self.0).as_nanos();
         Time(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Waits until it is that time; for ever, if none.
+    /// Waits until it is that time; if there is none, for an hour, since a loop that waits for nothing looks up once in a while all the same.
     pub async fn wait_for(self, at: Option<Time>) {
-        match at {
-            Some(at) => tokio::time::sleep_until(self.instant(at).into()).await,
-            None => std::future::pending().await,
-        }
+        let until = at.map_or_else(|| Instant::now() + FAR, |at| self.instant(at));
+        tokio::time::sleep_until(until.into()).await;
     }
 
     /// When it is that time.
@@ -160,6 +164,8 @@ impl Drop for Thrift {
     }
 }
 
+/// For how long a loop sleeps at most.
+const FAR: Duration = Duration::from_secs(3600);
 /// By then what was in use for a job is freed, and jobs that follow each other have no use for what was given back.
 const REST: Duration = Duration::from_secs(1);
 /// The shortest that Linux grants: what a daemon does at a time takes less.

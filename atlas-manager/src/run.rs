@@ -16,7 +16,6 @@ use atlas_proto::{Manager, ManagerEvent};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 
 use crate::ask::{Ask, Counts, Origin, Reply, Watched};
 use crate::jobs::{Job, JobRecord, JobTable};
@@ -58,12 +57,12 @@ impl Loop {
         mut tasks: JoinSet<()>,
     ) {
         let done = loop {
+            let tidy = self.clock.time(self.tidy_at);
             let due = self.machine.poll_timeout();
-            let due = due.map(|at| self.clock.instant(at));
-            let deadline = due.map_or(self.tidy_at, |due| due.min(self.tidy_at));
+            let due = due.map_or(tidy, |due| due.min(tidy));
             let event = tokio::select! {
                 Some(event) = events.recv() => Some(event),
-                () = sleep_until(deadline.into()) => None,
+                () = self.clock.wait_for(Some(due)) => None,
                 Some(done) = stopped.recv() => break done,
             };
             // What it did while it is not sure to act, another might do as well.

@@ -13,7 +13,6 @@ use atlas_proto::ids::NodeId;
 use atlas_proto::standby::{Link, StandbyMessage, Standing, StandingRecord, Stands, Term};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep_until;
 
 use crate::store::{Done, Write};
 
@@ -244,14 +243,13 @@ impl Kept {
 impl Task {
     async fn run(mut self, mut said: mpsc::Receiver<Said>) {
         loop {
-            let due = self.machine.poll_timeout().map(|at| self.clock.instant(at));
-            let deadline = due.unwrap_or_else(|| Instant::now() + FAR);
+            let due = self.machine.poll_timeout();
             tokio::select! {
                 heard = said.recv() => match heard {
                     Some(heard) => self.handle(heard),
                     None => return,
                 },
-                () = sleep_until(deadline.into()) => {
+                () = self.clock.wait_for(due) => {
                     let now = self.clock.now();
                     self.machine.handle_timeout(now);
                 }
@@ -520,8 +518,6 @@ fn next_id() -> u64 {
 
 /// How this manager stands, in its state folder.
 const FILE: &str = "standing";
-/// A task that waits for nothing looks up once in a while all the same.
-const FAR: Duration = Duration::from_secs(3600);
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// What waits for the task; who has more to say waits as well.
 const SAID_MAX: usize = 1024;

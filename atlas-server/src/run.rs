@@ -1,7 +1,7 @@
 //! What the loop does with each event, for one membership after the other.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atlas_fs::Turns;
 use atlas_fs::daemon::{Clock, begin_life, incarnation};
@@ -13,7 +13,6 @@ use atlas_proto::ids::NodeId;
 use atlas_proto::time::Time;
 use atlas_proto::{Server, ServerConfig};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep_until;
 
 use crate::engine::{EngineSaid, Engines, JobFiles, SharedBlobs, Surroundings};
 use crate::links::Links;
@@ -151,7 +150,7 @@ impl Loop {
 
     async fn run(&mut self, news: &mut News, stopped: &mut mpsc::Receiver<Stop>) -> End {
         loop {
-            let deadline = self.deadline();
+            let due = self.due();
             tokio::select! {
                 Some(event) = news.events.recv() => {
                     if let Event::Manager(connection) = &event
@@ -162,18 +161,15 @@ impl Loop {
                     self.handle(event);
                 }
                 Some(said) = news.engines_say.recv() => self.handle_engine(said),
-                () = sleep_until(deadline.into()) => self.handle_timeout(),
+                () = self.clock.wait_for(due) => self.handle_timeout(),
                 Some(stop) = stopped.recv() => return End::Stopped(stop),
             }
         }
     }
 
-    fn deadline(&self) -> Instant {
-        let due = self.machine.poll_timeout();
-        let due = due.map(|at| self.clock.instant(at));
-        let look = self.progress.next_look();
-        let far = || Instant::now() + FAR;
-        due.into_iter().chain(look).min().unwrap_or_else(far)
+    fn due(&self) -> Option<Time> {
+        let look = self.progress.next_look().map(|at| self.clock.time(at));
+        self.machine.poll_timeout().into_iter().chain(look).min()
     }
 
     fn handle(&mut self, event: Event) {
@@ -256,7 +252,7 @@ impl Loop {
         self.carry_out();
         let told = async {
             while !self.machine.has_left() {
-                let deadline = self.deadline();
+                let due = self.due();
                 tokio::select! {
                     Some(event) = events.recv() => {
                         // What is said of managers is of the next one, if there is one.
@@ -270,7 +266,7 @@ impl Loop {
                             self.handle(event);
                         }
                     }
-                    () = sleep_until(deadline.into()) => self.handle_timeout(),
+                    () = self.clock.wait_for(due) => self.handle_timeout(),
                 }
             }
         };
@@ -298,8 +294,6 @@ fn machine(options: &ServerOptions, manager: NodeId) -> Server {
     Server::new(config, seed, Time::ZERO)
 }
 
-/// A loop that waits for nothing looks up once in a while all the same.
-const FAR: Duration = Duration::from_secs(3600);
 /// Where the number of the last life is kept, beside the engines' folders.
 const LIFE: &str = "life";
 /// Leaving takes a round trip.

@@ -4,7 +4,7 @@
 //! to serve. Own managers are looked for all the time, also as a guest.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atlas_fs::daemon::Clock;
 use atlas_net::managers::{self, Known, ManagersOptions};
@@ -13,7 +13,6 @@ use atlas_proto::control::Above;
 use atlas_proto::whereabouts::Whereabouts;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 
 use crate::node::Event;
 
@@ -81,13 +80,12 @@ pub(crate) async fn keep(
 impl Looking {
     async fn run(mut self, mut heard: mpsc::Receiver<News>) {
         loop {
-            let due = self.machine.poll_timeout().map(|at| self.clock.instant(at));
-            let due = due.unwrap_or_else(|| Instant::now() + FAR);
+            let due = self.machine.poll_timeout();
             tokio::select! {
                 Some((id, acting)) = heard.recv() => self.hear(id, acting),
                 // The sender lives as long as the first level does.
                 Ok(()) = self.known.changed() => {}
-                () = sleep_until(due.into()) => self.machine.handle_timeout(self.clock.now()),
+                () = self.clock.wait_for(due) => self.machine.handle_timeout(self.clock.now()),
             }
             self.learn();
             if !self.carry_out().await {
@@ -215,5 +213,5 @@ impl Looking {
 
 /// News that wait; who has more to tell waits as well.
 const NEWS_MAX: usize = 16;
-/// A task that waits for nothing looks up once in a while all the same; a server that is nobody's guest has no shorter patience.
+/// The patience of a server that is nobody's guest.
 const FAR: Duration = Duration::from_secs(3600);

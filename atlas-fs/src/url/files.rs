@@ -19,7 +19,7 @@ use super::error::{Cause, UrlError};
 use super::file::{Origin, Shared, UrlFile};
 use super::fresh::{Verdict, may_be_kept, serves_on_error, verdict};
 use super::head::{Asked, Head, Ranges};
-use super::http::{Ask, ClientError, Request};
+use super::http::{Ask, ClientError, Request, leads_to_folder};
 use super::options::Options;
 use super::pins::Pins;
 use super::plan::Limits;
@@ -624,13 +624,6 @@ fn of_pinned(version: &Version) -> Metadata {
 /// Whether it may be that only HEAD is refused.
 fn refuses_head(error: &UrlError) -> bool {
     matches!(error.status(), Some(400 | 403 | 405 | 501))
-}
-
-/// Whether a redirect has added a slash, and nothing else: servers do that for folders.
-fn leads_to_folder(url: &Url, at: &Url) -> bool {
-    at.path()
-        .strip_suffix('/')
-        .is_some_and(|path| path == url.path())
 }
 
 /// Whether it can be asked for.

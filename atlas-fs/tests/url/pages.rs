@@ -6,7 +6,7 @@ use atlas_fs::url::{Kind, Pins, Source, UrlError};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::origin::{Mood, Origin};
+use crate::origin::{Mood, Origin, Resource};
 use crate::support::{Scratch, read};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,6 +52,36 @@ async fn pages_may_come_compressed_and_files_may_not() {
         .map(|asked| asked.headers["accept-encoding"].clone())
         .collect();
     assert_eq!(accepted, ["gzip", "identity", "identity"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_a_name_that_leads_to_a_compressed_listing_is_a_folder() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let moods = |to: &str| Resource {
+        moods: vec![Mood::Redirect(origin.url(to).to_string())],
+        ..Resource::default()
+    };
+    origin.place("/folder", moods("/folder/"));
+    origin.place("/file", moods("/other/"));
+    for path in ["/folder/", "/other/"] {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(b"a\nb\n").unwrap();
+        origin.put_as(path, packed.finish().unwrap(), &[Mood::NoRanges]);
+        origin.change(path, |resource| {
+            let encoded = ("content-encoding", "gzip".to_owned());
+            resource.headers.push(encoded);
+        });
+    }
+    let (url, pins) = (origin.url("/folder"), Pins::new());
+    let metadata = scratch.files.metadata(&url, &pins).await.unwrap();
+    assert_eq!(metadata.kind, Kind::Folder);
+    let opened = scratch.files.open(&url, &pins).await;
+    let error = opened.unwrap_err();
+    assert!(matches!(error, UrlError::IsFolder { .. }), "{error:?}");
+    // What leads elsewhere is a file, and its bytes are not those that were asked for.
+    let metadata = scratch.files.metadata(&origin.url("/file"), &pins).await;
+    let error = metadata.unwrap_err();
+    assert!(matches!(error, UrlError::Broken { .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

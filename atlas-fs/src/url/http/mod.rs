@@ -152,8 +152,9 @@ impl Client {
         };
         let status = response.status().as_u16();
         // A folder's page may come in any form: nobody takes its bytes for a file's.
-        let is_file =
-            matches!(request.method, Ask::Head | Ask::Bytes) && !url.path().ends_with('/');
+        let is_file = matches!(request.method, Ask::Head | Ask::Bytes)
+            && !url.path().ends_with('/')
+            && !leads_to_folder(url, response.url());
         if is_file
             && matches!(status, 200 | 206)
             && let Some(encoding) = encoding(url, response.headers())
@@ -220,6 +221,13 @@ fn encoding(url: &Url, headers: &HeaderMap) -> Option<String> {
     encodings
         .find(|word| is_one_of(word, ENCODINGS))
         .map(|word| word.trim().to_owned())
+}
+
+/// Whether a redirect has added a slash, and nothing else: servers do that for folders.
+pub(crate) fn leads_to_folder(url: &Url, at: &Url) -> bool {
+    at.path()
+        .strip_suffix('/')
+        .is_some_and(|path| path == url.path())
 }
 
 /// RFC 4918, section 9.1.
