@@ -28,6 +28,8 @@ pub(super) struct Orphans {
     named: BTreeMap<(JobAlias, Key), Orphan>,
     /// When each child was last told of a job's.
     told: BTreeMap<(JobAlias, NodeId), Time>,
+    /// When those that are over were last forgotten.
+    tidied_at: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +71,8 @@ impl Orphans {
     }
 
     fn note(&mut self, now: Time, job: JobAlias, name: OrphanName, holder: Holder) {
-        if self.named.len() >= ORPHANS_NAMED_MAX {
+        if self.named.len() >= ORPHANS_NAMED_MAX || self.tidied_at + ORPHAN_TIME <= now {
+            self.tidied_at = now;
             self.named.retain(|_, orphan| orphan.goes_on(now));
         }
         let OrphanName { key, hops } = name;

@@ -44,6 +44,8 @@ pub(super) struct Orphans {
     named: BTreeMap<(JobAlias, Key), Named>,
     /// The jobs whose engines were asked for what may be among them, each with the last question and its time.
     sought: BTreeMap<JobAlias, (Option<EngineRequest>, Time)>,
+    /// When it was last looked for some; none if there is news since.
+    looked_at: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +76,9 @@ impl Orphans {
     }
 
     pub(super) fn are_sought(&self, job: JobAlias) -> bool {
-        let mut sought = self.named.keys().chain(self.own.keys());
-        sought.any(|(known, _)| *known == job)
+        let of_job = (job, Key([0; 32]))..=(job, Key([0xff; 32]));
+        let named = self.named.range(of_job.clone()).next().is_some();
+        named || self.own.range(of_job).next().is_some()
     }
 }
 
@@ -83,6 +86,7 @@ impl Server {
     /// These go on though their lender is lost: the manager is told of them.
     pub(super) fn name_orphans(&mut self, now: Time, ids: &[EntryId]) {
         self.forget_adopted();
+        self.orphans.looked_at = None;
         self.stats.orphans += ids.len() as u64;
         let mut by_job: BTreeMap<JobAlias, Vec<OrphanName>> = BTreeMap::new();
         for &id in ids {
@@ -134,6 +138,7 @@ impl Server {
         if !self.jobs.contains_key(&job) {
             return;
         }
+        self.orphans.looked_at = None;
         let until = now + ORPHAN_TIME;
         for OrphanName { key, hops } in orphans {
             let known = self.orphans.named.get(&(job, key));
@@ -281,6 +286,11 @@ impl Server {
         if self.orphans.named.is_empty() && self.orphans.own.is_empty() {
             return;
         }
+        let looked = self.orphans.looked_at;
+        if looked.is_some_and(|last| last + SEEK_EVERY > now) {
+            return;
+        }
+        self.orphans.looked_at = Some(now);
         self.orphans.named.retain(|_, named| named.until > now);
         self.forget_adopted();
         let (named, own) = (self.orphans.named.keys(), self.orphans.own.keys());
