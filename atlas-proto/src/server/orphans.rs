@@ -12,11 +12,13 @@
 //!
 //! - The engine is asked for its oldest closures now and then as long as some are looked for: what is not looked for it has back. It
 //!   would run the youngest first, and thieves seldom come when all have something to do.
-//! - Only what an engine has made of something else is lent so, with the word that it goes on there. What was lent to this machine and goes on
-//!   from it may descend from the orphan itself: leases would go round. What a pure task has made of something else cannot, or the
-//!   computation would never end: the orphan would be made of itself. So it does not matter who runs what: an engine may wait for what it
-//!   runs itself, or for what has come to it by way of others.
-//! - Closures of impure tasks are no orphans. What they do is their next run's.
+//! - What is given to this machine, or comes back from who is lost, and goes on elsewhere is passed on there before it is begun.
+//! - A closure is joined to an orphan that was lent more often than itself, and to no other. What an engine makes was never lent, and each time
+//!   that it is lent counts, but for where it goes on already. So the number grows along any chain of leases, and none goes round, though
+//!   nobody sees more of it than its neighbours.
+//! - What a pure task makes is never what it was made of, or the computation would not end. So nobody waits for himself, whatever else he
+//!   runs: an engine may wait for what it runs itself. Of impure tasks that is not sure, and what they do is their next run's: their
+//!   closures are no orphans.
 //! - A name is good once. If nobody has the orphan any more, it is lent as any other closure.
 //! - What the same machine has itself gets the engine's own lease.
 
