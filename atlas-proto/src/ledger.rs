@@ -37,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{EngineLease, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
 use crate::limits::{Bound, GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, HELD_BYTES_MAX, HELD_MAX};
-use crate::message::OrphanName;
+use crate::message::{LeasedClosure, OrphanName};
 use crate::sorted::SortedMap;
 use crate::suspicion::Suspicion;
 use crate::time::Time;
@@ -73,6 +73,23 @@ impl Entry {
         OrphanName {
             key: self.closure.key(),
             hops: self.hops,
+        }
+    }
+
+    /// It computes what a closure of a job does. Hashes of hostile peers may agree, what is computed must.
+    pub(crate) fn is_of(&self, job: JobAlias, closure: &Closure) -> bool {
+        let (known, args) = (self.closure.kind.task, &self.closure.args);
+        (self.job, known, args) == (job, closure.kind.task, &closure.args)
+    }
+
+    /// It as it is lent. Where it goes on it is not lent once more.
+    pub(crate) fn leased(&self, lease: LeaseId, goes_on: bool) -> LeasedClosure {
+        LeasedClosure {
+            lease,
+            closure: self.closure.clone(),
+            again: self.again,
+            goes_on,
+            hops: self.hops.saturating_add(u32::from(!goes_on)),
         }
     }
 }

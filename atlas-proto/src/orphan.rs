@@ -4,10 +4,12 @@
 //! is let go on, and has a lender again when somebody comes to the same closure; if nobody does, for a bounded time: beyond it, it would only
 //! do once more what others do already.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use atlas_engine::{Above, Key, Recorded};
 
+use crate::ids::JobAlias;
 use crate::job::{Closure, Finished, Outcome};
 
 /// What a result is kept under, and what that is below.
@@ -24,6 +26,11 @@ impl Name {
             above: closure.above,
         }
     }
+}
+
+/// All that goes by the names of a job's closures.
+pub(crate) fn of_job(job: JobAlias) -> RangeInclusive<(JobAlias, Key)> {
+    (job, Key([0; 32]))..=(job, Key([0xff; 32]))
 }
 
 /// The result of an orphan as it is kept, if it is worth that. None of a panic, which whoever runs it again will see, nor of a blob,

@@ -126,13 +126,7 @@ impl Manager {
                 let lease = self.ledger.lend(id, borrower);
                 self.ledger.note_lent(id, now);
                 let entry = self.ledger.entry(id).expect("it was just lent");
-                closures.push(LeasedClosure {
-                    lease,
-                    closure: entry.closure.clone(),
-                    again: entry.again,
-                    goes_on,
-                    hops: entry.hops.saturating_add(u32::from(!goes_on)),
-                });
+                closures.push(entry.leased(lease, goes_on));
             }
             self.stats.closures_lent += closures.len() as u64;
             let leases = closures.iter().map(|leased| leased.lease);

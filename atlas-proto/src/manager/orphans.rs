@@ -19,7 +19,7 @@ use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
 use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX};
 use crate::message::{Message, OrphanName};
-use crate::orphan::ORPHAN_TIME;
+use crate::orphan::{ORPHAN_TIME, of_job};
 use crate::time::Time;
 
 /// Who has which orphans.
@@ -162,8 +162,7 @@ impl Manager {
         let last = self.orphans.told.insert((job, child), now);
         let is_new = |orphan: &Orphan| last.is_none_or(|last| last <= orphan.noted);
         let mut by_holder: BTreeMap<Option<(NodeId, Epoch)>, Vec<OrphanName>> = BTreeMap::new();
-        let of_job = (job, Key([0; 32]))..=(job, Key([0xff; 32]));
-        for (&(_, key), orphan) in self.orphans.named.range(of_job) {
+        for (&(_, key), orphan) in self.orphans.named.range(of_job(job)) {
             let holder = match orphan.holder {
                 Holder::Server(node, _) | Holder::Beyond(node) if node == child => continue,
                 Holder::Server(node, epoch) if to_server => Some((node, epoch)),
@@ -246,10 +245,8 @@ impl Manager {
         else {
             return false;
         };
-        let same = self.ledger.entry(id).is_some_and(|entry| {
-            let known = (entry.job, entry.closure.kind.task, &entry.closure.args);
-            known == (job, closure.kind.task, &closure.args) && entry.hops > hops
-        });
+        let entry = self.ledger.entry(id);
+        let same = entry.is_some_and(|entry| entry.is_of(job, closure) && entry.hops > hops);
         let adopted = same && self.ledger.adopt(id, Source::Peer { lender, lease });
         if adopted {
             self.orphans.named.remove(&(job, key));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Manager;
 use crate::ids::{JobAlias, NodeId};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Rival, Source, State, Won};
-use crate::message::{LeasedClosure, Load, Message};
+use crate::message::{Load, Message};
 use crate::rival::{Budget, LATE_MAX, LOOK_EVERY, course, patience};
 use crate::time::Time;
 
@@ -175,13 +175,12 @@ impl Manager {
         let Some(entry) = self.ledger.entry(id) else {
             return;
         };
-        let (local, again, closure) = (entry.job, entry.again, entry.closure.clone());
-        let hops = entry.hops.saturating_add(1);
+        let (local, expected) = (entry.job, entry.closure.expected);
         let Some(job) = self.jobs.header_for(local, thief, false, &mut self.rng) else {
             return;
         };
         let account = self.rivals.jobs.entry(local).or_default();
-        let means = (closure.expected, account.work);
+        let means = (expected, account.work);
         let age = account
             .since
             .map_or(Duration::MAX, |since| now.since(since));
@@ -190,19 +189,15 @@ impl Manager {
         self.stats.rivals_lent += 1;
         self.stats.closures_lent += 1;
         let lease = self.ledger.lend_rival(id, thief, now);
+        let entry = self.ledger.entry(id).expect("it was just lent");
+        let leased = entry.leased(lease, false);
         self.note_fed(thief, 1);
         let grant = Message::GrantClosures {
             request: None,
             more: false,
             load: Load::default(),
             job,
-            closures: vec![LeasedClosure {
-                lease,
-                closure,
-                again,
-                goes_on: false,
-                hops,
-            }],
+            closures: vec![leased],
         };
         self.sessions.send(now, thief, grant);
     }

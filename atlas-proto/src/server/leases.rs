@@ -51,13 +51,13 @@ impl Server {
             } = leased;
             if self.ledger.borrowed(lender, lease).is_none() {
                 self.stats.closures_borrowed += 1;
-                if goes_on && self.adopt_orphan(alias, (lender, lease), &closure, hops) {
+                let source = Source::Peer { lender, lease };
+                if goes_on && self.adopt_orphan(alias, source, &closure, hops) {
                     continue;
                 }
                 if let Some(state) = self.jobs.get_mut(&alias) {
                     state.note_closure(&closure);
                 }
-                let source = Source::Peer { lender, lease };
                 let id = self.ledger.insert(alias, source, closure);
                 self.ledger.note_hops(id, hops);
                 if again {

@@ -29,12 +29,12 @@ use atlas_engine::{Key, ROOT_TASK};
 
 use super::Server;
 use crate::engine::{EngineCommand, Lent};
-use crate::ids::{EngineLease, EngineRequest, Epoch, JobAlias, LeaseId, NodeId, TaskId};
+use crate::ids::{EngineRequest, Epoch, JobAlias, NodeId, TaskId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source, State};
 use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX, SESSIONS_MAX};
 use crate::message::{Message, OrphanName};
-use crate::orphan::ORPHAN_TIME;
+use crate::orphan::{ORPHAN_TIME, of_job};
 use crate::time::Time;
 
 /// What is known of orphans, here and at siblings.
@@ -78,9 +78,8 @@ impl Orphans {
     }
 
     pub(super) fn are_sought(&self, job: JobAlias) -> bool {
-        let of_job = (job, Key([0; 32]))..=(job, Key([0xff; 32]));
-        let named = self.named.range(of_job.clone()).next().is_some();
-        named || self.own.range(of_job).next().is_some()
+        let named = self.named.range(of_job(job)).next().is_some();
+        named || self.own.range(of_job(job)).next().is_some()
     }
 }
 
@@ -156,35 +155,19 @@ impl Server {
         }
     }
 
-    /// A closure that is lent to this machine goes on here already, since somebody who is lost had lent it before: true if so, and
-    /// it has a lender again.
+    /// A closure that a peer or an engine lends to this machine goes on here already, since somebody who is lost had lent it before: true if
+    /// so, and it has a lender again. An engine waits for what it runs itself, or has lent on.
     pub(super) fn adopt_orphan(
         &mut self,
         job: JobAlias,
-        (lender, lease): (NodeId, LeaseId),
+        source: Source,
         closure: &Closure,
         hops: u32,
     ) -> bool {
         let Some(id) = self.own_orphan(job, closure, hops) else {
             return false;
         };
-        let adopted = self.ledger.adopt(id, Source::Peer { lender, lease });
-        self.stats.orphans_adopted += u64::from(adopted);
-        adopted
-    }
-
-    /// The same of what an engine of this machine lends: it waits for what it runs itself, or has lent on.
-    pub(super) fn adopt_for_engine(
-        &mut self,
-        job: JobAlias,
-        lease: EngineLease,
-        closure: &Closure,
-        hops: u32,
-    ) -> bool {
-        let Some(id) = self.own_orphan(job, closure, hops) else {
-            return false;
-        };
-        let adopted = self.ledger.adopt(id, Source::Engine { lease });
+        let adopted = self.ledger.adopt(id, source);
         self.stats.orphans_adopted += u64::from(adopted);
         adopted
     }
@@ -201,10 +184,7 @@ impl Server {
             return None;
         }
         self.orphans.own.remove(&name);
-        // Hashes of hostile peers may agree, what is computed must.
-        let (known, args) = (entry.closure.kind.task, &entry.closure.args);
-        let same = (entry.job, known, args) == (job, closure.kind.task, &closure.args);
-        same.then_some(id)
+        entry.is_of(job, closure).then_some(id)
     }
 
     /// Whoever wants a result of this task runs it: `main`, and what the program says of others.
@@ -218,8 +198,7 @@ impl Server {
         let entries = self.ledger.entries();
         let same = entries.filter(|(id, entry)| {
             let runs = entry.state == State::Running || self.ledger.is_rival_here(*id);
-            let (known, args) = (entry.closure.kind.task, &entry.closure.args);
-            runs && (entry.job, known, args) == (job, closure.kind.task, &closure.args)
+            runs && entry.is_of(job, closure)
         });
         let hops = same.map(|(_, entry)| entry.hops.saturating_add(1)).max();
         hops.unwrap_or(u32::MAX)
@@ -252,10 +231,10 @@ impl Server {
     /// Who has what an entry is a second copy of, if it can be lent to.
     fn holder_of(&mut self, now: Time, job: JobAlias, id: EntryId) -> Option<NodeId> {
         let entry = self.ledger.entry(id)?;
-        let name = (job, entry.closure.key());
         if self.is_impure(job, entry.closure.kind.task) {
             return None;
         }
+        let name = (job, entry.closure.key());
         if self.orphans.named.get(&name)?.hops <= entry.hops {
             return None;
         }

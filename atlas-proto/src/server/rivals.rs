@@ -7,10 +7,10 @@ use super::{Phase, Server};
 use crate::cost::repays;
 use crate::engine::EngineCommand;
 use crate::ids::{JobAlias, NodeId, RequestId, Ticket};
-use crate::job::{Closure, ClosureKind};
+use crate::job::ClosureKind;
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Rival, Source, State, Won};
 use crate::limits::KINDS_MAX;
-use crate::message::{JobHeader, LeasedClosure, Message, StealTerms};
+use crate::message::{JobHeader, Message, StealTerms};
 use crate::rival::{HISTORY_MIN, LATE_MAX, LOOK_EVERY, course, patience};
 use crate::time::Time;
 
@@ -247,11 +247,8 @@ impl Server {
         let Some(entry) = self.ledger.entry(id) else {
             return false;
         };
-        let closure = Closure {
-            expected: means.0,
-            ..entry.closure.clone()
-        };
-        let (again, hops) = (entry.again, entry.hops.saturating_add(1));
+        let mut leased = entry.leased(lease, false);
+        leased.closure.expected = means.0;
         let alias = entry.job;
         let Some(state) = self.jobs.get_mut(&alias) else {
             return false;
@@ -269,13 +266,7 @@ impl Server {
             more: false,
             load: self.load_for(now, thief),
             job: JobHeader { alias, spec },
-            closures: vec![LeasedClosure {
-                lease,
-                closure,
-                again,
-                goes_on: false,
-                hops,
-            }],
+            closures: vec![leased],
         };
         self.sessions.send(now, thief, grant);
         self.reporter.note_moved();

@@ -11,7 +11,6 @@ use super::{Phase, Server};
 use crate::cost::repays;
 use crate::engine::{EngineCommand, Lent, ReadyRun};
 use crate::ids::{EngineLease, EngineRequest, JobAlias, NodeId, RequestId};
-use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
 use crate::limits::{GRANT_BYTES_MAX, GRANT_CLOSURES_MAX, LENDINGS_MAX};
 use crate::message::{EndStealReason, JobHeader, LeasedClosure, Message, ReturnReason, StealTerms};
@@ -140,8 +139,8 @@ impl Server {
             } else {
                 0
             };
-            if !self.adopt_for_engine(job, lease, &closure, hops) {
-                let source = Source::Engine { lease };
+            let source = Source::Engine { lease };
+            if !self.adopt_orphan(job, source, &closure, hops) {
                 let id = self.ledger.insert(job, source, closure);
                 self.ledger.note_hops(id, hops);
                 if let Some(inherited) = inherited {
@@ -384,17 +383,9 @@ impl Server {
         let lease = self.ledger.lend(id, thief);
         self.ledger.note_lent(id, now);
         let entry = self.ledger.entry(id).expect("it was just lent");
-        let closure = Closure {
-            expected,
-            ..entry.closure.clone()
-        };
-        LeasedClosure {
-            lease,
-            closure,
-            again: entry.again,
-            goes_on,
-            hops: entry.hops.saturating_add(u32::from(!goes_on)),
-        }
+        let mut leased = entry.leased(lease, goes_on);
+        leased.closure.expected = expected;
+        leased
     }
 
     fn end_steal(&mut self, now: Time, thief: NodeId, request: RequestId, reason: EndStealReason) {
