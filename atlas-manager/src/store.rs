@@ -32,7 +32,7 @@ mod records;
 mod small_disk;
 mod writer;
 
-pub(crate) use foreign::TIDY_EVERY;
+pub(crate) use foreign::{TIDY_EVERY, now_ms};
 pub(crate) use pins::Pin;
 
 use disk::{Disk, Open};

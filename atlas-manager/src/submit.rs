@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use atlas_engine::CommandLine;
 use atlas_fs::BlobName;
@@ -24,7 +24,7 @@ use crate::ask::{Ask, Reply, Taken};
 use crate::jobs::JobRecord;
 use crate::output::Sink;
 use crate::run::Loop;
-use crate::store::SaveError;
+use crate::store::{SaveError, now_ms};
 
 /// Jobs whose records are on the way to the disk, or to a standby.
 #[derive(Debug, Default)]
@@ -131,8 +131,6 @@ fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
         inputs: submission.inputs,
         files,
     };
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let submitted_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
     let args = submission.command_line.iter();
     let status = JobStatus {
         id,
@@ -141,7 +139,7 @@ fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
             .map(|arg| String::from_utf8_lossy(arg).into_owned())
             .collect(),
         state: JobState::Waiting,
-        submitted_ms,
+        submitted_ms: now_ms(),
         elapsed: Duration::ZERO,
         closures: 0,
         work: Duration::ZERO,

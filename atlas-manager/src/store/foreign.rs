@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use atlas_proto::engine::Recorded;
 use atlas_proto::ids::GlobalJobId;
 use atlas_proto::limits::CHECKPOINTS_BYTES_MAX;
-use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable, Table, TableDefinition, WriteTransaction,
+};
 
 use super::records::{self, Rows};
 use super::writer::IfItFails;
@@ -82,8 +84,8 @@ impl Store {
     }
 }
 
-/// By this machine's clock. Should it be set back or forth, something is kept for longer, or too short.
-fn now_ms() -> u64 {
+/// Milliseconds since 1970, by this machine's clock. Should it be set back or forth, something is kept for longer, or too short.
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
@@ -166,9 +168,7 @@ fn insert_within(
     };
     jobs.insert(id.0, kept.row())?;
     while let Some(oldest) = too_much(known, id, bounds) {
-        known.remove(&oldest);
-        jobs.remove(oldest.0)?;
-        records::remove_rows(&mut rows, oldest.0)?;
+        forget(known, &mut jobs, &mut rows, oldest)?;
     }
     Ok(())
 }
@@ -195,11 +195,22 @@ pub(super) fn remove(
     id: GlobalJobId,
 ) -> Result<(), redb::Error> {
     let mut jobs = write.open_table(JOBS)?;
-    if index.load(&jobs)?.remove(&id).is_some() {
-        jobs.remove(id.0)?;
-        records::remove_rows(&mut write.open_table(RECORDS)?, id.0)?;
+    let known = index.load(&jobs)?;
+    if known.contains_key(&id) {
+        forget(known, &mut jobs, &mut write.open_table(RECORDS)?, id)?;
     }
     Ok(())
+}
+
+fn forget(
+    known: &mut BTreeMap<GlobalJobId, Kept>,
+    jobs: &mut Table<'_, u128, Row>,
+    rows: &mut Table<'_, Rows, &'static [u8]>,
+    id: GlobalJobId,
+) -> Result<(), redb::Error> {
+    known.remove(&id);
+    jobs.remove(id.0)?;
+    records::remove_rows(rows, id.0)
 }
 
 /// These are known now; others go when that was long ago.
@@ -223,9 +234,7 @@ pub(super) fn tidy(
         }
     }
     for id in old {
-        known.remove(&id);
-        jobs.remove(id.0)?;
-        records::remove_rows(&mut rows, id.0)?;
+        forget(known, &mut jobs, &mut rows, id)?;
     }
     Ok(())
 }
