@@ -23,6 +23,8 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use atlas_engine::{Above, Recorded, ShortKey};
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use crate::ids::JobAlias;
 use crate::limits::{
@@ -43,12 +45,12 @@ pub(crate) struct Checkpoints {
 #[derive(Debug, Default)]
 struct Checkpoint {
     /// The stamp of each. Of two whose keys begin alike one is kept.
-    entries: BTreeMap<ShortKey, u64>,
+    entries: IndexMap<ShortKey, u64>,
     /// By worth; of two that are worth the same, the older first. What is covered is worth nothing.
     by_worth: BTreeSet<(Option<Duration>, u64)>,
     by_stamp: BTreeMap<u64, Kept>,
     /// The stamps of those that are below a closure, by its name.
-    by_above: BTreeSet<(ShortKey, u64)>,
+    by_above: IndexMap<ShortKey, BTreeSet<u64>>,
     bytes: usize,
     /// What the last was worth that had to go.
     floor: Duration,
@@ -195,8 +197,9 @@ impl Checkpoint {
         };
         self.bytes += recorded.size();
         self.by_worth.insert((worth, stamp));
-        let above = recorded.above.keys().iter();
-        self.by_above.extend(above.map(|&above| (above, stamp)));
+        for &above in recorded.above.keys() {
+            self.by_above.entry(above).or_default().insert(stamp);
+        }
         self.by_stamp.insert(stamp, Kept { recorded, worth });
         self.entries.insert(key, stamp);
     }
@@ -209,7 +212,7 @@ impl Checkpoint {
 
     /// The result of a closure is there now: what is below it is covered.
     fn cover_below(&mut self, above: ShortKey) {
-        for &(_, stamp) in self.by_above.range((above, 0)..=(above, u64::MAX)) {
+        for &stamp in self.by_above.get(&above).into_iter().flatten() {
             if let Some(kept) = self.by_stamp.get_mut(&stamp)
                 && kept.worth.is_some()
             {
@@ -268,11 +271,16 @@ impl Checkpoint {
 
     /// Takes an entry out; gives its size.
     fn take(&mut self, key: ShortKey) -> Option<usize> {
-        let stamp = self.entries.remove(&key)?;
+        let stamp = self.entries.swap_remove(&key)?;
         let kept = self.by_stamp.remove(&stamp)?;
         self.by_worth.remove(&(kept.worth, stamp));
         for &above in kept.recorded.above.keys() {
-            self.by_above.remove(&(above, stamp));
+            if let Entry::Occupied(mut below) = self.by_above.entry(above) {
+                below.get_mut().remove(&stamp);
+                if below.get().is_empty() {
+                    below.swap_remove();
+                }
+            }
         }
         let bytes = kept.recorded.size();
         self.bytes -= bytes;
@@ -564,14 +572,16 @@ mod tests {
         for table in checkpoints.jobs.values() {
             let kept = || table.by_stamp.iter();
             let entries = kept().map(|(&stamp, kept)| (kept.recorded.key.short(), stamp));
-            assert_eq!(entries.collect::<BTreeMap<_, _>>(), table.entries);
+            assert_eq!(entries.collect::<IndexMap<_, _>>(), table.entries);
             let by_worth = kept().map(|(&stamp, kept)| (kept.worth, stamp));
             assert_eq!(by_worth.collect::<BTreeSet<_>>(), table.by_worth);
-            let by_above = kept().flat_map(|(&stamp, kept)| {
-                let above = kept.recorded.above.keys().iter();
-                above.map(move |&above| (above, stamp))
-            });
-            assert_eq!(by_above.collect::<BTreeSet<_>>(), table.by_above);
+            let mut by_above: IndexMap<_, BTreeSet<_>> = IndexMap::new();
+            for (&stamp, kept) in kept() {
+                for &above in kept.recorded.above.keys() {
+                    by_above.entry(above).or_default().insert(stamp);
+                }
+            }
+            assert_eq!(by_above, table.by_above);
             let bytes: usize = kept().map(|(_, kept)| kept.recorded.size()).sum();
             assert_eq!(bytes, table.bytes);
         }

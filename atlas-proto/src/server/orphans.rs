@@ -22,10 +22,11 @@
 //! - A name is good once. If nobody has the orphan any more, it is lent as any other closure.
 //! - What the same machine has itself gets the engine's own lease.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atlas_engine::{Key, ROOT_TASK};
+use indexmap::IndexMap;
 
 use super::Server;
 use crate::engine::{EngineCommand, Lent};
@@ -34,20 +35,30 @@ use crate::job::Closure;
 use crate::ledger::{EntryId, Source, State};
 use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX, SESSIONS_MAX};
 use crate::message::{Message, OrphanName};
-use crate::orphan::{ORPHAN_TIME, of_job};
+use crate::orphan::ORPHAN_TIME;
 use crate::time::Time;
 
 /// What is known of orphans, here and at siblings.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
-    /// Those of this machine.
-    own: BTreeMap<(JobAlias, Key), EntryId>,
-    /// Those that the manager has named.
-    named: BTreeMap<(JobAlias, Key), Named>,
-    /// The jobs whose engines were asked for what may be among them, each with the last question and its time.
-    sought: BTreeMap<JobAlias, (Option<EngineRequest>, Time)>,
+    jobs: BTreeMap<JobAlias, OfJob>,
     /// When it was last looked for some; none if there is news since.
     looked_at: Option<Time>,
+    /// When names that are over were last forgotten.
+    tidied_at: Time,
+}
+
+#[derive(Debug, Default)]
+struct OfJob {
+    /// Those of this machine.
+    own: BTreeMap<Key, EntryId>,
+    /// Those that the manager has named.
+    named: IndexMap<Key, Named>,
+    /// When the last of these is over.
+    named_until: Time,
+    /// The engine was asked for what may be among them, and has not answered.
+    asked: Option<EngineRequest>,
+    asked_at: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,26 +71,62 @@ struct Named {
 
 impl Orphans {
     pub(super) fn forget(&mut self, job: JobAlias) {
-        self.own.retain(|(known, _), _| *known != job);
-        self.named.retain(|(known, _), _| *known != job);
-        self.sought.remove(&job);
+        self.jobs.remove(&job);
     }
 
     pub(super) fn forget_holder(&mut self, peer: NodeId) {
-        self.named.retain(|_, named| named.holder.0 != peer);
+        for of_job in self.jobs.values_mut() {
+            of_job.named.retain(|_, named| named.holder.0 != peer);
+        }
     }
 
     pub(super) fn bounds(&self) -> [Bound; 1] {
         [Bound::new(
             "orphans named",
-            self.named.len(),
+            self.named_len(),
             ORPHANS_NAMED_MAX,
         )]
     }
 
     pub(super) fn are_sought(&self, job: JobAlias) -> bool {
-        let named = self.named.range(of_job(job)).next().is_some();
-        named || self.own.range(of_job(job)).next().is_some()
+        self.jobs.get(&job).is_some_and(OfJob::has_some)
+    }
+
+    fn named_len(&self) -> usize {
+        self.jobs.values().map(|of_job| of_job.named.len()).sum()
+    }
+
+    fn note_named(&mut self, now: Time, job: JobAlias, key: Key, named: Named) {
+        if self.named_len() >= ORPHANS_NAMED_MAX || self.tidied_at + TIDY_EVERY <= now {
+            self.tidied_at = now;
+            for of_job in self.jobs.values_mut() {
+                of_job.named.retain(|_, named| named.until > now);
+            }
+        }
+        let has_room = self.named_len() < ORPHANS_NAMED_MAX;
+        let of_job = self.jobs.entry(job).or_default();
+        let known = of_job.named.get(&key);
+        let better = known.is_some_and(|known| known.until > now && known.hops > named.hops);
+        if has_room && !better {
+            of_job.named.insert(key, named);
+            of_job.named_until = named.until.max(of_job.named_until);
+        }
+    }
+}
+
+impl OfJob {
+    fn has_some(&self) -> bool {
+        !self.named.is_empty() || !self.own.is_empty()
+    }
+
+    fn knows(&self, key: &Key) -> bool {
+        self.named.contains_key(key) || self.own.contains_key(key)
+    }
+
+    /// The engine is asked when it has answered, and not too often.
+    fn is_due(&self, now: Time) -> bool {
+        let is_past = |last: Time| last + SEEK_EVERY <= now;
+        self.asked.is_none() && self.asked_at.is_none_or(is_past)
     }
 }
 
@@ -95,7 +142,8 @@ impl Server {
                 continue;
             };
             let name = entry.orphan_name();
-            self.orphans.own.insert((entry.job, name.key), id);
+            let of_job = self.orphans.jobs.entry(entry.job).or_default();
+            of_job.own.insert(name.key, id);
             by_job.entry(entry.job).or_default().push(name);
         }
         let manager = self.uplink.manager();
@@ -117,7 +165,9 @@ impl Server {
             let entry = self.ledger.entry(*id);
             entry.is_some_and(|entry| matches!(entry.source, Source::Orphan { .. }))
         };
-        self.orphans.own.retain(|_, id| is_orphan(id));
+        for of_job in self.orphans.jobs.values_mut() {
+            of_job.own.retain(|_, id| is_orphan(id));
+        }
     }
 
     /// The manager says who has what this machine may come to.
@@ -128,7 +178,6 @@ impl Server {
         holder: Option<(NodeId, Epoch)>,
         orphans: Vec<OrphanName>,
     ) {
-        self.orphans.named.retain(|_, named| named.until > now);
         let me = self.config.node;
         let manager = self.uplink.manager();
         let holder = match holder {
@@ -142,16 +191,12 @@ impl Server {
         self.orphans.looked_at = None;
         let until = now + ORPHAN_TIME;
         for OrphanName { key, hops } in orphans {
-            let known = self.orphans.named.get(&(job, key));
-            let better = known.is_some_and(|known| known.hops > hops);
-            if self.orphans.named.len() < ORPHANS_NAMED_MAX && !better {
-                let named = Named {
-                    holder,
-                    hops,
-                    until,
-                };
-                self.orphans.named.insert((job, key), named);
-            }
+            let named = Named {
+                holder,
+                hops,
+                until,
+            };
+            self.orphans.note_named(now, job, key, named);
         }
     }
 
@@ -174,16 +219,17 @@ impl Server {
 
     /// What was lent so often goes on here.
     fn own_orphan(&mut self, job: JobAlias, closure: &Closure, hops: u32) -> Option<EntryId> {
-        if self.orphans.own.is_empty() {
+        let of_job = self.orphans.jobs.get_mut(&job)?;
+        if of_job.own.is_empty() {
             return None;
         }
-        let name = (job, closure.key());
-        let id = *self.orphans.own.get(&name)?;
+        let key = closure.key();
+        let id = *of_job.own.get(&key)?;
         let entry = self.ledger.entry(id)?;
         if entry.hops <= hops {
             return None;
         }
-        self.orphans.own.remove(&name);
+        of_job.own.remove(&key);
         entry.is_of(job, closure).then_some(id)
     }
 
@@ -234,11 +280,12 @@ impl Server {
         if self.is_impure(job, entry.closure.kind.task) {
             return None;
         }
-        let name = (job, entry.closure.key());
-        if self.orphans.named.get(&name)?.hops <= entry.hops {
+        let key = entry.closure.key();
+        let of_job = self.orphans.jobs.get_mut(&job)?;
+        if of_job.named.get(&key)?.hops <= entry.hops {
             return None;
         }
-        let named = self.orphans.named.remove(&name)?;
+        let named = of_job.named.swap_remove(&key)?;
         let (node, epoch) = named.holder;
         let usable = named.until > now;
         (usable && self.is_reached(now, node, epoch)).then_some(node)
@@ -264,7 +311,8 @@ impl Server {
 
     /// Asks engines for what others may have already.
     pub(super) fn seek_orphans(&mut self, now: Time) {
-        if self.orphans.named.is_empty() && self.orphans.own.is_empty() {
+        let mut jobs = self.orphans.jobs.values();
+        if !jobs.any(OfJob::has_some) {
             return;
         }
         let looked = self.orphans.looked_at;
@@ -272,28 +320,34 @@ impl Server {
             return;
         }
         self.orphans.looked_at = Some(now);
-        self.orphans.named.retain(|_, named| named.until > now);
         self.forget_adopted();
-        let (named, own) = (self.orphans.named.keys(), self.orphans.own.keys());
-        let jobs: BTreeSet<JobAlias> = named.chain(own).map(|(job, _)| *job).collect();
-        for job in jobs {
-            let idle = match self.orphans.sought.get(&job) {
-                Some((Some(_), _)) => false,
-                Some((None, last)) => *last + SEEK_EVERY <= now,
-                None => true,
-            };
-            let ready = self.jobs.get(&job).map_or(0, |state| state.load.ready);
-            if !idle || ready == 0 || !self.is_started(job) || !self.ledger.runs_again(job) {
-                continue;
+        let mut due = Vec::new();
+        for (&job, of_job) in &mut self.orphans.jobs {
+            if of_job.named_until <= now {
+                of_job.named.clear();
             }
-            let request = EngineRequest(self.next_request());
-            self.orphans.sought.insert(job, (Some(request), now));
-            self.commands.push_back(EngineCommand::Lend {
-                job,
-                request,
-                closures_max: ready.min(SEEK_CLOSURES_MAX),
-            });
+            if of_job.has_some() && of_job.is_due(now) {
+                due.push(job);
+            }
         }
+        for job in due {
+            self.ask_for_orphans(now, job);
+        }
+    }
+
+    fn ask_for_orphans(&mut self, now: Time, job: JobAlias) {
+        let ready = self.jobs.get(&job).map_or(0, |state| state.load.ready);
+        if ready == 0 || !self.is_started(job) || !self.ledger.runs_again(job) {
+            return;
+        }
+        let request = EngineRequest(self.next_request());
+        let of_job = self.orphans.jobs.entry(job).or_default();
+        (of_job.asked, of_job.asked_at) = (Some(request), Some(now));
+        self.commands.push_back(EngineCommand::Lend {
+            job,
+            request,
+            closures_max: ready.min(SEEK_CLOSURES_MAX),
+        });
     }
 
     /// The engine answers to [`Server::seek_orphans`]: what others have is lent to them, the rest it has back. Gives the closures if this
@@ -305,14 +359,14 @@ impl Server {
         request: EngineRequest,
         closures: Vec<Lent>,
     ) -> Option<Vec<Lent>> {
-        match self.orphans.sought.get_mut(&job) {
-            Some((asked, _)) if *asked == Some(request) => *asked = None,
-            Some(_) | None => return Some(closures),
-        }
-        let known = |closure: &Closure| {
-            let name = (job, closure.key());
-            self.orphans.named.contains_key(&name) || self.orphans.own.contains_key(&name)
+        let Some(of_job) = self.orphans.jobs.get_mut(&job) else {
+            return Some(closures);
         };
+        if of_job.asked != Some(request) {
+            return Some(closures);
+        }
+        of_job.asked = None;
+        let known = |closure: &Closure| of_job.knows(&closure.key());
         let (found, rest): (Vec<_>, Vec<_>) =
             closures.into_iter().partition(|lent| known(&lent.closure));
         let count = found.len();
@@ -333,7 +387,9 @@ impl Server {
 
     /// The engine of a job is gone, and answers nothing any more.
     pub(super) fn end_seeking(&mut self, job: JobAlias) {
-        self.orphans.sought.remove(&job);
+        if let Some(of_job) = self.orphans.jobs.get_mut(&job) {
+            (of_job.asked, of_job.asked_at) = (None, None);
+        }
     }
 }
 
@@ -341,3 +397,5 @@ impl Server {
 const SEEK_CLOSURES_MAX: u32 = 64;
 /// It gives them away and takes them back, which is work for nothing where none is found.
 const SEEK_EVERY: Duration = Duration::from_millis(250);
+/// Names that are over are of no harm meanwhile.
+const TIDY_EVERY: Duration = Duration::from_secs(4);
