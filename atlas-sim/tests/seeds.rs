@@ -39,6 +39,13 @@ fn regression_a_standby_that_acted_in_vain_does_not_act_beside_its_manager() {
     assert!(run(&Scenario::churned(174)).is_ok());
 }
 
+/// A closure was lent to who had heard of the end of the job, by a server whose manager was killed before it could say so: it misses its manager
+/// and starts over, and the checker did not know.
+#[test]
+fn regression_what_is_lent_after_the_end_is_missed_with_the_manager() {
+    assert!(run(&Scenario::churned(1498)).is_ok());
+}
+
 #[test]
 fn churned_worlds_lose_servers_managers_and_links() {
     let worlds: Vec<Scenario> = (0..60).map(Scenario::churned).collect();

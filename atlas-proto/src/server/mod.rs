@@ -248,6 +248,12 @@ impl Server {
         &self.ledger
     }
 
+    /// It was told that the job is over, and takes no closure of it any more.
+    #[must_use]
+    pub fn has_ended(&self, job: JobAlias) -> bool {
+        self.ended.contains(job)
+    }
+
     /// What has been counted.
     #[must_use]
     pub fn stats(&self) -> &Stats {

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use atlas_proto::ids::{LeaseId, NodeId, Ticket};
+use atlas_proto::ids::{JobAlias, LeaseId, NodeId, Ticket};
 use atlas_proto::ledger::{Entry, EntryId, Ledger, Rival, Source, State};
 use atlas_proto::message::Message;
 
@@ -79,7 +79,11 @@ impl Leases {
 fn check_sessions(view: View<'_>, node: NodeId, present: Node<'_>) -> Result<(), String> {
     for (id, entry) in present.ledger().entries() {
         let mut leases = present.ledger().leases_of(id);
-        let unknown = |lease: &(NodeId, LeaseId)| !is_accounted_for(view, node, lease.0, lease.1);
+        let job = entry.job;
+        let unknown = |&(borrower, lease): &(NodeId, LeaseId)| {
+            !is_accounted_for(view, node, borrower, lease)
+                && !is_of_lost_manager(view, node, borrower, job)
+        };
         if let Some((borrower, lease)) = leases.find(unknown) {
             return Err(format!(
                 "{node:?} has lent {id:?} to {borrower:?} under {lease:?}, who knows nothing of it"
@@ -109,6 +113,15 @@ fn is_accounted_for(view: View<'_>, lender: NodeId, borrower: NodeId, lease: Lea
         || view.unheard(lender, borrower).any(|m| grants(m, lease))
         || view.unheard(borrower, lender).any(|m| gives_back(m, lease))
         || view.is_about_to_end_its_job(lender)
+}
+
+/// The borrower has heard that the job is over, and the lender never will of the manager that it has: that one is gone, and the lender will
+/// miss it and start over.
+fn is_of_lost_manager(view: View<'_>, lender: NodeId, borrower: NodeId, job: JobAlias) -> bool {
+    let Some(Node::Server(there)) = view.node(borrower) else {
+        return false;
+    };
+    there.has_ended(job) && !view.is_with_manager(lender)
 }
 
 /// The lender waits for what was borrowed, or says that it does not.

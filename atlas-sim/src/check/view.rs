@@ -104,6 +104,14 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The node and a manager above it hold the same session.
+    pub(super) fn is_with_manager(self, node: NodeId) -> bool {
+        let topology = &self.stage.topology;
+        let above = topology.domain_above(node).into_iter();
+        let mut managers = above.flat_map(|above| topology.managers(above));
+        managers.any(|manager| self.in_session(node, manager))
+    }
+
     /// One side of a session.
     pub(super) fn session(self, of: NodeId, with: NodeId) -> Option<SessionView<'a>> {
         self.node(of)?.session(with)
