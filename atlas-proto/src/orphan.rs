@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use atlas_engine::{Above, Key, Recorded};
 
-use crate::ids::JobAlias;
+use crate::ids::{Epoch, JobAlias, NodeId};
 use crate::job::{Closure, Finished, Outcome};
+use crate::limits::ORPHANS_MAX;
+use crate::message::{Message, OrphanName};
 
 /// What a result is kept under, and what that is below.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,21 @@ impl Name {
 /// All that goes by the names of a job's closures.
 pub(crate) fn of_job(job: JobAlias) -> RangeInclusive<(JobAlias, Key)> {
     (job, Key([0; 32]))..=(job, Key([0xff; 32]))
+}
+
+/// Who has which orphans of a job, in as many messages as it takes.
+pub(crate) fn in_messages(
+    job: JobAlias,
+    holder: Option<(NodeId, Epoch)>,
+    orphans: &[OrphanName],
+) -> impl Iterator<Item = Message> {
+    orphans
+        .chunks(ORPHANS_MAX)
+        .map(move |orphans| Message::NameOrphans {
+            job,
+            holder,
+            orphans: orphans.to_vec(),
+        })
 }
 
 /// The result of an orphan as it is kept, if it is worth that. None of a panic, which whoever runs it again will see, nor of a blob,

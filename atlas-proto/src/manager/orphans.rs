@@ -17,9 +17,9 @@ use super::Manager;
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
-use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX};
-use crate::message::{Message, OrphanName};
-use crate::orphan::{ORPHAN_TIME, of_job};
+use crate::limits::{Bound, ORPHANS_NAMED_MAX};
+use crate::message::OrphanName;
+use crate::orphan::{self, ORPHAN_TIME, of_job};
 use crate::time::Time;
 
 /// Who has which orphans.
@@ -125,7 +125,7 @@ impl Manager {
             self.orphans.note(now, job, name, holder);
         }
         if !from_parent {
-            self.name_to_parent(now, job, orphans);
+            self.name_to_parent(now, job, &orphans);
         }
     }
 
@@ -135,20 +135,16 @@ impl Manager {
             let (job, name) = (entry.job, entry.orphan_name());
             self.orphans.note(now, job, name, Holder::Here(id));
             self.stats.orphans += 1;
-            self.name_to_parent(now, job, vec![name]);
+            self.name_to_parent(now, job, &[name]);
         }
     }
 
     /// What these descend from may be run again beyond this domain.
-    fn name_to_parent(&mut self, now: Time, job: JobAlias, orphans: Vec<OrphanName>) {
+    fn name_to_parent(&mut self, now: Time, job: JobAlias, orphans: &[OrphanName]) {
         if let Some((parent, job)) = self.parent_link(job) {
-            let holder = None;
-            let name = Message::NameOrphans {
-                job,
-                holder,
-                orphans,
-            };
-            self.sessions.send(now, parent, name);
+            for name in orphan::in_messages(job, None, orphans) {
+                self.sessions.send(now, parent, name);
+            }
         }
     }
 
@@ -175,12 +171,7 @@ impl Manager {
             }
         }
         for (holder, orphans) in by_holder {
-            for orphans in orphans.chunks(ORPHANS_MAX) {
-                let name = Message::NameOrphans {
-                    job: alias,
-                    holder,
-                    orphans: orphans.to_vec(),
-                };
+            for name in orphan::in_messages(alias, holder, &orphans) {
                 self.sessions.send(now, child, name);
             }
         }

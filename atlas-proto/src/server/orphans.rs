@@ -33,9 +33,9 @@ use crate::engine::{EngineCommand, Lent};
 use crate::ids::{EngineRequest, Epoch, JobAlias, NodeId, TaskId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source, State};
-use crate::limits::{Bound, ORPHANS_MAX, ORPHANS_NAMED_MAX, SESSIONS_MAX};
-use crate::message::{Message, OrphanName};
-use crate::orphan::ORPHAN_TIME;
+use crate::limits::{Bound, ORPHANS_NAMED_MAX, SESSIONS_MAX};
+use crate::message::OrphanName;
+use crate::orphan::{self, ORPHAN_TIME};
 use crate::time::Time;
 
 /// What is known of orphans, here and at siblings.
@@ -148,13 +148,7 @@ impl Server {
         }
         let manager = self.uplink.manager();
         for (job, orphans) in by_job {
-            for orphans in orphans.chunks(ORPHANS_MAX) {
-                let orphans = orphans.to_vec();
-                let name = Message::NameOrphans {
-                    job,
-                    holder: None,
-                    orphans,
-                };
+            for name in orphan::in_messages(job, None, &orphans) {
                 self.sessions.send(now, manager, name);
             }
         }
