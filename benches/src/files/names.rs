@@ -50,7 +50,7 @@ pub fn names(reps: u32, size: Size) -> Result<Found> {
     for who in [Who::Rclone, Who::Httpdirfs] {
         if !who.is_installed() {
             notes.push(format!("{who:?} is skipped: it is not installed"));
-        } else if who == Who::Rclone {
+        } else {
             let mount = Mount::start(who, &origin)?;
             let path = mount.at("many");
             let times = [find(&path, count)?, find(&path, count)?];
