@@ -244,6 +244,7 @@ mod tests {
     use crate::message::Packet;
 
     const LENDER: NodeId = NodeId(1);
+    use crate::stats::Stats;
     const JOB: JobAlias = JobAlias(1);
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -330,7 +331,7 @@ mod tests {
             ack: 2,
             message: Message::KeepAlive,
         };
-        sessions.receive(now, LENDER, acknowledges_two);
+        sessions.receive(now, LENDER, acknowledges_two, &mut Stats::default());
         // This one waits for its message.
         push(&mut queues, 6, finished(8, SECOND));
         assert_eq!(queues.bounds().map(|bound| bound.held).max(), Some(5));
@@ -368,7 +369,7 @@ mod tests {
             ack: 1,
             message: Message::KeepAlive,
         };
-        sessions.receive(Time::ZERO, LENDER, acknowledges);
+        sessions.receive(Time::ZERO, LENDER, acknowledges, &mut Stats::default());
         queues.flush(Time::ZERO + SECOND, &mut sessions);
         assert_eq!(queues.0.len(), 0);
     }

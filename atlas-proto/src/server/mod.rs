@@ -144,6 +144,8 @@ impl Server {
             self.handle_manager_packet(now, packet);
         } else if self.admits(now, from, &packet) {
             self.deliver(now, from, packet);
+        } else {
+            self.stats.note_stale(&packet.message);
         }
         self.settle(now);
     }
@@ -365,7 +367,8 @@ impl Server {
 
     fn deliver(&mut self, now: Time, from: NodeId, packet: Packet) {
         let session = packet.from;
-        for message in self.sessions.receive(now, from, packet) {
+        let delivered = self.sessions.receive(now, from, packet, &mut self.stats);
+        for message in delivered {
             // What one message says may end the session of those after it.
             if self.session(from) == Some(session) {
                 self.dispatch(now, from, message);
@@ -376,6 +379,8 @@ impl Server {
     fn dispatch(&mut self, now: Time, from: NodeId, message: Message) {
         let from_manager = from == self.uplink.manager();
         match message {
+            } else {
+                self.stats.note_stale(&message);
             Message::RequestSteal { request, terms } => {
                 self.handle_request_steal(now, from, request, &terms)
             }

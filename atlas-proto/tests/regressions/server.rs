@@ -640,3 +640,24 @@ fn from_afar() -> StealTerms {
         }),
     }
 }
+
+/// A sibling whose membership is over may not know of it yet.
+#[test]
+fn results_of_a_sibling_that_is_over_are_dropped_and_counted() {
+    let mut server = TheServer::busy(20);
+    let question = server.asked();
+    server.lent(question, &[9]);
+    let epoch = Epoch(FIRST.0);
+    server.hear(ABOVE, Message::ForgetPeer { peer: FIRST, epoch });
+    let result = LeaseResult {
+        lease: LeaseId(1),
+        finished: finished(Outcome::Value([1].as_slice().into())),
+    };
+    let results = vec![result; 3];
+    server.hear(FIRST, Message::ReturnResults { results });
+    let stats = server.server.stats();
+    assert_eq!((stats.results_stale, stats.results_late), (3, 0));
+    let told = server.commands();
+    let result = |command: &EngineCommand| matches!(command, EngineCommand::ReturnResult { .. });
+    assert!(!told.iter().any(result), "{told:?}");
+}
