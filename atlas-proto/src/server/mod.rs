@@ -155,6 +155,13 @@ impl Server {
         self.sessions.set_path(peer, path);
     }
 
+    /// The driver has reached the manager, at first or after it was not reached. What was due meanwhile is due now.
+    pub fn handle_reached(&mut self, now: Time) {
+        self.sessions.look(now);
+        self.uplink.greet(now, &mut self.sessions);
+        self.handle_timeout(now);
+    }
+
     /// An engine of this machine has something to say.
     pub fn handle_engine(&mut self, now: Time, event: EngineEvent) {
         self.sessions.look(now);
@@ -372,6 +379,8 @@ impl Server {
             // What one message says may end the session of those after it.
             if self.session(from) == Some(session) {
                 self.dispatch(now, from, message);
+            } else {
+                self.stats.note_stale(&message);
             }
         }
     }
@@ -379,8 +388,6 @@ impl Server {
     fn dispatch(&mut self, now: Time, from: NodeId, message: Message) {
         let from_manager = from == self.uplink.manager();
         match message {
-            } else {
-                self.stats.note_stale(&message);
             Message::RequestSteal { request, terms } => {
                 self.handle_request_steal(now, from, request, &terms)
             }

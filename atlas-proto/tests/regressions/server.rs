@@ -661,3 +661,26 @@ fn results_of_a_sibling_that_is_over_are_dropped_and_counted() {
     let result = |command: &EngineCommand| matches!(command, EngineCommand::ReturnResult { .. });
     assert!(!told.iter().any(result), "{told:?}");
 }
+
+/// A manager was killed and started again, and a server that nothing bound to it said nothing to its next life for three seconds.
+#[test]
+fn regression_a_manager_that_is_reached_again_is_spoken_to_at_once() {
+    let mut server = TheServer::new();
+    let later = NOW + Duration::from_millis(10);
+    server.server.handle_timeout(later);
+    assert_eq!(server.sent(), []);
+    server.server.handle_reached(later);
+    assert_eq!(server.sent(), [(ABOVE, Message::KeepAlive)]);
+    // It knows nothing of this server, or does not hear that it asks.
+    let joins = |sent: Vec<(NodeId, Message)>| {
+        let join = |(_, message): &(NodeId, Message)| matches!(message, Message::JoinDomain { .. });
+        sent.iter().filter(|sent| join(sent)).count()
+    };
+    server.hear_at(later, ABOVE, Message::ExpelChild);
+    for joined in [1, 0] {
+        server.server.handle_timeout(later);
+        assert_eq!(joins(server.sent()), joined);
+    }
+    server.server.handle_reached(later);
+    assert_eq!(joins(server.sent()), 1);
+}
