@@ -35,6 +35,7 @@ mod relay;
 mod running;
 mod server;
 mod shell;
+mod steps;
 mod wait;
 
 pub use binaries::program;
@@ -50,4 +51,5 @@ pub use running::{PATIENCE, Running};
 pub use rustix::process::Signal;
 pub use server::{Server, ServerOptions};
 pub use shell::{Shell, code, entries, refusal};
+pub use steps::{Steps, assert_steps};
 pub use wait::{wait_for, wait_until};
