@@ -13,8 +13,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use atlas_testbed::{
-    Cluster, Metrics, Relay, Running, Server, ServerOptions, Shell, Steps, TokenOptions,
-    assert_steps, code, parent, program, wait_for, wait_until,
+    Cluster, Metrics, RECOMPUTED_MAX, Relay, Running, Server, ServerOptions, Shell, Steps,
+    TokenOptions, assert_steps, code, parent, program, wait_for, wait_until,
 };
 
 /// Moments that are the same in each run of a test (Marsaglia's xorshift).
@@ -108,6 +108,69 @@ fn any_server_may_be_killed_at_any_moment() {
             String::from_utf8_lossy(&ended.stdout)
         );
         servers[place].restart();
+        manager.wait_for_workers(4);
+    }
+}
+
+/// How often each task was begun that notes so in the folder, and how many were in each process.
+fn begun(folder: &Path) -> (BTreeMap<u64, u64>, BTreeMap<u32, u64>) {
+    let (mut tasks, mut processes) = (BTreeMap::new(), BTreeMap::new());
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        if let Some((task, process)) = name.split_once('-') {
+            *tasks.entry(task.parse().unwrap()).or_default() += 1;
+            *processes.entry(process.parse().unwrap()).or_default() += 1;
+        }
+    }
+    (tasks, processes)
+}
+
+/// What a server had done is recorded but for an interval, and what its borrowers did until it was missed is kept.
+#[test]
+fn what_is_done_again_after_a_servers_death_is_bounded() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let mut servers = cluster.servers(&manager, 4);
+    let shell = cluster.login(&manager);
+    // The one where most was done has `main`.
+    for (run, most) in [("with main", true), ("without", false)] {
+        let folder = shell.here().join(run);
+        fs::create_dir(&folder).unwrap();
+        // It is not to wait at its end.
+        fs::write(folder.join("go"), "").unwrap();
+        let (pairs, ms) = ((WEIGHED / 2).to_string(), WEIGHED_MS.to_string());
+        let line = ["weigh", &pairs, "8", &ms, folder.to_str().unwrap()];
+        let job = shell.begin_submit(program("testbed-job"), line);
+        let processes = wait_for("most tasks are begun, in several processes", || {
+            let (tasks, processes) = begun(&folder);
+            let most = tasks.len() as u64 >= WEIGHED * 7 / 10;
+            (most && processes.len() > 1).then_some(processes)
+        });
+        let mut by_tasks: Vec<_> = processes.into_iter().collect();
+        by_tasks.sort_by_key(|(_, tasks)| *tasks);
+        let chosen = if most {
+            by_tasks.last()
+        } else {
+            by_tasks.first()
+        };
+        let daemon = parent(chosen.unwrap().0).unwrap();
+        let killed = servers.iter_mut().find(|server| server.pid() == daemon);
+        let killed = killed.unwrap();
+        killed.kill();
+        let ended = job.wait();
+        let error = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(code(&ended), 0, "{error}");
+        assert_eq!(
+            String::from_utf8_lossy(&ended.stdout),
+            format!("{WEIGHED} right\n")
+        );
+        let (tasks, _) = begun(&folder);
+        assert_eq!(tasks.len() as u64, WEIGHED);
+        let again: u64 = tasks.values().map(|times| times - 1).sum();
+        let again = Duration::from_millis(again * WEIGHED_MS);
+        println!("the server {run}: {again:?} of work is done again");
+        assert!(again <= RECOMPUTED_MAX, "the server {run}: {again:?}");
+        killed.restart();
         manager.wait_for_workers(4);
     }
 }
@@ -419,6 +482,9 @@ fn a_store_that_is_torn_is_named_and_a_copy_of_it_serves() {
 const RUNS: usize = 10;
 const KILLS: usize = 20;
 const SHORT_STEPS: u64 = 3;
+/// Tasks that take so much of a processor each, and together far more than may be done again.
+const WEIGHED: u64 = 240;
+const WEIGHED_MS: u64 = 50;
 /// Each is followed by the next; after the first, nothing is waited for.
 const MOMENTS: [Moment; 4] = [
     Moment::Quiet,
