@@ -149,11 +149,13 @@ fn abort_once(folder: String) -> u64 {
     double(21)
 }
 
-/// Ends its process, each time, and notes in the folder which it was.
+/// Ends its process, each time, and notes in the folder which it was, and whose.
 #[atlas::spawn]
 fn poison(data: Vec<u8>, folder: String) -> usize {
     let mark = Path::new(&folder).join(process::id().to_string());
-    fs::write(mark, data).expect("the test has made the folder");
+    fs::write(mark, std::os::unix::process::parent_id().to_string())
+        .expect("the test has made the folder");
+    drop(data);
     process::abort()
 }
 
@@ -231,8 +233,6 @@ fn steps(count: u64, ms: u64, folder: Option<&Path>) {
     }
 }
 
-#[atlas::spawn]
-fn step(index: u64, ms: u64) -> u64 {
 /// Steps as [`steps`] makes them, until there is a file `go` in the folder, which says how many they are to be: more than there can have
 /// been. Each process that begins a task leaves a file there.
 fn steps_on(ms: u64, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
@@ -262,6 +262,8 @@ fn noted_step(index: u64, ms: u64, folder: String) -> u64 {
     index
 }
 
+#[atlas::spawn]
+fn step(index: u64, ms: u64) -> u64 {
     thread::sleep(Duration::from_millis(ms));
     index
 }
