@@ -8,7 +8,7 @@ use atlas_proto::control::{
     Accepted, DomainStatus, Files, FilesName, JobId, JobProgress, JobStatus, Refusal, ServerStatus,
     Submission,
 };
-use atlas_proto::ids::{JobAlias, NodeId};
+use atlas_proto::ids::{GlobalJobId, JobAlias, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -47,6 +47,8 @@ pub(crate) enum Ask {
 /// A job to be taken in.
 #[derive(Debug)]
 pub(crate) struct Taken {
+    /// What it is called everywhere: the same if it is asked for again.
+    pub(crate) global_id: GlobalJobId,
     pub(crate) submission: Submission,
     /// The blobs that it needs.
     pub(crate) needs: Vec<[u8; 32]>,

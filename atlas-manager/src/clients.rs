@@ -21,6 +21,7 @@ use crate::ask::{Ask, Taken, Watched};
 use crate::core::Core;
 use crate::local::LocalStream;
 use crate::node::Shared;
+use crate::submit;
 
 /// Answers clients.
 #[derive(Clone, Debug)]
@@ -164,7 +165,12 @@ impl Clients {
             Ok(needs) => needs,
             Err(refusal) => return way.refuse(refusal).await,
         };
+        let global_id = match submit::number(client.peer().node, &submission, files) {
+            Ok(number) => number,
+            Err(refusal) => return way.refuse(refusal).await,
+        };
         let taken = Taken {
+            global_id,
             submission,
             needs,
             files,

@@ -188,14 +188,16 @@ fn gauges(counts: &Counts) -> [Metric; 11] {
 }
 
 #[rustfmt::skip]
-fn counters(stats: &Stats) -> [Metric; 13] {
+fn counters(stats: &Stats) -> [Metric; 15] {
     [
         ("steals_asked", "Steals asked of others", stats.steals_asked),
         ("steals_refused", "Steals that could not be satisfied", stats.steals_refused),
         ("closures_lent", "Closures lent", stats.closures_lent),
         ("closures_borrowed", "Closures borrowed", stats.closures_borrowed),
         ("closures_requeued", "Closures that came back undone", stats.closures_requeued),
-        ("results_late", "Results for leases that were over", stats.results_late),
+        ("results_late", "Results for leases that were over, dropped", stats.results_late),
+        ("results_stale", "Results from sessions that were over, dropped", stats.results_stale),
+        ("packets_doubled", "Packets that had come before, dropped", stats.packets_doubled),
         ("rivals_begun", "Late closures that were lent a second time", stats.rivals_lent),
         ("rivals_won", "Those of which the second was first", stats.rivals_won),
         ("rivals_wasted", "Those of which the second was stopped or lost", stats.rivals_wasted),

@@ -118,6 +118,13 @@ impl JobTable {
         self.jobs.get(&id)
     }
 
+    /// Which job is called so everywhere.
+    pub(crate) fn by_global_id(&self, global_id: GlobalJobId) -> Option<JobId> {
+        let mut jobs = self.jobs.iter();
+        let found = jobs.find(|(_, job)| job.record.global_id == global_id);
+        found.map(|(&id, _)| id)
+    }
+
     /// What the machine calls a job that has not ended.
     pub(crate) fn alias(&self, id: JobId) -> Option<JobAlias> {
         let mut live = self.live.iter();

@@ -2,6 +2,9 @@
 //! that cannot be kept is refused, and leaves nothing but what may have reached the disk before that failed, which is to be forgotten when there
 //! is room.
 //!
+//! A client that has lost its connection before the answer cannot know whether there is a job, and so asks again. It is the same job by what it
+//! is called everywhere ([`number`]), which is kept with its record: in this life of the manager, the next one, or at a standby that acts.
+//!
 //! ```text
 //! Ask::Submit -> newcomer, its record on the way to the disk -> Ask::Kept -> job, Accepted
 //!                                                                        \-> forgotten, Refusal
@@ -14,11 +17,10 @@ use std::time::Duration;
 use atlas_engine::CommandLine;
 use atlas_fs::BlobName;
 use atlas_fs::daemon::chain;
-use atlas_net::identity::random;
 use atlas_proto::control::{
-    Accepted, FilesName, JobId, JobState, JobStatus, NATIVE, NativeOptions, Refusal,
+    Accepted, FilesName, JobId, JobState, JobStatus, NATIVE, NativeOptions, Refusal, Submission,
 };
-use atlas_proto::ids::GlobalJobId;
+use atlas_proto::ids::{GlobalJobId, NodeId};
 
 use crate::ask::{Ask, Reply, Taken};
 use crate::jobs::JobRecord;
@@ -44,11 +46,39 @@ impl Newcomers {
         let needs = self.0.values().flat_map(|newcomer| &newcomer.record.needs);
         needs.copied().map(BlobName)
     }
+
+    fn by_global_id(&mut self, global_id: GlobalJobId) -> Option<&mut Newcomer> {
+        let mut newcomers = self.0.values_mut();
+        newcomers.find(|newcomer| newcomer.record.global_id == global_id)
+    }
+}
+
+/// What a job is called everywhere: the same for all that is the same of one user's submission, so that who asks again has not another job,
+/// and for nothing else, so that nobody finds what was recorded of another.
+pub(crate) fn number(
+    user: NodeId,
+    submission: &Submission,
+    files: Option<FilesName>,
+) -> Result<GlobalJobId, Refusal> {
+    let said = postcard::to_stdvec(&(user, submission, files)).map_err(Refusal::new)?;
+    let BlobName(hash) = BlobName::of(&said);
+    let (half, _) = hash.split_first_chunk().expect("a hash has 32 bytes");
+    Ok(GlobalJobId(u128::from_le_bytes(*half)))
 }
 
 impl Loop {
-    /// Takes a job in, which begins when it is safe.
+    /// Takes a job in, which begins when it is safe; none that was taken in before.
     pub(crate) fn take_in(&mut self, taken: Taken, reply: Reply<Result<Accepted, Refusal>>) {
+        if let Some(job) = self.jobs.by_global_id(taken.global_id) {
+            let workers = self.workers();
+            let _ = reply.send(Ok(Accepted { job, workers }));
+            return;
+        }
+        if let Some(newcomer) = self.newcomers.by_global_id(taken.global_id) {
+            // Whoever asked before has lost the connection.
+            newcomer.reply = reply;
+            return;
+        }
         let id = JobId(self.last_job + 1);
         let files = taken.files;
         let opened = record(id, taken).and_then(|record| {
@@ -115,6 +145,7 @@ impl Loop {
 /// What is kept of a job that begins.
 fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
     let Taken {
+        global_id,
         submission,
         needs,
         files,
@@ -150,7 +181,7 @@ fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
     };
     Ok(JobRecord {
         status,
-        global_id: GlobalJobId(u128::from_le_bytes(random().map_err(Refusal::new)?)),
+        global_id,
         engine: submission.engine,
         artifact: submission.artifact,
         options: options.to_bytes().map_err(Refusal::new)?.to_vec(),
@@ -158,4 +189,38 @@ fn record(id: JobId, taken: Taken) -> Result<JobRecord, Refusal> {
         needs,
         left: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use atlas_proto::control::SubmissionNumber;
+
+    use super::*;
+
+    #[test]
+    fn only_the_same_submission_of_the_same_user_is_the_same_job() {
+        let submission = Submission {
+            name: "program".into(),
+            engine: NATIVE.into(),
+            artifact: [1; 32],
+            command_line: vec![b"7".to_vec()],
+            inputs: None,
+            number: SubmissionNumber([2; 16]),
+        };
+        let of = |user: u64, submission: &Submission, files| {
+            number(NodeId(user), submission, files).unwrap()
+        };
+        let first = of(1, &submission, None);
+        assert_eq!(of(1, &submission.clone(), None), first);
+        let (mut later, mut other) = (submission.clone(), submission.clone());
+        later.number = SubmissionNumber([3; 16]);
+        other.command_line = vec![b"8".to_vec()];
+        let others = [
+            of(2, &submission, None),
+            of(1, &later, None),
+            of(1, &other, None),
+            of(1, &submission, Some(FilesName([4; 16]))),
+        ];
+        assert!(!others.contains(&first), "{others:?} and {first}");
+    }
 }

@@ -29,7 +29,7 @@ id! {
     JobAlias
 }
 
-/// A job, wherever it is known and as long as it lives: drawn by lot where it is submitted. An alias ends with its session; by this a
+/// A job, wherever it is known and as long as it lives: it follows from what its client has drawn by lot. An alias ends with its session; by this a
 /// manager finds what an earlier life, or an earlier session, has kept of the job.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GlobalJobId(pub u128);

@@ -159,41 +159,48 @@ impl Link {
         Ok(())
     }
 
-    /// Takes a packet of this session in; what can be delivered is appended to `delivered`.
+    /// Takes a packet of this session in; what can be delivered is appended to `delivered`. Gives whether it is dropped because
+    /// its message has come before.
     pub(crate) fn receive(
         &mut self,
         now: Time,
         packet: Packet,
         delivered: &mut Vec<Message>,
         out: &mut Vec<Packet>,
-    ) {
+    ) -> bool {
         // Only a peer that is broken or hostile lets a message be lost that must arrive, or numbers another.
         if packet.message.is_sequenced() != (packet.seq > 0) {
-            return;
+            return false;
         }
         self.last_heard = now;
         self.acknowledge(now, packet.ack, out);
         if packet.seq == 0 {
             delivered.push(packet.message);
-            return;
+            return false;
         }
         self.ack_due.get_or_insert(now + ACK_DELAY);
-        let ahead = packet.seq.wrapping_sub(self.received);
-        if packet.seq <= self.received || ahead as usize > WINDOW {
-            return;
+        if packet.seq <= self.received || self.early.contains_key(&packet.seq) {
+            return true;
         }
+        let ahead = (packet.seq - self.received) as usize;
         let bytes = packet.message.payload_bytes();
         let full = ahead > 1 && self.early_bytes + bytes > EARLY_BYTES_MAX;
-        if full || self.early.contains_key(&packet.seq) {
-            return;
+        if full || ahead > WINDOW {
+            return false;
         }
         if ahead > 1 {
             self.early_bytes += bytes;
             self.early.insert(packet.seq, packet.message);
-            return;
+            return false;
         }
-        self.received = packet.seq;
-        delivered.push(packet.message);
+        self.deliver(packet.seq, packet.message, delivered);
+        false
+    }
+
+    /// The next message has come, and those that wait for it are next.
+    fn deliver(&mut self, seq: u32, message: Message, delivered: &mut Vec<Message>) {
+        self.received = seq;
+        delivered.push(message);
         while let Some(next) = self.received.checked_add(1)
             && let Some(message) = self.early.remove(&next)
         {

@@ -7,7 +7,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use atlas_engine::{Above, Key, Recorded};
+use atlas_engine::{Above, Key, ROOT_TASK, Recorded};
 
 use crate::ids::{Epoch, JobAlias, NodeId};
 use crate::job::{Closure, Finished, Outcome};
@@ -27,6 +27,12 @@ impl Name {
             key: closure.key(),
             above: closure.above,
         }
+    }
+
+    /// That of a closure whose result may be used by who computes it again, as far as a manager knows: `main` is always run again, and of
+    /// other impure tasks only the servers know that run them.
+    pub(crate) fn of_reusable(closure: &Closure) -> Option<Self> {
+        (closure.kind.task != ROOT_TASK).then(|| Self::of(closure))
     }
 }
 

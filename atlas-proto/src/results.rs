@@ -15,7 +15,7 @@ use std::time::Duration;
 use atlas_engine::Recorded;
 
 use crate::ids::{JobAlias, LeaseId, NodeId};
-use crate::job::{Closure, Finished};
+use crate::job::Finished;
 use crate::limits::{Bound, LEASES_PER_MESSAGE_MAX, RESULTS_NAMED_MAX};
 use crate::link::Link;
 use crate::message::{LeaseResult, Message};
@@ -40,8 +40,8 @@ struct Queue {
     named: usize,
 }
 
-/// A job, and what a result of it is kept under.
-type JobName = (JobAlias, Name);
+/// A job, and what a result of it is kept under; none if nobody would use it.
+type JobName = Option<(JobAlias, Name)>;
 
 #[derive(Debug)]
 struct Waiting {
@@ -50,18 +50,18 @@ struct Waiting {
 }
 
 impl ResultQueues {
-    /// The result of a closure that `lender` has lent under this number.
+    /// The result of a closure that `lender` has lent under this number, and what it is kept under should the lender be lost.
     pub(crate) fn push(
         &mut self,
         (lender, lease): (NodeId, LeaseId),
-        (job, closure): (JobAlias, &Closure),
+        name: JobName,
         finished: Finished,
     ) {
         let queue = self.0.get_or_insert_with(lender, Queue::new);
         queue.bytes += finished.outcome.size();
         queue.waiting.push(Waiting {
             result: LeaseResult { lease, finished },
-            name: (job, Name::of(closure)),
+            name,
         });
     }
 
@@ -125,8 +125,10 @@ impl ResultQueues {
         let Some(queue) = self.0.remove(&lender) else {
             return kept;
         };
-        let mut keep = |(job, name): JobName, finished: Finished| {
-            if let Some(recorded) = recorded(name, finished) {
+        let mut keep = |name: JobName, finished: Finished| {
+            if let Some((job, name)) = name
+                && let Some(recorded) = recorded(name, finished)
+            {
                 kept.entry(job).or_default().push(recorded);
             }
         };
@@ -240,8 +242,9 @@ mod tests {
     use super::*;
     use crate::engine::Above;
     use crate::ids::{Epoch, TaskId};
-    use crate::job::{ClosureKind, Outcome, SharedName};
+    use crate::job::{Closure, ClosureKind, Outcome, SharedName};
     use crate::message::Packet;
+    use crate::stats::Stats;
 
     const LENDER: NodeId = NodeId(1);
     const JOB: JobAlias = JobAlias(1);
@@ -266,7 +269,8 @@ mod tests {
     }
 
     fn push(queues: &mut ResultQueues, lease: u64, finished: Finished) {
-        queues.push((LENDER, LeaseId(lease)), (JOB, &closure(lease)), finished);
+        let name = Some((JOB, Name::of(&closure(lease))));
+        queues.push((LENDER, LeaseId(lease)), name, finished);
     }
 
     fn leases(queues: &mut ResultQueues, now: Time) -> Option<Vec<u64>> {
@@ -330,7 +334,7 @@ mod tests {
             ack: 2,
             message: Message::KeepAlive,
         };
-        sessions.receive(now, LENDER, acknowledges_two);
+        sessions.receive(now, LENDER, acknowledges_two, &mut Stats::default());
         // This one waits for its message.
         push(&mut queues, 6, finished(8, SECOND));
         assert_eq!(queues.bounds().map(|bound| bound.held).max(), Some(5));
@@ -338,6 +342,14 @@ mod tests {
         assert_eq!(queues.bounds().map(|bound| bound.held).max(), Some(3));
         assert_eq!(kept(&mut queues, &sessions), [4, 5, 6]);
         assert_eq!(kept(&mut queues, &sessions), [], "once");
+    }
+
+    #[test]
+    fn what_nobody_would_use_is_not_kept() {
+        let mut queues = ResultQueues::default();
+        queues.push((LENDER, LeaseId(1)), None, finished(8, SECOND));
+        push(&mut queues, 2, finished(8, SECOND));
+        assert_eq!(kept(&mut queues, &Sessions::default()), [2]);
     }
 
     #[test]
@@ -368,7 +380,7 @@ mod tests {
             ack: 1,
             message: Message::KeepAlive,
         };
-        sessions.receive(Time::ZERO, LENDER, acknowledges);
+        sessions.receive(Time::ZERO, LENDER, acknowledges, &mut Stats::default());
         queues.flush(Time::ZERO + SECOND, &mut sessions);
         assert_eq!(queues.0.len(), 0);
     }

@@ -3,7 +3,7 @@
 //! A packet belongs to a session by the epochs of both sides. Between a child and its manager both are the
 //! child's membership; between siblings each has its own, and a sibling with a later epoch than
 //! the known one has joined anew: the session with its former self is over. A packet of a session that is over
-//! is dropped.
+//! is dropped, and the results in it are counted.
 
 use std::collections::VecDeque;
 
@@ -14,6 +14,7 @@ use crate::link::{Link, LinkTimes};
 use crate::message::{Message, Packet, ReturnReason};
 use crate::path::Path;
 use crate::sorted::SortedMap;
+use crate::stats::Stats;
 use crate::suspicion::Suspicion;
 use crate::time::Time;
 use crate::uplink::{LOST_AFTER, SUSPECT_AFTER};
@@ -268,21 +269,31 @@ impl Sessions {
     }
 
     /// Takes in a packet of the open session with `peer`, and gives what it delivers.
-    /// A packet of another session delivers nothing.
-    pub(crate) fn receive(&mut self, now: Time, peer: NodeId, packet: Packet) -> Vec<Message> {
+    /// A packet of another session delivers nothing. What is dropped is counted.
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        packet: Packet,
+        stats: &mut Stats,
+    ) -> Vec<Message> {
         let mut delivered = Vec::new();
-        if let Some(session) = self.open.get_mut(&peer)
-            && (packet.from, packet.to) == (session.link.theirs(), session.link.mine())
-        {
-            let link = &mut session.link;
-            link.receive(now, packet, &mut delivered, &mut self.scratch);
-            session.settle();
-            let heard = session.times.last_heard == now;
-            if let Some(watch) = session.watch.as_mut().filter(|_| heard) {
-                watch.note_heard(now);
-            }
-            self.flush(peer);
+        let session = self.open.get_mut(&peer).filter(|session| {
+            (packet.from, packet.to) == (session.link.theirs(), session.link.mine())
+        });
+        let Some(session) = session else {
+            stats.note_stale(&packet.message);
+            return delivered;
+        };
+        let link = &mut session.link;
+        let doubled = link.receive(now, packet, &mut delivered, &mut self.scratch);
+        stats.packets_doubled += u64::from(doubled);
+        session.settle();
+        let heard = session.times.last_heard == now;
+        if let Some(watch) = session.watch.as_mut().filter(|_| heard) {
+            watch.note_heard(now);
         }
+        self.flush(peer);
         self.answer_pace(now, peer, &mut delivered);
         delivered
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::message::Message;
+
 /// Counters since the machine began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -15,6 +17,10 @@ pub struct Stats {
     pub closures_borrowed: u64,
     /// Results that came for a lease that was over, or never was: dropped.
     pub results_late: u64,
+    /// Results in packets of sessions that are over, as often as they came: dropped. What was lent in a session ends with it.
+    pub results_stale: u64,
+    /// Packets with a message that had come before: dropped.
+    pub packets_doubled: u64,
     /// Closures that a borrower gave back, or lost with it: ready again.
     pub closures_requeued: u64,
     /// Closures that were begun a second time because their borrower was late.
@@ -45,6 +51,13 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// A message came in a session that is over, and is dropped.
+    pub(crate) fn note_stale(&mut self, message: &Message) {
+        if let Message::ReturnResults { results } = message {
+            self.results_stale += u64::try_from(results.len()).unwrap_or(u64::MAX);
+        }
+    }
+
     /// A rival was not first, and has taken so much.
     pub(crate) fn note_wasted(&mut self, took: Duration) {
         self.rivals_wasted += 1;

@@ -119,6 +119,16 @@ impl Uplink {
         };
     }
 
+    /// The manager is reached, maybe again. If this is another life of it, it knows nothing of the membership, and says so when it hears
+    /// of it; if it is asked to take this node in, it was not there to hear that.
+    pub(crate) fn greet(&mut self, now: Time, sessions: &mut Sessions) {
+        match &mut self.phase {
+            Phase::Joining { retry_at, .. } => *retry_at = now,
+            Phase::Member { .. } => sessions.send(now, self.manager, Message::KeepAlive),
+            Phase::Left => {}
+        }
+    }
+
     /// Leaves for good.
     pub(crate) fn leave(&mut self) {
         self.phase = Phase::Left;

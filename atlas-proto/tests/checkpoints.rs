@@ -353,6 +353,24 @@ fn what_is_not_pure_is_no_orphan() {
     assert!(source_at(stage, thief).is_empty(), "it was dropped");
 }
 
+/// Whoever runs it again would not look for it.
+#[test]
+fn a_result_that_a_lost_lender_did_not_get_is_kept_unless_its_task_is_impure() {
+    for (impure, kept) in [(false, 1), (true, 0)] {
+        let mut domain = domain(3);
+        let (stage, thief) = (&mut domain.stage, domain.thief);
+        if impure {
+            stage.tell_impure(thief, closure(1, LONG).kind.task);
+        }
+        stage.kill(domain.busy);
+        stage.finish(thief, 1);
+        stage.run_for(SOON * 5);
+        let finished = stage.server_ref(thief).stats().orphans_finished;
+        let recorded = stage.manager_ref(domain.manager).stats().results_recorded;
+        assert_eq!((finished, recorded), (kept, kept), "impure: {impure}");
+    }
+}
+
 /// A job that runs in one domain, of which a server of another has a child.
 struct StolenAcross {
     stage: Stage,

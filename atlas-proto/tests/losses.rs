@@ -8,6 +8,7 @@ mod stage;
 use std::time::Duration;
 
 use atlas_proto::ids::NodeId;
+use atlas_proto::job::Outcome;
 use atlas_proto::message::Message;
 use atlas_proto::rng::Rng;
 use stage::Stage;
@@ -155,4 +156,42 @@ fn nobody_keeps_the_pace_when_nothing_binds_any_more() {
     lent.stage.log.clear();
     lent.stage.run_for(SECOND * 100);
     assert_eq!(paces(&lent), 0);
+}
+
+/// It has done what it had, and comes to say so when another has its work: the manager hears of it in a session that is over.
+#[test]
+fn results_of_a_server_that_was_given_up_are_dropped_and_counted() {
+    let mut stage = Stage::new();
+    let manager = stage.manager("example.edu", None);
+    let (a, b) = (stage.server(manager, 1), stage.server(manager, 1));
+    stage.submit(manager);
+    stage.run_until("the root running", |s| s.given(a) + s.given(b) == 1);
+    let (first, second) = if stage.given(a) == 1 { (a, b) } else { (b, a) };
+    stage.run_for(SECOND);
+
+    stage.lose(move |from, _, _| from == first);
+    stage.finish(first, 1);
+    stage.run_until("it is given up", |s| {
+        s.manager_ref(manager).session(first).is_none()
+    });
+    let believes = stage.server_ref(first).epoch().is_some();
+    assert!(believes, "it has not heard of that");
+    // Anything else that it says would tell it so as well.
+    stage.lose(move |from, _, message| {
+        from == first && !matches!(message, Message::ReturnResults { .. })
+    });
+    stage.run_until("the result came", |s| {
+        s.manager_ref(manager).stats().results_stale > 0
+    });
+    stage.lose(|_, _, _| false);
+    stage.run_until("the root running again", |s| s.given(second) == 1);
+    assert!(stage.finished.is_empty());
+    stage.finish(second, 2);
+    stage.run_for(SECOND * 5);
+    let [(_, finished)] = &stage.finished[..] else {
+        panic!("the job ends once: {:?}", stage.finished);
+    };
+    assert_eq!(finished.outcome, Outcome::Value([2].as_slice().into()));
+    let stats = stage.manager_ref(manager).stats();
+    assert_eq!((stats.results_stale, stats.results_late), (1, 0));
 }

@@ -468,6 +468,11 @@ fn a_grant_and_a_result_that_arrive_twice_count_once() {
     stage.run_for(SOON);
     assert_eq!(stage.count(idle, busy, is_result), 2);
     assert_eq!(stage.results(busy), [42]);
+    // What comes twice is no late result: its packet is dropped before it is looked at.
+    for node in [busy, idle] {
+        let stats = stage.server_ref(node).stats();
+        assert_eq!((stats.packets_doubled, stats.results_late), (1, 0));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What becomes of rivals and of late results, for who runs the machine: a server has no metrics of its own, and so says in its log when
-//! closures that it has lent are begun a second time, and with what success, and when results come for which nobody waits any more. It decides
-//! nothing.
+//! closures that it has lent are begun a second time, and with what success, and when results come for which nobody waits any more, or from a session that
+//! is over. It decides nothing.
 
 use atlas_proto::stats::Stats;
 
@@ -9,6 +9,7 @@ use atlas_proto::stats::Stats;
 pub(crate) struct RivalLog {
     told: (u64, u64, u64),
     late: u64,
+    stale: u64,
 }
 
 impl RivalLog {
@@ -25,6 +26,14 @@ impl RivalLog {
             tracing::info!(
                 results = self.late,
                 "results so far that came late, twice or unknown: dropped"
+            );
+        }
+        if self.stale != stats.results_stale {
+            self.stale = stats.results_stale;
+            let packets = stats.packets_doubled;
+            tracing::info!(
+                results = self.stale,
+                "results so far from sessions that were over: dropped, as were {packets} packets that came twice"
             );
         }
     }

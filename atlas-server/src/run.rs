@@ -189,8 +189,7 @@ impl Loop {
                 self.machine.handle_path(now, peer, connection.path());
                 self.manager_is.send_replace(Some(connection.clone()));
                 self.links.manager_is(connection);
-                // What was due while there was no connection is due now.
-                self.machine.handle_timeout(now);
+                self.machine.handle_reached(now);
             }
             Event::NoManager => {
                 self.manager_is.send_replace(None);

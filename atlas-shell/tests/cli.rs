@@ -461,6 +461,36 @@ fn a_job_is_followed_over_a_broken_connection() {
 }
 
 #[test]
+fn regression_a_job_whose_answer_was_lost_is_asked_for_again_and_is_the_same() {
+    let manager = FakeManager::start();
+    let shell = logged_in(&manager);
+    shell.program();
+    let output = shell.run(&["submit", "./program", "--", "lose-answer"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert!(error.contains("connected again"), "{error}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ran lose-answer\n");
+    assert_eq!(objects(&shell.ok(&["ps", "--all", "--json"])).len(), 1);
+    // Another one is another job, though all else is the same.
+    shell.ok(&["submit", "./program", "--", "lose-answer"]);
+    assert_eq!(objects(&shell.ok(&["ps", "--all", "--json"])).len(), 2);
+    // Who has no patience is told.
+    let line = [
+        "submit",
+        "--reconnect",
+        "0s",
+        "./program",
+        "--",
+        "lose-answer",
+    ];
+    let (code, error) = shell.fails(&line);
+    assert!(
+        code == 69 && error.contains("cannot submit program"),
+        "{code}: {error}"
+    );
+}
+
+#[test]
 fn a_job_whose_output_nobody_reads_is_left_to_itself() {
     let manager = FakeManager::start();
     let shell = logged_in(&manager);

@@ -9,7 +9,9 @@ mod support;
 use std::time::Duration;
 
 use atlas_net::identity::Role;
-use atlas_proto::control::{JobId, JobState, NATIVE, OutputStream, Submission, TokenRequest};
+use atlas_proto::control::{
+    JobId, JobState, NATIVE, OutputStream, Submission, SubmissionNumber, TokenRequest,
+};
 use atlas_shell::blobs::Blobs;
 use atlas_shell::client::{Client, ClientError, Output};
 use support::FakeManager;
@@ -22,6 +24,7 @@ fn submission(artifact: [u8; 32], args: &[&str]) -> Submission {
         artifact,
         command_line: args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
         inputs: None,
+        number: SubmissionNumber([7; 16]),
     }
 }
 

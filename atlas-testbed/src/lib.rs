@@ -35,6 +35,7 @@ mod relay;
 mod running;
 mod server;
 mod shell;
+mod steps;
 mod wait;
 
 pub use binaries::program;
@@ -48,6 +49,7 @@ pub use read_only::may_mount;
 pub use relay::Relay;
 pub use running::{PATIENCE, Running};
 pub use rustix::process::Signal;
-pub use server::{Server, ServerOptions};
+pub use server::{RECOMPUTED_MAX, Server, ServerOptions};
 pub use shell::{Shell, code, entries, refusal};
+pub use steps::{Steps, assert_steps};
 pub use wait::{wait_for, wait_until};

@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::binaries::program;
 use crate::daemon::Daemon;
@@ -158,3 +159,6 @@ impl DerefMut for Server {
 }
 
 const BINARY: &str = "atlas-server";
+/// What was lost with a server of one worker is done again in so much of the others' processor time at most: twice an interval of recording,
+/// which is a second, and the time in which a server is missed.
+pub const RECOMPUTED_MAX: Duration = Duration::from_millis(2 * (1000 + 1750));

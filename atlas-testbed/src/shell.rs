@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::binaries::program;
 use crate::folder::Folder;
 use crate::running::Running;
+use crate::steps::Steps;
 use crate::wait::wait_until;
 
 /// A user with a login and a current folder of their own.
@@ -194,6 +195,18 @@ impl Shell {
         let job = self.begin_submit(program("testbed-job"), args);
         wait_until("all tasks run", || entries(&folder) == tasks);
         (job, folder)
+    }
+
+    /// Begins a job that makes one step after the other, each of two tasks of 0.1 s, until it is told to end. The folder, of this name, is
+    /// made in the current one.
+    ///
+    /// # Panics
+    ///
+    /// There is a folder of this name.
+    #[must_use]
+    #[track_caller]
+    pub fn begin_steps(&self, name: &str) -> Steps {
+        Steps::begin(self, name)
     }
 
     /// Submits a program with options of the shell's own, and leaves it to itself. Gives the job's number.

@@ -43,6 +43,9 @@ fn acts(manager: &Manager) -> bool {
     manager.health().starts_with("ok\nacts in term")
 }
 
+/// From the manager's end, which nobody starts again, until work goes on.
+const TAKE_OVER: Duration = Duration::from_secs(5);
+
 #[test]
 fn work_goes_on_when_the_manager_dies() {
     let mut pair = Pair::new();
@@ -58,8 +61,7 @@ fn work_goes_on_when_the_manager_dies() {
     wait_until("both tasks run again", || entries(&folder) >= 4);
     let works = killed.elapsed();
     println!("the standby acts after {elected:?}, and work goes on after {works:?}");
-    // Far more than it takes, so that a busy machine does not fail it.
-    assert!(works < Duration::from_secs(30), "{works:?}");
+    assert!(works <= TAKE_OVER, "{works:?}, elected after {elected:?}");
 
     fs::write(folder.join("go"), "").unwrap();
     let ended = job.wait();

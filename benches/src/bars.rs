@@ -36,7 +36,8 @@ pub enum Bar {
 pub struct Figure<B, M> {
     bench: B,
     metric: M,
-    value: f64,
+    /// None if what was measured was too short to tell, which a note explains.
+    value: Option<f64>,
     unit: &'static str,
     #[serde(flatten)]
     bar: Bar,
@@ -45,7 +46,7 @@ pub struct Figure<B, M> {
 /// What a benchmark has found: figures, and sentences for people that explain them.
 #[derive(Clone, Debug)]
 pub struct Found<M> {
-    /// What counts.
+    /// What counts; not a number, if it was too short to tell.
     pub figures: Vec<(M, f64)>,
     /// What else was seen.
     pub notes: Vec<String>,
@@ -141,16 +142,16 @@ impl<B: Serialize, M: Metric> Figure<B, M> {
         Self {
             bench,
             metric,
-            value,
+            value: Some(value).filter(|value| value.is_finite()),
             unit: metric.unit(),
             bar: metric.bar(),
         }
     }
 
-    /// As one line of JSON.
+    /// As one line of JSON, where a value that there is none of is `null`.
     ///
     /// # Errors
-    /// If the value is not a number that JSON can hold.
+    /// If the metric or the benchmark has no name.
     pub fn json(&self) -> Result<String> {
         Ok(serde_json::to_string(self)?)
     }
@@ -164,14 +165,13 @@ impl<B: Serialize, M: Metric> Figure<B, M> {
             Bar::AtMost(most) => format!("at most {}", rounded(most)),
             Bar::AtLeast(least) => format!("at least {}", rounded(least)),
         };
-        let verdict = if self.bar.is_met(self.value) {
-            ""
-        } else {
-            "MISSED"
+        let (value, verdict) = match self.value {
+            Some(value) if self.bar.is_met(value) => (rounded(value), ""),
+            Some(value) => (rounded(value), "MISSED"),
+            None => ("-".to_owned(), "not measured"),
         };
         let line = format!(
-            "{name:NAME_WIDTH$}  {:>VALUE_WIDTH$} {:5}  {bar:BAR_WIDTH$}  {verdict}",
-            rounded(self.value),
+            "{name:NAME_WIDTH$}  {value:>VALUE_WIDTH$} {:5}  {bar:BAR_WIDTH$}  {verdict}",
             self.unit
         );
         line.trim_end().to_owned()

@@ -16,7 +16,8 @@ use crate::message::Load;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientRequest {
     /// Run a program. The manager fetches the blobs that it lacks from the client on the same connection;
-    /// then it answers with [`ClientAnswer::Accepted`].
+    /// then it answers with [`ClientAnswer::Accepted`]. Asked the same again, it begins no second job, but names the first, however
+    /// far that is.
     Submit(Submission),
     /// All jobs that the manager remembers: [`ClientAnswer::Jobs`].
     Jobs,
@@ -79,7 +80,13 @@ pub struct Submission {
     pub command_line: Vec<Vec<u8>>,
     /// The blob of the tree of files that it finds in its working directory.
     pub inputs: Option<[u8; 32]>,
+    /// Which submission of its user this is: who asks again, since the answer was lost with a connection, gets the same job.
+    pub number: SubmissionNumber,
 }
+
+/// Tells a submission from all others of the same user: drawn by lot by the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmissionNumber(pub [u8; 16]);
 
 /// What token is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

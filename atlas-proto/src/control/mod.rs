@@ -12,7 +12,7 @@ mod standby;
 
 pub use client::{
     Accepted, ClientAnswer, ClientRequest, DomainStatus, ManagersStatus, OutputFrame, OutputStream,
-    Refusal, ServerStatus, Submission, TokenRequest,
+    Refusal, ServerStatus, Submission, SubmissionNumber, TokenRequest,
 };
 pub use files::{FilesKey, FilesName, FilesOf, NoFilesName};
 pub use job::{Files, JobId, JobState, JobStatus, NativeOptions, OptionsError};

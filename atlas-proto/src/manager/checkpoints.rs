@@ -382,10 +382,9 @@ impl Manager {
     }
 
     pub(super) fn record_orphan(&mut self, entry: &Entry, finished: Finished) {
-        let entries = recorded(Name::of(&entry.closure), finished)
-            .into_iter()
-            .collect();
-        self.keep_orphans(entry.job, entries);
+        let name = Name::of_reusable(&entry.closure);
+        let kept = name.and_then(|name| recorded(name, finished));
+        self.keep_orphans(entry.job, kept.into_iter().collect());
     }
 
     /// Results for which nobody waits any more.

@@ -10,6 +10,7 @@ use super::Manager;
 use crate::ids::{JobAlias, LeaseId, NodeId, RequestId};
 use crate::ledger::{EntryId, LeasesByPeer, Source};
 use crate::message::{JobHeader, LeaseResult, LeasedClosure, Load, Message, ReturnReason};
+use crate::orphan::Name;
 use crate::time::Time;
 
 impl Manager {
@@ -234,8 +235,9 @@ impl Manager {
             match entry.source {
                 Source::Root => self.finish_job(now, entry.job, finished),
                 Source::Peer { lender, lease } => {
-                    let closure = (entry.job, &entry.closure);
-                    self.results.push((lender, lease), closure, finished);
+                    let name = Name::of_reusable(&entry.closure);
+                    let name = name.map(|name| (entry.job, name));
+                    self.results.push((lender, lease), name, finished);
                 }
                 Source::Orphan { .. } => self.record_orphan(&entry, finished),
                 Source::Engine { .. } => unreachable!("a manager has no engine"),

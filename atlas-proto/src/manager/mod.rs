@@ -189,6 +189,7 @@ impl Manager {
         {
             self.deliver(now, from, packet);
         } else if packet.from != Epoch::NONE && !packet.message.is_sessionless() {
+            self.stats.note_stale(&packet.message);
             // What makes or ends a session is not answered: two nodes could go on expelling each other.
             self.sessions
                 .send_sessionless(from, packet.from, Message::ExpelChild);
@@ -410,10 +411,13 @@ impl Manager {
 
     fn deliver(&mut self, now: Time, from: NodeId, packet: Packet) {
         let session = packet.from;
-        for message in self.sessions.receive(now, from, packet) {
+        let delivered = self.sessions.receive(now, from, packet, &mut self.stats);
+        for message in delivered {
             // What one message says may end the session of those after it.
             if self.session(from) == Some(session) {
                 self.dispatch(now, from, message);
+            } else {
+                self.stats.note_stale(&message);
             }
         }
     }

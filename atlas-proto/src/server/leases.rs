@@ -10,6 +10,7 @@ use crate::job::{self, Finished};
 use crate::ledger::{Entry, EntryId, LeasesByPeer, Source, State};
 use crate::limits::FORGOTTEN_MAX;
 use crate::message::{EndStealReason, JobHeader, LeaseResult, LeasedClosure, ReturnReason};
+use crate::orphan::Name;
 use crate::time::Time;
 
 impl Server {
@@ -260,8 +261,9 @@ impl Server {
     pub(super) fn deliver_result(&mut self, now: Time, entry: &Entry, finished: Finished) {
         match entry.source {
             Source::Peer { lender, lease } => {
-                let closure = (entry.job, &entry.closure);
-                self.results.push((lender, lease), closure, finished);
+                let impure = self.is_impure(entry.job, entry.closure.kind.task);
+                let name = (!impure).then(|| (entry.job, Name::of(&entry.closure)));
+                self.results.push((lender, lease), name, finished);
             }
             Source::Engine { lease } => {
                 self.commands.push_back(EngineCommand::ReturnResult {

@@ -144,6 +144,8 @@ impl Server {
             self.handle_manager_packet(now, packet);
         } else if self.admits(now, from, &packet) {
             self.deliver(now, from, packet);
+        } else {
+            self.stats.note_stale(&packet.message);
         }
         self.settle(now);
     }
@@ -151,6 +153,13 @@ impl Server {
     /// The driver has measured the way to a neighbour.
     pub fn handle_path(&mut self, _now: Time, peer: NodeId, path: Path) {
         self.sessions.set_path(peer, path);
+    }
+
+    /// The driver has reached the manager, at first or after it was not reached. What was due meanwhile is due now.
+    pub fn handle_reached(&mut self, now: Time) {
+        self.sessions.look(now);
+        self.uplink.greet(now, &mut self.sessions);
+        self.handle_timeout(now);
     }
 
     /// An engine of this machine has something to say.
@@ -371,10 +380,13 @@ impl Server {
 
     fn deliver(&mut self, now: Time, from: NodeId, packet: Packet) {
         let session = packet.from;
-        for message in self.sessions.receive(now, from, packet) {
+        let delivered = self.sessions.receive(now, from, packet, &mut self.stats);
+        for message in delivered {
             // What one message says may end the session of those after it.
             if self.session(from) == Some(session) {
                 self.dispatch(now, from, message);
+            } else {
+                self.stats.note_stale(&message);
             }
         }
     }

@@ -575,3 +575,76 @@ fn what_is_kept_of_two_jobs_of_one_number_goes_with_the_last() {
     let id = spec().id;
     assert_eq!(manager.told(), [ManagerEvent::ForeignJobEnded { id }]);
 }
+
+/// The leases of what was granted to a child.
+fn leases(sent: &[(NodeId, Message)], child: NodeId) -> Vec<LeaseId> {
+    let granted = |(to, message): &(NodeId, Message)| match message {
+        Message::GrantClosures { closures, .. } if *to == child => closures.clone(),
+        _ => Vec::new(),
+    };
+    let closures = sent.iter().flat_map(granted);
+    closures.map(|leased| leased.lease).collect()
+}
+
+fn results(leases: &[LeaseId]) -> Message {
+    let result = |&lease: &LeaseId| LeaseResult {
+        lease,
+        finished: finished(Outcome::Value([1].as_slice().into())),
+    };
+    Message::ReturnResults {
+        results: leases.iter().map(result).collect(),
+    }
+}
+
+#[test]
+fn results_that_come_late_twice_or_from_a_membership_that_is_over_are_dropped_and_counted() {
+    let mut manager = TheManager::new();
+    manager.server(FIRST, hungry(4));
+    let sent = manager.hear(ABOVE, grant(JOB, &[1, 2], 9));
+    let [one, other] = leases(&sent, FIRST)[..] else {
+        panic!("both are lent: {sent:?}");
+    };
+    let counts = |manager: &TheManager| {
+        let stats = manager.manager.stats();
+        (
+            stats.results_late,
+            stats.packets_doubled,
+            stats.results_stale,
+        )
+    };
+
+    assert_eq!(returned(&manager.hear(FIRST, results(&[one]))), 1);
+    assert_eq!(counts(&manager), (0, 0, 0));
+    // Once more, and one that was never lent.
+    let never = LeaseId(999);
+    assert_eq!(returned(&manager.hear(FIRST, results(&[one, never]))), 0);
+    assert_eq!(counts(&manager), (2, 0, 0));
+    // The same packet again is not looked into.
+    let epoch = manager.epoch_of(FIRST);
+    let last = Packet {
+        from: epoch,
+        to: epoch,
+        seq: manager.said[&FIRST],
+        ack: 0,
+        message: results(&[one, never]),
+    };
+    manager.manager.handle_packet(NOW, FIRST, last);
+    assert_eq!(returned(&manager.sent()), 0);
+    assert_eq!(counts(&manager), (2, 1, 0));
+
+    // It joins anew: what it had is given up, and what it still says of that is too late.
+    let child = ChildInfo::Server { workers: 4 };
+    manager.hear(FIRST, Message::JoinDomain { nonce: 2, child });
+    let stale = Packet {
+        from: epoch,
+        to: epoch,
+        seq: manager.said[&FIRST] + 1,
+        ack: 0,
+        message: results(&[other, never]),
+    };
+    manager.manager.handle_packet(NOW, FIRST, stale);
+    let sent = manager.sent();
+    assert_eq!(returned(&sent), 0);
+    assert!(sent.contains(&(FIRST, Message::ExpelChild)), "{sent:?}");
+    assert_eq!(counts(&manager), (2, 1, 2));
+}

@@ -640,3 +640,47 @@ fn from_afar() -> StealTerms {
         }),
     }
 }
+
+/// A sibling whose membership is over may not know of it yet.
+#[test]
+fn results_of_a_sibling_that_is_over_are_dropped_and_counted() {
+    let mut server = TheServer::busy(20);
+    let question = server.asked();
+    server.lent(question, &[9]);
+    let epoch = Epoch(FIRST.0);
+    server.hear(ABOVE, Message::ForgetPeer { peer: FIRST, epoch });
+    let result = LeaseResult {
+        lease: LeaseId(1),
+        finished: finished(Outcome::Value([1].as_slice().into())),
+    };
+    let results = vec![result; 3];
+    server.hear(FIRST, Message::ReturnResults { results });
+    let stats = server.server.stats();
+    assert_eq!((stats.results_stale, stats.results_late), (3, 0));
+    let told = server.commands();
+    let result = |command: &EngineCommand| matches!(command, EngineCommand::ReturnResult { .. });
+    assert!(!told.iter().any(result), "{told:?}");
+}
+
+/// A manager was killed and started again, and a server that nothing bound to it said nothing to its next life for three seconds.
+#[test]
+fn regression_a_manager_that_is_reached_again_is_spoken_to_at_once() {
+    let mut server = TheServer::new();
+    let later = NOW + Duration::from_millis(10);
+    server.server.handle_timeout(later);
+    assert_eq!(server.sent(), []);
+    server.server.handle_reached(later);
+    assert_eq!(server.sent(), [(ABOVE, Message::KeepAlive)]);
+    // It knows nothing of this server, or does not hear that it asks.
+    let joins = |sent: Vec<(NodeId, Message)>| {
+        let join = |(_, message): &(NodeId, Message)| matches!(message, Message::JoinDomain { .. });
+        sent.iter().filter(|sent| join(sent)).count()
+    };
+    server.hear_at(later, ABOVE, Message::ExpelChild);
+    for joined in [1, 0] {
+        server.server.handle_timeout(later);
+        assert_eq!(joins(server.sent()), joined);
+    }
+    server.server.handle_reached(later);
+    assert_eq!(joins(server.sent()), 1);
+}

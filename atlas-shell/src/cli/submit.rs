@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use atlas_proto::control::{Accepted, FilesName, JobState, JobStatus, NATIVE, Submission};
+use atlas_net::identity::random;
+use atlas_proto::control::{
+    Accepted, FilesName, JobState, JobStatus, NATIVE, Submission, SubmissionNumber,
+};
 use clap::Args;
 
 use super::output::fetch_files;
@@ -168,10 +171,13 @@ impl Submit {
         served: Option<ServedFolder>,
         screen: &Screen,
     ) -> anyhow::Result<u8> {
-        let client = cluster.session.client();
         let files = served.as_ref().map(ServedFolder::name);
-        let accepted = hand_over(&client, submission, files, &cluster.blobs, screen).await;
-        let accepted = accepted.with_context(|| format!("cannot submit {}", submission.name))?;
+        let accepted = cluster.session.persist(screen, async |client| {
+            Ok(hand_over(client, submission, files, &cluster.blobs, screen).await?)
+        });
+        let accepted = accepted
+            .await
+            .with_context(|| format!("cannot submit {}", submission.name))?;
         if self.detach {
             tell_accepted(accepted, screen)?;
             return Ok(exit::DONE);
@@ -228,6 +234,7 @@ impl Submit {
             artifact: artifact.hash,
             command_line: self.args.iter().map(|arg| arg.clone().into_vec()).collect(),
             inputs,
+            number: SubmissionNumber(random()?),
         })
     }
 }

@@ -6,6 +6,7 @@
 //! | `hang` | goes on until it is killed |
 //! | `fail` | fails |
 //! | `lose` | prints something, and more when the connection has broken |
+//! | `lose-answer` | is taken in, and the connection breaks before that is said |
 //!
 //! Each prints its arguments to standard output and bytes that are no text to standard error. Output is sent in frames of a
 //! few bytes, some of which come twice. What was

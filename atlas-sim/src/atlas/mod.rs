@@ -442,13 +442,15 @@ pub(crate) fn policy_of(scenario: &Scenario, domain: DomainIndex) -> Policy {
     })
 }
 
-fn named(stats: Stats) -> [(&'static str, u64); 17] {
+fn named(stats: Stats) -> [(&'static str, u64); 19] {
     [
         ("steals asked", stats.steals_asked),
         ("steals refused", stats.steals_refused),
         ("closures lent", stats.closures_lent),
         ("closures borrowed", stats.closures_borrowed),
         ("results late", stats.results_late),
+        ("results stale", stats.results_stale),
+        ("packets doubled", stats.packets_doubled),
         ("closures requeued", stats.closures_requeued),
         ("rivals lent", stats.rivals_lent),
         ("rivals won", stats.rivals_won),

@@ -254,6 +254,8 @@ pub(super) fn sum(one: Stats, other: Stats) -> Stats {
         closures_lent: one.closures_lent + other.closures_lent,
         closures_borrowed: one.closures_borrowed + other.closures_borrowed,
         results_late: one.results_late + other.results_late,
+        results_stale: one.results_stale + other.results_stale,
+        packets_doubled: one.packets_doubled + other.packets_doubled,
         closures_requeued: one.closures_requeued + other.closures_requeued,
         closures_too_large: one.closures_too_large + other.closures_too_large,
         rivals_lent: one.rivals_lent + other.rivals_lent,

@@ -105,6 +105,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["steps", count, ms, folder] => {
             steps(count.parse()?, ms.parse()?, Some(Path::new(folder)));
         }
+        ["steps-on", ms, folder] => steps_on(ms.parse()?, folder)?,
         ["climb", steps, ms, folder] => {
             let (sum, _) = join!(
                 climb(steps.parse()?, ms.parse()?, folder.to_owned()),
@@ -148,11 +149,13 @@ fn abort_once(folder: String) -> u64 {
     double(21)
 }
 
-/// Ends its process, each time, and notes in the folder which it was.
+/// Ends its process, each time, and notes in the folder which it was, and whose.
 #[atlas::spawn]
 fn poison(data: Vec<u8>, folder: String) -> usize {
     let mark = Path::new(&folder).join(process::id().to_string());
-    fs::write(mark, data).expect("the test has made the folder");
+    fs::write(mark, std::os::unix::process::parent_id().to_string())
+        .expect("the test has made the folder");
+    drop(data);
     process::abort()
 }
 
@@ -228,6 +231,35 @@ fn steps(count: u64, ms: u64, folder: Option<&Path>) {
         }
         println!("step {index}: {}", first + second);
     }
+}
+
+/// Steps as [`steps`] makes them, until there is a file `go` in the folder, which says how many they are to be: more than there can have
+/// been. Each process that begins a task leaves a file there.
+fn steps_on(ms: u64, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let go = Path::new(folder).join("go");
+    for index in 0.. {
+        let count = match fs::read_to_string(&go) {
+            Ok(count) => Some(count.parse()?),
+            Err(_) => None,
+        };
+        if count.is_some_and(|count: u64| index >= count) {
+            break;
+        }
+        let (first, second) = join!(
+            noted_step(2 * index, ms, folder.to_owned()),
+            noted_step(2 * index + 1, ms, folder.to_owned())
+        );
+        println!("step {index}: {}", first + second);
+    }
+    Ok(())
+}
+
+#[atlas::spawn]
+fn noted_step(index: u64, ms: u64, folder: String) -> u64 {
+    let mark = Path::new(&folder).join(process::id().to_string());
+    fs::write(mark, "").expect("the test has made the folder");
+    thread::sleep(Duration::from_millis(ms));
+    index
 }
 
 #[atlas::spawn]

@@ -38,12 +38,26 @@ pub fn checkpoints(reps: u32, size: Size) -> Result<Found> {
     };
     for (metric, program, args) in programs {
         let [with, without] = take_turns(program, args, reps)?;
-        found.figures.push((metric, with / without));
+        found.figures.push((metric, ratio(with, without)));
         found.notes.push(format!(
-            "{program}: {with:.3} s recorded, {without:.3} s without"
+            "{program}: {with:.3} s recorded, {without:.3} s without{}",
+            if without < SECONDS_MIN {
+                ", which is too short to tell"
+            } else {
+                ""
+            }
         ));
     }
     Ok(found)
+}
+
+/// One over the other; not a number if that is too short.
+fn ratio(with: f64, without: f64) -> f64 {
+    if without < SECONDS_MIN {
+        f64::NAN
+    } else {
+        with / without
+    }
 }
 
 /// The median seconds with recording, and without. Who begins changes from turn to turn.
@@ -58,4 +72,36 @@ fn take_turns(program: &str, args: &[&str], reps: u32) -> Result<[f64; 2]> {
         }
     }
     Ok(times.map(median))
+}
+
+/// Programs tell milliseconds: of fewer than ten, one more or less is not what recording costs.
+const SECONDS_MIN: f64 = 0.010;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bars::Figure;
+    use crate::faults::figures::Bench;
+
+    /// It was not a number, and a bar that was missed.
+    #[test]
+    fn regression_what_is_too_short_to_tell_is_no_figure() {
+        let figure = |with, without| {
+            let value = ratio(with, without);
+            Figure::new(Bench::CheckpointCost, Metric::CheckpointCostUts, value)
+        };
+        for (with, without) in [(0.0, 0.0), (0.001, 0.0), (0.02, 0.009)] {
+            let figure = figure(with, without);
+            let json = figure.json().unwrap();
+            assert!(json.contains(r#""value":null,"#), "{json}");
+            let line = figure.line();
+            assert!(
+                line.contains(" - ratio") && line.ends_with("not measured"),
+                "{line}"
+            );
+        }
+        let json = figure(0.505, 0.5).json().unwrap();
+        assert!(json.contains(r#""value":1.01,"#), "{json}");
+        assert!(figure(0.6, 0.5).line().ends_with("MISSED"));
+    }
 }

@@ -1,5 +1,6 @@
 //! What is measured of clusters in trouble, and the bars.
 
+use atlas_testbed::RECOMPUTED_MAX;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -83,8 +84,7 @@ impl bars::Metric for Metric {
             Self::ManagerRestartS => Bar::AtMost(3.0),
             Self::StandbyTakeoverS => Bar::AtMost(5.0),
             Self::CrashWrong => Bar::AtMost(0.0),
-            // Twice an interval of recording and the time in which a server is missed.
-            Self::CrashRecomputedS => Bar::AtMost(2.0 * (1.0 + 1.75)),
+            Self::CrashRecomputedS => Bar::AtMost(RECOMPUTED_MAX.as_secs_f64()),
         }
     }
 }
