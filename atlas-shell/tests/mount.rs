@@ -10,6 +10,7 @@ mod origin;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -201,6 +202,114 @@ fn the_users_netrc_file_lets_a_mount_in() {
     let mut shell = Command::new(env!("CARGO_BIN_EXE_atlas-shell"));
     shell.env("HOME", home.path()).env_remove("NETRC");
     if bed.mount_by(shell, &[]).is_some() {
+        assert_eq!(fs::read(bed.at("x")).unwrap(), b"for me alone");
+    }
+}
+
+/// A file of credentials with a token for the origin's host, and for plain `http`, since the origin speaks nothing else.
+fn write_token(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let text = "[\"127.0.0.1\"]\ntoken = \"t0ken\"\nplain_http = true\n";
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Puts something there that is for the token of [`write_token`] alone.
+fn put_for_token(origin: &Origin) {
+    let file = File {
+        authorization: Some("Bearer t0ken"),
+        ..File::new("for me alone")
+    };
+    origin.put("/x", file);
+}
+
+#[test]
+fn tokens_of_a_file_let_commands_in() {
+    let bed = Bed::new();
+    put_for_token(&bed.origin);
+    let url = bed.origin.url("/x");
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("credentials.toml");
+    write_token(&path);
+    let file = path.to_str().unwrap();
+    let without = [
+        "cache",
+        "pin",
+        &url,
+        "--netrc",
+        "/dev/null",
+        "--credentials",
+    ];
+    let refused = |file: &str, wanted: &[&str]| {
+        let refused = bed.shell(&[&without[..], &[file]].concat());
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success());
+        assert!(wanted.iter().all(|wanted| said.contains(wanted)), "{said}");
+        assert!(!said.contains("t0ken"), "{said}");
+    };
+    refused("/dev/null", &["401", "plain_http = true"]);
+    let none = home.path().join("none");
+    refused(
+        none.to_str().unwrap(),
+        &["none cannot be read", "No such file"],
+    );
+    // It is not told to who does not encrypt, unless the file says so.
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("plain_http = true", "")).unwrap();
+    refused(file, &["401", "plain_http = true"]);
+    fs::write(&path, text).unwrap();
+    let pinned = bed.json(&[&without[..], &[file]].concat());
+    assert_eq!(pinned[0]["complete"], true, "{pinned:?}");
+    fs::write(&path, "[\"127.0.0.1\"]\ntoken = t0ken\n").unwrap();
+    refused(file, &[file, "line 2", "token = \"...\""]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    refused(file, &["others may read", "chmod 600", file]);
+}
+
+#[test]
+fn the_users_tokens_are_found_by_the_environment_and_in_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = folder.path().join("named.toml");
+    let configuration = folder.path().join("configuration");
+    let home = folder.path().join("home");
+    write_token(&named);
+    write_token(&configuration.join("atlas/credentials.toml"));
+    write_token(&home.join(".config/atlas/credentials.toml"));
+    for (name, value) in [
+        ("ATLAS_CREDENTIALS", &named),
+        ("XDG_CONFIG_HOME", &configuration),
+        ("HOME", &home),
+    ] {
+        let bed = Bed::new();
+        put_for_token(&bed.origin);
+        let url = bed.origin.url("/x");
+        let mut shell = Command::new(env!("CARGO_BIN_EXE_atlas-shell"));
+        shell
+            .args(["cache", "pin", &url, "--cache"])
+            .arg(bed.cache.path());
+        shell.env("HOME", folder.path());
+        for other in ["ATLAS_CREDENTIALS", "XDG_CONFIG_HOME", "NETRC"] {
+            shell.env_remove(other);
+        }
+        let refused = shell.output().unwrap();
+        assert!(!refused.status.success(), "{name}");
+        let pinned = shell.env(name, value).output().unwrap();
+        let errors = String::from_utf8_lossy(&pinned.stderr);
+        assert!(pinned.status.success(), "{name}: {errors}");
+    }
+}
+
+#[test]
+fn the_users_token_lets_a_mount_in() {
+    let mut bed = Bed::new();
+    put_for_token(&bed.origin);
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("credentials.toml");
+    write_token(&path);
+    if bed
+        .mount_with(&["--credentials", path.to_str().unwrap()])
+        .is_some()
+    {
         assert_eq!(fs::read(bed.at("x")).unwrap(), b"for me alone");
     }
 }

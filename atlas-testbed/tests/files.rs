@@ -7,9 +7,10 @@
 mod origin;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use atlas_testbed::{Cluster, Manager, Server, Shell, code, program, wait_until};
+use atlas_testbed::{Cluster, Manager, Server, ServerOptions, Shell, code, program, wait_until};
 use origin::{COUNTED, Origin, books, noise};
 
 #[test]
@@ -298,6 +299,29 @@ fn servers_ask_the_origin_when_their_manager_keeps_no_files() {
     // What is no folder cannot hold files.
     fs::write(manager.state().join("urls"), "").unwrap();
     let _servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let counted = shell.submit(program("wordcount"), [&origin.url("/books/"), "--top", "5"]);
+    assert_eq!(said(&counted), COUNTED);
+    assert_eq!(manager.metrics().get("url_bytes_from_origin_total"), 0);
+}
+
+#[test]
+fn a_server_with_a_token_reads_what_its_manager_may_not() {
+    let origin = Origin::new(books());
+    origin.admit("Bearer t0ken");
+    let cluster = Cluster::new();
+    let path = cluster.folder().join("credentials.toml");
+    let text = "[\"127.0.0.1\"]\ntoken = \"t0ken\"\nplain_http = true\n";
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let manager = cluster.root("example.edu");
+    let _server = cluster.server(
+        &manager,
+        ServerOptions {
+            credentials: Some("credentials.toml"),
+            ..ServerOptions::default()
+        },
+    );
     let shell = cluster.login(&manager);
     let counted = shell.submit(program("wordcount"), [&origin.url("/books/"), "--top", "5"]);
     assert_eq!(said(&counted), COUNTED);

@@ -642,7 +642,7 @@ pub(super) fn check(url: &Url) -> Result<(), UrlError> {
     }
     if !url.username().is_empty() || url.password().is_some() {
         return wrong(
-            "credentials belong in a netrc file or the settings, where no log shows them",
+            "credentials belong in a netrc file or a file of credentials, where no log shows them",
         );
     }
     if url.as_str().len() > URL_MAX {

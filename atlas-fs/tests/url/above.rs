@@ -310,7 +310,8 @@ async fn who_has_a_secret_asks_by_itself() {
     let secret = Credential::Bearer("s3cret".to_owned());
     let scratch = Scratch::with(|options| {
         options.above = Some(above.clone());
-        options.credentials.set("127.0.0.1", secret);
+        let credentials = &mut options.credentials;
+        credentials.set_also_for_http("127.0.0.1", secret);
     });
     let whole = read(&scratch.files, &origin.url("/x"), &Pins::new()).await;
     assert_eq!(whole.unwrap(), b"hello");
