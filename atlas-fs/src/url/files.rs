@@ -24,7 +24,7 @@ use super::options::Options;
 use super::pins::Pins;
 use super::plan::Limits;
 use super::retry::Retry;
-use super::source::{Entry, Kind, Metadata, Source};
+use super::source::{Entry, Kind, Listing, Metadata, Source};
 use super::store::{BLOCK, UrlStore, Usage};
 use super::version::{Condition, Version};
 use super::ways::{Answer, Ways};
@@ -241,7 +241,7 @@ impl Source for Files {
         Ok(Arc::new(UrlFile::new(shared, stale)))
     }
 
-    async fn list(&self, url: &Url, pins: &Pins) -> Result<Arc<[Entry]>, UrlError> {
+    async fn list(&self, url: &Url, pins: &Pins) -> Result<Listing, UrlError> {
         let url = &pins.resolve(url)?;
         check(url)?;
         if !url.path().ends_with('/') {

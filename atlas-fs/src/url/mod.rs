@@ -52,6 +52,6 @@ pub use http::{ClientError, Credential, Credentials, CredentialsError};
 pub use options::{AccessError, AccessFiles, Options, Timeouts};
 pub use pins::{Judge, Judging, Pins};
 pub use service::FileService;
-pub use source::{Entry, Kind, Metadata, Source};
+pub use source::{Entry, Kind, Listing, Metadata, Source};
 pub use store::{Stored, Usage};
 pub use version::Version;

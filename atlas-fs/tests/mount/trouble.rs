@@ -215,6 +215,38 @@ fn a_stopped_origin_serves_what_is_known_and_says_so() {
 }
 
 #[test]
+fn a_folder_that_is_listed_as_it_was_known_says_so() {
+    let Some(bed) = Bed::new(|options, mount| {
+        options.stale = Duration::from_secs(3600);
+        mount.listed_for = Duration::ZERO;
+    }) else {
+        return;
+    };
+    let page = |status| File {
+        status,
+        cache_control: "max-age=0",
+        headers: vec![("content-type", "text/html".to_owned())],
+        ..File::new("<html><title>Directory listing for /d/</title><a href=\"x\">x</a></html>")
+    };
+    let is_stale = || {
+        assert_eq!(fs::read_dir(bed.at("d")).unwrap().count(), 1);
+        let mut value = [0; 10];
+        match rustix::fs::getxattr(bed.at("d"), "user.atlas.stale", &mut value) {
+            Ok(length) => assert_eq!(value[..length], *b"1"),
+            Err(error) => {
+                assert_eq!(error, Errno::NODATA);
+                return false;
+            }
+        }
+        true
+    };
+    for (status, wanted) in [(200, false), (503, true), (200, false)] {
+        bed.origin.put("/d/", page(status));
+        assert_eq!(is_stale(), wanted, "{status}");
+    }
+}
+
+#[test]
 fn a_mount_that_is_busy_goes_when_it_is_closed() {
     let Some(bed) = Bed::new(|_, _| {}) else {
         return;

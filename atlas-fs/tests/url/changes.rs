@@ -191,7 +191,8 @@ async fn regression_who_can_do_without_an_origin_waits_for_it_once() {
     // A version that is pinned would not be asked for.
     let pins = Pins::new;
     let folder = origin.url("/d/");
-    scratch.files.list(&folder, &pins()).await.unwrap();
+    let listing = scratch.files.list(&folder, &pins()).await.unwrap();
+    assert!(!listing.stale);
     for path in &paths {
         read(&scratch.files, &origin.url(path), &pins())
             .await
@@ -210,7 +211,8 @@ async fn regression_who_can_do_without_an_origin_waits_for_it_once() {
     let (begun, before) = (Instant::now(), scratch.files.figures().questions);
     for path in &paths {
         let url = origin.url(path);
-        scratch.files.list(&folder, &pins()).await.unwrap();
+        let listing = scratch.files.list(&folder, &pins()).await.unwrap();
+        assert!(listing.stale);
         assert!(scratch.files.metadata(&url, &pins()).await.unwrap().stale);
         let content = read(&scratch.files, &url, &pins()).await.unwrap();
         assert_eq!(content, path.as_bytes());
