@@ -17,6 +17,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use origin::{File, Origin};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -312,6 +313,100 @@ fn the_users_token_lets_a_mount_in() {
     {
         assert_eq!(fs::read(bed.at("x")).unwrap(), b"for me alone");
     }
+}
+
+fn errno<T: std::fmt::Debug>(done: std::io::Result<T>) -> Option<Errno> {
+    Errno::from_io_error(&done.unwrap_err())
+}
+
+/// What is asked for whenever it is looked at.
+fn unsettled(content: &'static str) -> File {
+    File {
+        cache_control: "max-age=0",
+        ..File::new(content)
+    }
+}
+
+#[test]
+fn stale_files_are_served_as_long_as_they_may_be() {
+    for (options, wanted) in [
+        (&["--stale", "3600"][..], Ok(b"known".to_vec())),
+        (&[], Err(Some(Errno::HOSTUNREACH))),
+    ] {
+        let mut bed = Bed::new();
+        bed.origin.put("/x", unsettled("known"));
+        if bed.mount_with(options).is_none() {
+            return;
+        }
+        assert_eq!(fs::read(bed.at("x")).unwrap(), b"known");
+        bed.origin.stop();
+        let read = fs::read(bed.at("x"));
+        let read = read.map_err(|error| Errno::from_io_error(&error));
+        assert_eq!(read, wanted, "{options:?}");
+    }
+}
+
+#[test]
+fn a_listing_is_believed_as_long_as_it_is_to_be() {
+    let page = |names: &str| {
+        let links = names
+            .chars()
+            .map(|name| format!("<a href=\"{name}\">{name}</a>\n"));
+        let links: String = links.collect();
+        let title = "Directory listing for /d/";
+        File {
+            cache_control: "max-age=0",
+            headers: vec![("content-type", "text/html".to_owned())],
+            ..File::new(format!("<html><title>{title}</title>{links}</html>"))
+        }
+    };
+    for (seconds, names) in [("3600", 1), ("0", 2)] {
+        let mut bed = Bed::new();
+        bed.origin.put("/d/", page("a"));
+        if bed.mount_with(&["--listed", seconds]).is_none() {
+            return;
+        }
+        let count = || fs::read_dir(bed.at("d")).unwrap().count();
+        assert_eq!(count(), 1);
+        bed.origin.put("/d/", page("ab"));
+        assert_eq!(count(), names, "--listed {seconds}");
+    }
+}
+
+#[test]
+fn a_pinned_mount_stays_with_what_was_opened_first() {
+    for (options, wanted) in [(&["--pin"][..], "first"), (&[], "second")] {
+        let mut bed = Bed::new();
+        bed.origin.put("/x", unsettled("first"));
+        if bed.mount_with(options).is_none() {
+            return;
+        }
+        assert_eq!(fs::read(bed.at("x")).unwrap(), b"first");
+        bed.origin.put("/x", unsettled("second"));
+        assert_eq!(
+            fs::read_to_string(bed.at("x")).unwrap(),
+            wanted,
+            "{options:?}"
+        );
+    }
+}
+
+#[test]
+fn no_call_takes_longer_than_the_timeout() {
+    let mut bed = Bed::new();
+    let silent = File {
+        delay: Duration::from_secs(3600),
+        ..File::new("x")
+    };
+    bed.origin.put("/x", silent);
+    if bed.mount_with(&["--timeout", "1"]).is_none() {
+        return;
+    }
+    let begun = Instant::now();
+    assert_eq!(errno(fs::read(bed.at("x"))), Some(Errno::TIMEDOUT));
+    // An origin alone would be waited for that long, and asked again.
+    let answer = atlas_fs::url::Timeouts::default().answer;
+    assert!(begun.elapsed() < answer, "{:?}", begun.elapsed());
 }
 
 #[test]
