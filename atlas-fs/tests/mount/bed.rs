@@ -1,4 +1,5 @@
-//! What each test mounts. All of it goes when the test ends, also by a panic: first the mount, then the folders, then the threads.
+//! What each test mounts. All of it goes when the test ends, also by a panic: first the mount, then the threads, which may still
+//! write to the folders, then those.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -19,9 +20,9 @@ use crate::origin::Origin;
 pub struct Bed {
     pub mounted: Mounted,
     pub origin: Origin,
+    _runtime: Runtime,
     _folder: TempDir,
     _cache: TempDir,
-    _runtime: Runtime,
 }
 
 impl Bed {
@@ -61,9 +62,9 @@ impl Bed {
         Some(Self {
             mounted,
             origin,
+            _runtime: runtime,
             _folder: folder,
             _cache: cache,
-            _runtime: runtime,
         })
     }
 
