@@ -109,6 +109,10 @@ struct Urls {
     /// For how many seconds after it was fresh a file is served while its origin cannot be asked, unless the file's own answer allows more.
     #[arg(long, value_name = "SECS", default_value_t = 0)]
     urls_stale: u64,
+    /// Tokens, or names and secrets, by host, in TOML, for files by URL; nobody else may read the file. What is fetched with them is
+    /// given to all below who ask.
+    #[arg(long, value_name = "FILE")]
+    urls_credentials: Option<PathBuf>,
     /// Names and secrets by host, in a netrc file, for files by URL. What is fetched with them is given to all below who ask.
     #[arg(long, value_name = "FILE")]
     urls_netrc: Option<PathBuf>,
@@ -127,7 +131,11 @@ impl Urls {
         options.range_bytes_max = 4 << 20;
         options.ranges_parallel_max = 2;
         options.read_ahead_bytes_max = 32 << 20;
-        options.add_access(self.urls_netrc.as_deref(), self.urls_ca.as_deref())?;
+        options.add_access(atlas_fs::url::AccessFiles {
+            credentials: self.urls_credentials.as_deref(),
+            netrc: self.urls_netrc.as_deref(),
+            authorities: self.urls_ca.as_deref(),
+        })?;
         Ok(options)
     }
 }

@@ -62,6 +62,10 @@ struct RunArgs {
     /// For how many seconds after it was fresh a file is served while its origin cannot be asked, unless the file's own answer allows more.
     #[arg(long, value_name = "SECS", default_value_t = 0)]
     urls_stale: u64,
+    /// Tokens, or names and secrets, by host, in TOML, for files by URL; nobody else may read the file. What is fetched with them is
+    /// given to all who may run jobs here.
+    #[arg(long, value_name = "FILE")]
+    urls_credentials: Option<PathBuf>,
     /// Names and secrets by host, in a netrc file, for files by URL. What is fetched with them is given to all who may run jobs here.
     #[arg(long, value_name = "FILE")]
     urls_netrc: Option<PathBuf>,
@@ -162,7 +166,11 @@ async fn serve(state: &StateFolder, options: &RunArgs) -> Result<()> {
     let mut urls = atlas_fs::url::Options::new(state.urls_folder());
     urls.quota = Some(options.urls_max);
     urls.stale = Duration::from_secs(options.urls_stale);
-    urls.add_access(options.urls_netrc.as_deref(), options.urls_ca.as_deref())?;
+    urls.add_access(atlas_fs::url::AccessFiles {
+        credentials: options.urls_credentials.as_deref(),
+        netrc: options.urls_netrc.as_deref(),
+        authorities: options.urls_ca.as_deref(),
+    })?;
     let server = ServerNode::start(ServerOptions {
         identity,
         manager,

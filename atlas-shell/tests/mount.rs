@@ -10,12 +10,14 @@ mod origin;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use origin::{File, Origin};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -203,6 +205,208 @@ fn the_users_netrc_file_lets_a_mount_in() {
     if bed.mount_by(shell, &[]).is_some() {
         assert_eq!(fs::read(bed.at("x")).unwrap(), b"for me alone");
     }
+}
+
+/// A file of credentials with a token for the origin's host, and for plain `http`, since the origin speaks nothing else.
+fn write_token(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let text = "[\"127.0.0.1\"]\ntoken = \"t0ken\"\nplain_http = true\n";
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Puts something there that is for the token of [`write_token`] alone.
+fn put_for_token(origin: &Origin) {
+    let file = File {
+        authorization: Some("Bearer t0ken"),
+        ..File::new("for me alone")
+    };
+    origin.put("/x", file);
+}
+
+#[test]
+fn tokens_of_a_file_let_commands_in() {
+    let bed = Bed::new();
+    put_for_token(&bed.origin);
+    let url = bed.origin.url("/x");
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("credentials.toml");
+    write_token(&path);
+    let file = path.to_str().unwrap();
+    let without = [
+        "cache",
+        "pin",
+        &url,
+        "--netrc",
+        "/dev/null",
+        "--credentials",
+    ];
+    let refused = |file: &str, wanted: &[&str]| {
+        let refused = bed.shell(&[&without[..], &[file]].concat());
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success());
+        assert!(wanted.iter().all(|wanted| said.contains(wanted)), "{said}");
+        assert!(!said.contains("t0ken"), "{said}");
+    };
+    refused("/dev/null", &["401", "plain_http = true"]);
+    let none = home.path().join("none");
+    refused(
+        none.to_str().unwrap(),
+        &["none cannot be read", "No such file"],
+    );
+    // It is not told to who does not encrypt, unless the file says so.
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("plain_http = true", "")).unwrap();
+    refused(file, &["401", "plain_http = true"]);
+    fs::write(&path, text).unwrap();
+    let pinned = bed.json(&[&without[..], &[file]].concat());
+    assert_eq!(pinned[0]["complete"], true, "{pinned:?}");
+    fs::write(&path, "[\"127.0.0.1\"]\ntoken = t0ken\n").unwrap();
+    refused(file, &[file, "line 2", "token = \"...\""]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    refused(file, &["others may read", "chmod 600", file]);
+}
+
+#[test]
+fn the_users_tokens_are_found_by_the_environment_and_in_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = folder.path().join("named.toml");
+    let configuration = folder.path().join("configuration");
+    let home = folder.path().join("home");
+    write_token(&named);
+    write_token(&configuration.join("atlas/credentials.toml"));
+    write_token(&home.join(".config/atlas/credentials.toml"));
+    for (name, value) in [
+        ("ATLAS_CREDENTIALS", &named),
+        ("XDG_CONFIG_HOME", &configuration),
+        ("HOME", &home),
+    ] {
+        let bed = Bed::new();
+        put_for_token(&bed.origin);
+        let url = bed.origin.url("/x");
+        let mut shell = Command::new(env!("CARGO_BIN_EXE_atlas-shell"));
+        shell
+            .args(["cache", "pin", &url, "--cache"])
+            .arg(bed.cache.path());
+        shell.env("HOME", folder.path());
+        for other in ["ATLAS_CREDENTIALS", "XDG_CONFIG_HOME", "NETRC"] {
+            shell.env_remove(other);
+        }
+        let refused = shell.output().unwrap();
+        assert!(!refused.status.success(), "{name}");
+        let pinned = shell.env(name, value).output().unwrap();
+        let errors = String::from_utf8_lossy(&pinned.stderr);
+        assert!(pinned.status.success(), "{name}: {errors}");
+    }
+}
+
+#[test]
+fn the_users_token_lets_a_mount_in() {
+    let mut bed = Bed::new();
+    put_for_token(&bed.origin);
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("credentials.toml");
+    write_token(&path);
+    if bed
+        .mount_with(&["--credentials", path.to_str().unwrap()])
+        .is_some()
+    {
+        assert_eq!(fs::read(bed.at("x")).unwrap(), b"for me alone");
+    }
+}
+
+fn errno<T: std::fmt::Debug>(done: std::io::Result<T>) -> Option<Errno> {
+    Errno::from_io_error(&done.unwrap_err())
+}
+
+/// What is asked for whenever it is looked at.
+fn unsettled(content: &'static str) -> File {
+    File {
+        cache_control: "max-age=0",
+        ..File::new(content)
+    }
+}
+
+#[test]
+fn stale_files_are_served_as_long_as_they_may_be() {
+    for (options, wanted) in [
+        (&["--stale", "3600"][..], Ok(b"known".to_vec())),
+        (&[], Err(Some(Errno::HOSTUNREACH))),
+    ] {
+        let mut bed = Bed::new();
+        bed.origin.put("/x", unsettled("known"));
+        if bed.mount_with(options).is_none() {
+            return;
+        }
+        assert_eq!(fs::read(bed.at("x")).unwrap(), b"known");
+        bed.origin.stop();
+        let read = fs::read(bed.at("x"));
+        let read = read.map_err(|error| Errno::from_io_error(&error));
+        assert_eq!(read, wanted, "{options:?}");
+    }
+}
+
+#[test]
+fn a_listing_is_believed_as_long_as_it_is_to_be() {
+    let page = |names: &str| {
+        let links = names
+            .chars()
+            .map(|name| format!("<a href=\"{name}\">{name}</a>\n"));
+        let links: String = links.collect();
+        let title = "Directory listing for /d/";
+        File {
+            cache_control: "max-age=0",
+            headers: vec![("content-type", "text/html".to_owned())],
+            ..File::new(format!("<html><title>{title}</title>{links}</html>"))
+        }
+    };
+    for (seconds, names) in [("3600", 1), ("0", 2)] {
+        let mut bed = Bed::new();
+        bed.origin.put("/d/", page("a"));
+        if bed.mount_with(&["--listed", seconds]).is_none() {
+            return;
+        }
+        let count = || fs::read_dir(bed.at("d")).unwrap().count();
+        assert_eq!(count(), 1);
+        bed.origin.put("/d/", page("ab"));
+        assert_eq!(count(), names, "--listed {seconds}");
+    }
+}
+
+#[test]
+fn a_pinned_mount_stays_with_what_was_opened_first() {
+    for (options, wanted) in [(&["--pin"][..], "first"), (&[], "second")] {
+        let mut bed = Bed::new();
+        bed.origin.put("/x", unsettled("first"));
+        if bed.mount_with(options).is_none() {
+            return;
+        }
+        assert_eq!(fs::read(bed.at("x")).unwrap(), b"first");
+        bed.origin.put("/x", unsettled("second"));
+        assert_eq!(
+            fs::read_to_string(bed.at("x")).unwrap(),
+            wanted,
+            "{options:?}"
+        );
+    }
+}
+
+#[test]
+fn no_call_takes_longer_than_the_timeout() {
+    let mut bed = Bed::new();
+    let silent = File {
+        delay: Duration::from_secs(3600),
+        ..File::new("x")
+    };
+    bed.origin.put("/x", silent);
+    if bed.mount_with(&["--timeout", "1"]).is_none() {
+        return;
+    }
+    let begun = Instant::now();
+    assert_eq!(errno(fs::read(bed.at("x"))), Some(Errno::TIMEDOUT));
+    // An origin alone would be waited for that long, and asked again.
+    let answer = atlas_fs::url::Timeouts::default().answer;
+    assert!(begun.elapsed() < answer, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -123,7 +123,8 @@ fn own_address() -> Ipv4Addr {
 }
 
 /// What daemons, programs and shells look at.
-const OTHERS_VARIABLES: [&str; 7] = [
+const OTHERS_VARIABLES: [&str; 8] = [
+    "ATLAS_CREDENTIALS",
     "ATLAS_MANAGER_STATE",
     "ATLAS_SERVER_STATE",
     "ATLAS_STATE",

@@ -39,6 +39,8 @@ pub struct ServerOptions {
     pub guest_after: Option<u32>,
     /// It ends engines that are silent for so many seconds; as by default, if none.
     pub engine_timeout: Option<u32>,
+    /// The file of credentials for files by URL, by its name in the cluster's folder.
+    pub credentials: Option<&'static str>,
 }
 
 impl Default for ServerOptions {
@@ -53,6 +55,7 @@ impl Default for ServerOptions {
             checkpoints: true,
             guest_after: None,
             engine_timeout: None,
+            credentials: None,
         }
     }
 }
@@ -124,6 +127,10 @@ impl Server {
             if let Some(seconds) = seconds {
                 command.arg(option).arg(seconds.to_string());
             }
+        }
+        if let Some(name) = self.options.credentials {
+            let path = self.folder.path().join(name);
+            command.arg("--urls-credentials").arg(path);
         }
         if let Some(log) = self.options.log {
             command.env("RUST_LOG", log);

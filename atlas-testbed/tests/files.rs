@@ -7,9 +7,10 @@
 mod origin;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use atlas_testbed::{Cluster, Manager, Server, Shell, code, program, wait_until};
+use atlas_testbed::{Cluster, Manager, Server, ServerOptions, Shell, code, program, wait_until};
 use origin::{COUNTED, Origin, books, noise};
 
 #[test]
@@ -298,6 +299,61 @@ fn servers_ask_the_origin_when_their_manager_keeps_no_files() {
     // What is no folder cannot hold files.
     fs::write(manager.state().join("urls"), "").unwrap();
     let _servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let counted = shell.submit(program("wordcount"), [&origin.url("/books/"), "--top", "5"]);
+    assert_eq!(said(&counted), COUNTED);
+    assert_eq!(manager.metrics().get("url_bytes_from_origin_total"), 0);
+}
+
+#[test]
+fn programs_ask_what_is_known_and_read_texts_in_a_job_and_alone() {
+    let files = [
+        ("/d/text", "Zwölf Boxkämpfer".as_bytes().to_vec()),
+        ("/d/empty", Vec::new()),
+        ("/d/noise", vec![b'a', 0xff]),
+    ];
+    let origin = Origin::new(files);
+    let urls = ["/d/text", "/d/empty", "/d/noise", "/d/none", "/d/"].map(|path| origin.url(path));
+    let [_, _, noise, none, folder] = &urls;
+    let expected = format!(
+        "Some(18) stale=false\nZwölf Boxkämpfer\n\
+         Some(0) stale=false\n\n\
+         Some(2) stale=false\nInvalidData: {noise} is no text in UTF-8: invalid utf-8 sequence of 1 bytes from index 1\n\
+         NotFound Some(404)\nNotFound: there is nothing at {none} (status 404)\n\
+         a folder\nIsADirectory: {folder} is a folder\n"
+    );
+    let line: Vec<&str> = [&["texts"][..], &urls.each_ref().map(String::as_str)].concat();
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let _servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let read = shell.submit(program("testbed-job"), &line);
+    assert_eq!(said(&read), expected);
+
+    let home = tempfile::tempdir().unwrap();
+    let mut alone = Command::new(program("testbed-job"));
+    alone.args(&line).env("HOME", home.path());
+    let alone = alone.env_remove("XDG_CACHE_HOME").stdin(Stdio::null());
+    assert_eq!(said(&alone.output().unwrap()), expected);
+}
+
+#[test]
+fn a_server_with_a_token_reads_what_its_manager_may_not() {
+    let origin = Origin::new(books());
+    origin.admit("Bearer t0ken");
+    let cluster = Cluster::new();
+    let path = cluster.folder().join("credentials.toml");
+    let text = "[\"127.0.0.1\"]\ntoken = \"t0ken\"\nplain_http = true\n";
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let manager = cluster.root("example.edu");
+    let _server = cluster.server(
+        &manager,
+        ServerOptions {
+            credentials: Some("credentials.toml"),
+            ..ServerOptions::default()
+        },
+    );
     let shell = cluster.login(&manager);
     let counted = shell.submit(program("wordcount"), [&origin.url("/books/"), "--top", "5"]);
     assert_eq!(said(&counted), COUNTED);

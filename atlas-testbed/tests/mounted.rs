@@ -7,14 +7,16 @@
 mod origin;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Child, Command, Output, Stdio};
 
 use atlas_testbed::{
     Cluster, Manager, Running, Server, ServerOptions, Shell, Signal, code, program, signal, told,
     wait_until,
 };
 use origin::{COUNTED, Origin, books, noise};
+use tempfile::TempDir;
 
 /// A domain with one server.
 struct Bed {
@@ -253,4 +255,59 @@ fn words_are_counted_by_paths_on_several_servers() {
         return;
     }
     assert_eq!(said(&counted), COUNTED);
+}
+
+/// A mount of a shell's, for whoever has its files; it ends with this.
+struct Mount {
+    shell: Child,
+    folder: TempDir,
+    _cache: TempDir,
+}
+
+impl Mount {
+    /// None, with a note, where nothing can be mounted.
+    fn new() -> Option<Self> {
+        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut command = Command::new(program("atlas-shell"));
+        command
+            .args(["mount", "--json", "--cache"])
+            .arg(cache.path());
+        let mut shell = command
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(shell.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        if line.is_empty() {
+            shell.wait().unwrap();
+            eprintln!("skipped: nothing can be mounted here");
+            return None;
+        }
+        Some(Self {
+            shell,
+            folder,
+            _cache: cache,
+        })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        signal(self.shell.id(), Signal::TERM);
+        let _ = self.shell.wait();
+    }
+}
+
+#[test]
+fn a_program_that_runs_alone_counts_by_the_paths_of_a_mount() {
+    let origin = Origin::new(books());
+    let Some(mount) = Mount::new() else { return };
+    let books = origin.url("/books/").replacen("://", "/", 1);
+    let mut count = Command::new(program("wordcount"));
+    count.arg("--mounted").arg(mount.folder.path().join(books));
+    let counted = count.args(["--top", "5"]).stdin(Stdio::null());
+    assert_eq!(said(&counted.output().unwrap()), COUNTED);
 }

@@ -41,7 +41,7 @@ pub enum UrlError {
         status: u16,
     },
     /// The origin, or a proxy, does not let us.
-    #[error("not allowed to read {} (status {status}): give credentials for its host in a netrc file", shown(.url))]
+    #[error("not allowed to read {} (status {status}): give credentials for its host in {}", shown(.url), may_say_who(.url))]
     Denied {
         /// What was asked for.
         url: Box<Url>,
@@ -294,6 +294,15 @@ impl UrlError {
             401 | 403 | 407 => Self::Denied { url, status },
             _ => Self::Status { url, status },
         }
+    }
+}
+
+/// The files from which a URL's host is told who asks.
+fn may_say_who(url: &Url) -> &'static str {
+    if url.scheme() == "https" {
+        "a netrc file or a file of credentials"
+    } else {
+        "a netrc file, or in a file of credentials with `plain_http = true`"
     }
 }
 

@@ -24,7 +24,7 @@ use super::options::Options;
 use super::pins::Pins;
 use super::plan::Limits;
 use super::retry::Retry;
-use super::source::{Entry, Kind, Metadata, Source};
+use super::source::{Entry, Kind, Listing, Metadata, Source};
 use super::store::{BLOCK, UrlStore, Usage};
 use super::version::{Condition, Version};
 use super::ways::{Answer, Ways};
@@ -241,7 +241,7 @@ impl Source for Files {
         Ok(Arc::new(UrlFile::new(shared, stale)))
     }
 
-    async fn list(&self, url: &Url, pins: &Pins) -> Result<Arc<[Entry]>, UrlError> {
+    async fn list(&self, url: &Url, pins: &Pins) -> Result<Listing, UrlError> {
         let url = &pins.resolve(url)?;
         check(url)?;
         if !url.path().ends_with('/') {
@@ -642,7 +642,7 @@ pub(super) fn check(url: &Url) -> Result<(), UrlError> {
     }
     if !url.username().is_empty() || url.password().is_some() {
         return wrong(
-            "credentials belong in a netrc file or the settings, where no log shows them",
+            "credentials belong in a netrc file or a file of credentials, where no log shows them",
         );
     }
     if url.as_str().len() > URL_MAX {

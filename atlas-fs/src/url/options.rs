@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::above::Above;
 use super::client::ClientWays;
-use super::http::{Credentials, NetrcError};
+use super::http::{Credentials, CredentialsError};
 
 /// How files by URL are fetched and kept. [`Options::new`] has what suits most.
 #[derive(Clone, Debug)]
@@ -87,21 +87,19 @@ impl Options {
 }
 
 impl Options {
-    /// Tells hosts who asks, as this netrc file says, and trusts the authorities whose certificates are in this file, in PEM, beside the
-    /// system's.
+    /// Tells hosts who asks, and trusts authorities, as these files say.
     ///
     /// # Errors
     ///
     /// One of them cannot be read, or is of another form.
-    pub fn add_access(
-        &mut self,
-        netrc: Option<&Path>,
-        authorities: Option<&Path>,
-    ) -> Result<(), AccessError> {
-        if let Some(path) = netrc {
+    pub fn add_access(&mut self, files: AccessFiles<'_>) -> Result<(), AccessError> {
+        if let Some(path) = files.credentials {
+            self.credentials.add_file(path)?;
+        }
+        if let Some(path) = files.netrc {
             self.credentials.add_netrc(path)?;
         }
-        if let Some(path) = authorities {
+        if let Some(path) = files.authorities {
             let wrong = |source| AccessError::Authorities {
                 path: path.into(),
                 source,
@@ -117,13 +115,24 @@ impl Options {
     }
 }
 
+/// What lets this machine in at origins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessFiles<'a> {
+    /// Credentials by host, as of [`Credentials::add_file`]. They go before those of a netrc file.
+    pub credentials: Option<&'a Path>,
+    /// A netrc file.
+    pub netrc: Option<&'a Path>,
+    /// Certificates, in PEM, of authorities that are trusted beside the system's.
+    pub authorities: Option<&'a Path>,
+}
+
 /// What lets this machine in at origins cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
     /// The credentials.
     #[error(transparent)]
-    Netrc(#[from] NetrcError),
+    Credentials(#[from] CredentialsError),
     /// The authorities.
     #[error("{} cannot be read as certificates in PEM", path.display())]
     Authorities {

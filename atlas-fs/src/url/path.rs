@@ -33,8 +33,10 @@ pub enum PathError {
     /// The second name is not a host.
     #[error("{0:?} is no host, or not the way to write it")]
     Host(String),
-    /// A URL has a user or a password, which paths do not show: credentials belong into a netrc file.
-    #[error("the URL has a user or a password in it: credentials belong into a netrc file")]
+    /// A URL has a user or a password, which paths do not show: credentials belong into a file of their own.
+    #[error(
+        "the URL has a user or a password in it: credentials belong into a netrc file or a file of credentials"
+    )]
     Credentials,
 }
 

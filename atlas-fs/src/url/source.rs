@@ -1,6 +1,7 @@
 //! [`Source`]: what a mount, a server and a program ask of the files of the web. `Files` is the one that fetches and stores;
 //! who only passes paths on, such as a mount, knows nothing else of it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +33,7 @@ pub trait Source: Send + Sync + 'static {
         &self,
         url: &Url,
         pins: &Pins,
-    ) -> impl Future<Output = Result<Arc<[Entry]>, UrlError>> + Send;
+    ) -> impl Future<Output = Result<Listing, UrlError>> + Send;
 }
 
 /// What is known of a URL without its content.
@@ -59,6 +60,23 @@ pub enum Kind {
     File,
     /// Entries: the URL ends in `/`.
     Folder,
+}
+
+/// The entries of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// In the order in which the origin lists them.
+    pub entries: Arc<[Entry]>,
+    /// Whether the origin could not be asked, and this is what was known of it before.
+    pub stale: bool,
+}
+
+impl Deref for Listing {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        &self.entries
+    }
 }
 
 /// One name in a folder.

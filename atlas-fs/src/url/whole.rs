@@ -13,15 +13,22 @@ use super::fresh::{Verdict, may_be_kept, serves_on_error, verdict};
 use super::head::{Asked, Head};
 use super::http::{Ask, Failure, Request};
 use super::retry::Retry;
-use super::source::Entry;
+use super::source::Listing;
 use super::store::Page;
 use crate::blocking::blocking;
 use crate::file_error::FileError;
 
+/// A page as it is served.
+pub(super) struct Served {
+    pub(super) page: Page,
+    /// The origin could not be asked, and this is what was known of it before.
+    pub(super) stale: bool,
+}
+
 impl Core {
     /// The entries of a folder, from its page, as it is known, if that may be served. Where there is none, or none that can be
     /// read, the folder may have an `atlas.index`, or its origin speak WebDAV.
-    pub(super) async fn entries(self: &Arc<Self>, url: &Url) -> Result<Arc<[Entry]>, UrlError> {
+    pub(super) async fn entries(self: &Arc<Self>, url: &Url) -> Result<Listing, UrlError> {
         let turn = self.turn(&page_turn(url));
         let _turn = turn.lock().await;
         let error = match self.entries_by(url, url, Ask::Page).await {
@@ -43,8 +50,8 @@ impl Core {
         folder: &Url,
         url: &Url,
         ask: Ask,
-    ) -> Result<Arc<[Entry]>, UrlError> {
-        let page = self.page(url, ask).await?;
+    ) -> Result<Listing, UrlError> {
+        let Served { page, stale } = self.page(url, ask).await?;
         let at = if url == folder {
             Url::parse(&page.at).ok()
         } else {
@@ -57,17 +64,20 @@ impl Core {
             url: Box::new(folder.clone()),
             source,
         })?;
-        Ok(entries.into())
+        Ok(Listing {
+            entries: entries.into(),
+            stale,
+        })
     }
 
-    pub(super) async fn page(self: &Arc<Self>, url: &Url, ask: Ask) -> Result<Page, UrlError> {
+    pub(super) async fn page(self: &Arc<Self>, url: &Url, ask: Ask) -> Result<Served, UrlError> {
         let (core, place) = (self.clone(), url.clone());
         let before = blocking(move || core.store.page(&place)).await;
         let before = before.map_err(|error| UrlError::disk(url, error))?;
         let now = SystemTime::now();
         if let Some(page) = &before {
             match verdict(url, &page.head, now) {
-                Verdict::Fresh(_) => return succeeded(url, page.clone()),
+                Verdict::Fresh(_) => return succeeded(url, page.clone(), false),
                 Verdict::WhileAsking => {
                     let (core, place, known) = (self.clone(), url.clone(), page.clone());
                     self.refresh(&page_turn(url), async move {
@@ -76,7 +86,7 @@ impl Core {
                             .await
                             .map(drop)
                     });
-                    return succeeded(url, page.clone());
+                    return succeeded(url, page.clone(), false);
                 }
                 Verdict::Ask => {}
             }
@@ -87,17 +97,17 @@ impl Core {
         let retry = match may_do {
             Some(page) if self.client.is_down(url) => {
                 tracing::debug!(%url, "a folder is served as it is known, since its origin could not be asked just now");
-                return succeeded(url, page.clone());
+                return succeeded(url, page.clone(), true);
             }
             Some(_) => self.client.no_retry(),
             None => self.client.retry(),
         };
         match self.ask_page(url, ask, before.clone(), retry).await {
-            Ok(page) => succeeded(url, page),
+            Ok(Served { page, stale }) => succeeded(url, page, stale),
             Err(error) => match may_do {
                 Some(page) if error.is_origin_down() => {
                     tracing::warn!(%url, %error, "a folder is served as it is known, since the origin cannot be asked");
-                    succeeded(url, page.clone())
+                    succeeded(url, page.clone(), true)
                 }
                 Some(_) | None => Err(error),
             },
@@ -110,10 +120,10 @@ impl Core {
         ask: Ask,
         before: Option<Page>,
         mut retry: Retry,
-    ) -> Result<Page, UrlError> {
+    ) -> Result<Served, UrlError> {
         let answer = loop {
             match self.ask_page_once(url, ask, before.as_ref()).await {
-                Ok(page) => break Ok(page),
+                Ok(served) => break Ok(served),
                 Err(failure) => {
                     if let Err(error) = self.client.wait_after(failure, &mut retry).await {
                         break Err(error);
@@ -122,8 +132,8 @@ impl Core {
             }
         };
         self.client.note(url, &answer);
-        let page = answer?;
-        let (core, place, kept) = (self.clone(), url.clone(), page.clone());
+        let served = answer?;
+        let (core, place, kept) = (self.clone(), url.clone(), served.page.clone());
         let keeping = blocking(move || {
             if may_be_kept(&kept.head.headers()) {
                 core.store.keep_page(&place, &kept)
@@ -135,7 +145,7 @@ impl Core {
         if let Err(error) = keeping {
             tracing::warn!(%url, %error, "a folder's page cannot be kept");
         }
-        Ok(page)
+        Ok(served)
     }
 
     async fn ask_page_once(
@@ -143,7 +153,7 @@ impl Core {
         url: &Url,
         ask: Ask,
         before: Option<&Page>,
-    ) -> Result<Page, Failure> {
+    ) -> Result<Served, Failure> {
         self.counts.asked();
         let request = Request {
             url,
@@ -156,14 +166,16 @@ impl Core {
         };
         let answer = self.client.try_once(request).await?;
         let now = SystemTime::now();
-        match (answer.status(), before) {
-            (304, Some(before)) => Ok(Page {
+        // Of somebody above, who could not ask either.
+        let stale = answer.told().is_some_and(|told| told.stale);
+        let page = match (answer.status(), before) {
+            (304, Some(before)) => Page {
                 head: match answer.told() {
                     Some(told) => told.head.clone(),
                     None => before.head.renewed(answer.headers(), now),
                 },
                 ..before.clone()
-            }),
+            },
             (status @ (200 | 207 | 404 | 410), _) => {
                 // Several answers in one, to PROPFIND.
                 let status = if status == 207 { 200 } else { status };
@@ -175,18 +187,19 @@ impl Core {
                 } else {
                     Vec::new()
                 };
-                Ok(Page {
+                Page {
                     head,
                     at,
                     content_type,
                     body,
-                })
+                }
             }
-            (status, _) => Err(Failure::broken(
-                url,
-                format!("status {status} in answer to a page"),
-            )),
-        }
+            (status, _) => {
+                let what = format!("status {status} in answer to a page");
+                return Err(Failure::broken(url, what));
+            }
+        };
+        Ok(Served { page, stale })
     }
 
     /// Fetches a file to its end, which tells its length.
@@ -271,9 +284,9 @@ fn leaves_others(error: &UrlError) -> bool {
     ) || error.status() == Some(405)
 }
 
-fn succeeded(url: &Url, page: Page) -> Result<Page, UrlError> {
+fn succeeded(url: &Url, page: Page, stale: bool) -> Result<Served, UrlError> {
     if page.head.status == 200 {
-        Ok(page)
+        Ok(Served { page, stale })
     } else {
         Err(UrlError::status_of(url, page.head.status))
     }

@@ -21,9 +21,9 @@ use crate::origin::{File, Origin};
 struct Bed {
     service: Arc<FileService>,
     origin: Origin,
+    runtime: Runtime,
     folder: TempDir,
     cache: TempDir,
-    runtime: Runtime,
 }
 
 impl Bed {
@@ -40,9 +40,9 @@ impl Bed {
         Self {
             service,
             origin,
+            runtime,
             folder: tempfile::tempdir().unwrap(),
             cache,
-            runtime,
         }
     }
 

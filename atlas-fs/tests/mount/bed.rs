@@ -1,13 +1,17 @@
-//! What each test mounts. All of it goes when the test ends, also by a panic: first the mount, then the folders, then the threads.
+//! What each test mounts. All of it goes when the test ends, also by a panic: first the mount, then the threads, which may still
+//! write to the folders, then those.
 
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use atlas_fs::url::mount::{MountError, MountOptions, Mounted};
 use atlas_fs::url::{Files, Options};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tracing_subscriber::fmt::TestWriter;
 
 use crate::origin::Origin;
 
@@ -16,15 +20,17 @@ use crate::origin::Origin;
 pub struct Bed {
     pub mounted: Mounted,
     pub origin: Origin,
+    _runtime: Runtime,
     _folder: TempDir,
     _cache: TempDir,
-    _runtime: Runtime,
 }
 
 impl Bed {
     /// Mounts, with options of one's own; none, with a note, where that is not possible.
     pub fn new(change: impl FnOnce(&mut Options, &mut MountOptions)) -> Option<Self> {
-        let log = tracing_subscriber::fmt().with_test_writer();
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(|| Log);
         // All tests but the first find it there.
         let _ = log
             .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
@@ -56,9 +62,9 @@ impl Bed {
         Some(Self {
             mounted,
             origin,
+            _runtime: runtime,
             _folder: folder,
             _cache: cache,
-            _runtime: runtime,
         })
     }
 
@@ -70,6 +76,14 @@ impl Bed {
         } else {
             origin.join(path)
         }
+    }
+
+    /// What was logged of this URL, by any mount.
+    pub fn said_of(&self, url: &str) -> String {
+        let log = LOG.lock().unwrap();
+        let log = String::from_utf8_lossy(&log);
+        let said = log.lines().filter(|line| line.contains(url));
+        said.collect::<Vec<_>>().join("\n")
     }
 
     /// What a program prints, run in this folder.
@@ -87,3 +101,20 @@ impl Bed {
         String::from_utf8(output.stdout).unwrap()
     }
 }
+
+/// Writes to the test's output, and keeps what was written.
+struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        TestWriter::default().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        TestWriter::default().flush()
+    }
+}
+
+/// Of all mounts of this process: each line names its URL.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());

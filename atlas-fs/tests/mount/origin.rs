@@ -59,6 +59,10 @@ pub struct File {
     pub delay: Duration,
     /// What has to be said of who asks.
     pub authorization: Option<&'static str>,
+    /// Said beside the rest.
+    pub headers: Vec<(&'static str, String)>,
+    /// Nothing is said of which version it is, and all of it is sent whatever range is asked for.
+    pub is_nameless: bool,
 }
 
 impl File {
@@ -71,6 +75,8 @@ impl File {
             status: 200,
             delay: Duration::ZERO,
             authorization: None,
+            headers: Vec::new(),
+            is_nameless: false,
         }
     }
 }
@@ -159,7 +165,15 @@ async fn serve(files: &Mutex<Files>, request: Request<Incoming>) -> Response<Ful
         return listing(files, request.method(), &path);
     };
     tokio::time::sleep(file.delay).await;
-    let mut response = answer(&file, request.headers());
+    let mut response = if file.is_nameless {
+        Response::new(file.bytes.clone().into())
+    } else {
+        answer(&file, request.headers())
+    };
+    for (name, value) in &file.headers {
+        let value = value.parse().expect("tests say what can be said");
+        response.headers_mut().insert(*name, value);
+    }
     if request.method() == Method::HEAD {
         let length = response.body().size();
         response

@@ -1,7 +1,10 @@
 //! Origins that do not answer as one likes: each has its number, within its time.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -14,10 +17,12 @@ fn errno<T: std::fmt::Debug>(done: io::Result<T>) -> Errno {
 }
 
 #[test]
-fn each_trouble_has_its_number() {
+fn each_trouble_has_its_number_and_is_said() {
     let Some(bed) = Bed::new(|options, _| {
         options.timeouts.attempts_max = 2;
         options.timeouts.first_pause = Duration::from_millis(1);
+        options.timeouts.answer = Duration::from_millis(500);
+        options.quota = Some(1 << 20);
     }) else {
         return;
     };
@@ -25,31 +30,129 @@ fn each_trouble_has_its_number() {
         status,
         ..File::new("x")
     };
-    for (status, wanted) in [
-        (403, Errno::ACCESS),
-        (401, Errno::ACCESS),
-        (404, Errno::NOENT),
-        (500, Errno::IO),
+    let saying = |name, value: &str, file| File {
+        headers: vec![(name, value.to_owned())],
+        ..file
+    };
+    let round = bed.origin.url("/d/round");
+    let slow = File {
+        delay: Duration::from_secs(3600),
+        ..File::new("x")
+    };
+    let nameless = File {
+        is_nameless: true,
+        ..File::new(vec![0; 2 << 20])
+    };
+    let denied = "not allowed to read";
+    for (name, file, wanted, said) in [
+        ("s401", with(401), Errno::ACCESS, denied),
+        ("s403", with(403), Errno::ACCESS, denied),
+        ("s407", with(407), Errno::ACCESS, denied),
+        ("s404", with(404), Errno::NOENT, ""),
+        ("s410", with(410), Errno::NOENT, ""),
+        ("s500", with(500), Errno::IO, "answers with status 500"),
+        ("s418", with(418), Errno::IO, "answers with status 418"),
+        (
+            "round",
+            saying("location", &round, with(302)),
+            Errno::LOOP,
+            "redirects to where it cannot be followed",
+        ),
+        (
+            "packed",
+            saying("content-encoding", "gzip", File::new("x")),
+            Errno::IO,
+            "sends what cannot be used: the encoding gzip",
+        ),
+        ("slow", slow, Errno::TIMEDOUT, "is too slow: an answer took"),
+        ("nameless", nameless, Errno::NOSPC, "cannot be stored"),
     ] {
-        let name = format!("s{status}");
-        bed.origin.put(&format!("/d/{name}"), with(status));
-        assert_eq!(
-            errno(fs::read(bed.at(&format!("d/{name}")))),
-            wanted,
-            "{status}"
-        );
+        let path = format!("d/{name}");
+        bed.origin.put(&format!("/{path}"), file);
+        assert_eq!(errno(fs::read(bed.at(&path))), wanted, "{name}");
+        let url = bed.origin.url(&format!("/{path}"));
+        let log = bed.said_of(&url);
+        assert_eq!(log.is_empty(), said.is_empty(), "{name}: {log}");
+        assert!(log.contains(said), "{name}: {log}");
     }
+}
+
+/// Answers whoever connects with what is no HTTP.
+fn talk_nonsense(listener: TcpListener) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"what a pity\r\n\r\n");
+        }
+    });
+}
+
+#[test]
+fn each_way_of_not_being_an_origin_has_its_number_and_is_said() {
+    let Some(bed) = Bed::new(|options, _| {
+        options.timeouts.attempts_max = 2;
+        options.timeouts.first_pause = Duration::from_millis(1);
+    }) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nonsense = format!("http://{}/x", listener.local_addr().unwrap());
+    talk_nonsense(listener);
+    let open = bed.origin.url("/x").replace("http://", "https://");
+    for (url, wanted, said) in [
+        (
+            "http://127.0.0.1:1/x",
+            Errno::HOSTUNREACH,
+            "cannot be reached",
+        ),
+        (&open, Errno::PROTO, "does not prove who it is"),
+        (&nonsense, Errno::IO, "sends what cannot be used"),
+    ] {
+        let path = url.replacen("://", "/", 1);
+        let path = bed.mounted.folder().join(path);
+        assert_eq!(errno(fs::read(path)), wanted, "{url}");
+        let log = bed.said_of(url);
+        assert!(log.contains(said), "{url}: {log}");
+    }
+}
+
+#[test]
+fn names_that_cannot_be_have_their_numbers_and_nobody_is_asked() {
+    let Some(bed) = Bed::new(|_, _| {}) else {
+        return;
+    };
     let long = "x".repeat(256);
-    assert_eq!(errno(fs::metadata(bed.at(&long))), Errno::NAMETOOLONG);
+    let not_text = OsStr::from_bytes(b"\xff");
+    for (name, wanted) in [
+        (OsStr::new(&long), Errno::NAMETOOLONG),
+        (not_text, Errno::INVAL),
+    ] {
+        assert_eq!(errno(fs::metadata(bed.at("").join(name))), wanted);
+    }
+    bed.origin.asked();
+    for (path, wanted) in [
+        ("ftp/example.org/x", Errno::NOENT),
+        ("http/me@127.0.0.1/x", Errno::NOENT),
+    ] {
+        let path = bed.mounted.folder().join(path);
+        assert_eq!(errno(fs::metadata(&path)), wanted, "{}", path.display());
+    }
+    assert_eq!(bed.origin.asked(), [""; 0]);
+}
+
+#[test]
+fn what_is_no_folder_and_what_cannot_be_written_has_its_number() {
+    let Some(bed) = Bed::new(|_, _| {}) else {
+        return;
+    };
     bed.origin.put("/d/x", File::new("x"));
     assert_eq!(errno(fs::read(bed.at("d/x/y"))), Errno::NOTDIR);
     assert_eq!(errno(fs::read_dir(bed.at("d/x"))), Errno::NOTDIR);
+    assert_eq!(errno(fs::read(bed.at("d"))), Errno::ISDIR);
     assert_eq!(errno(fs::write(bed.at("d/x"), "y")), Errno::ROFS);
     assert_eq!(errno(fs::write(bed.at("d/new"), "y")), Errno::ROFS);
     assert_eq!(errno(fs::remove_file(bed.at("d/x"))), Errno::ROFS);
-    // Nobody listens there.
-    let nobody = bed.mounted.folder().join("http/127.0.0.1:1/x");
-    assert_eq!(errno(fs::read(nobody)), Errno::HOSTUNREACH);
 }
 
 #[test]
@@ -109,6 +212,38 @@ fn a_stopped_origin_serves_what_is_known_and_says_so() {
     assert_eq!(fs::read(bed.at("x")).unwrap(), b"known");
     assert_eq!(xattr("user.atlas.stale").as_deref(), Ok("1"));
     assert_eq!(xattr("user.other"), Err(Errno::NODATA));
+}
+
+#[test]
+fn a_folder_that_is_listed_as_it_was_known_says_so() {
+    let Some(bed) = Bed::new(|options, mount| {
+        options.stale = Duration::from_secs(3600);
+        mount.listed_for = Duration::ZERO;
+    }) else {
+        return;
+    };
+    let page = |status| File {
+        status,
+        cache_control: "max-age=0",
+        headers: vec![("content-type", "text/html".to_owned())],
+        ..File::new("<html><title>Directory listing for /d/</title><a href=\"x\">x</a></html>")
+    };
+    let is_stale = || {
+        assert_eq!(fs::read_dir(bed.at("d")).unwrap().count(), 1);
+        let mut value = [0; 10];
+        match rustix::fs::getxattr(bed.at("d"), "user.atlas.stale", &mut value) {
+            Ok(length) => assert_eq!(value[..length], *b"1"),
+            Err(error) => {
+                assert_eq!(error, Errno::NODATA);
+                return false;
+            }
+        }
+        true
+    };
+    for (status, wanted) in [(200, false), (503, true), (200, false)] {
+        bed.origin.put("/d/", page(status));
+        assert_eq!(is_stale(), wanted, "{status}");
+    }
 }
 
 #[test]

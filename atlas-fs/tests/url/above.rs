@@ -303,6 +303,27 @@ async fn garbage_from_above_is_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_could_not_be_asked_for_above_is_told_as_such() {
+    let origin = Origin::start().await;
+    origin.put("/d/", b"a\nb\n".to_vec());
+    origin.change("/d/", |resource| {
+        let at_once = ("cache-control", "max-age=0".to_owned());
+        resource.headers.push(at_once);
+    });
+    let top = Scratch::with(|options| options.stale = Duration::from_secs(3600));
+    let scratch = below(&Beside::of(&top.files));
+    let (folder, pins) = (origin.url("/d/"), Pins::new());
+    let listing = scratch.files.list(&folder, &pins).await.unwrap();
+    assert_eq!((listing.len(), listing.stale), (2, false));
+    origin.change("/d/", |resource| resource.moods = vec![Mood::Status(503)]);
+    let listing = scratch.files.list(&folder, &pins).await.unwrap();
+    assert_eq!((listing.len(), listing.stale), (2, true));
+    origin.change("/d/", |resource| resource.moods.clear());
+    let listing = scratch.files.list(&folder, &pins).await.unwrap();
+    assert_eq!((listing.len(), listing.stale), (2, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_a_secret_asks_by_itself() {
     let (origin, top) = (Origin::start().await, Scratch::new());
     origin.put("/x", b"hello".to_vec());
@@ -310,7 +331,8 @@ async fn who_has_a_secret_asks_by_itself() {
     let secret = Credential::Bearer("s3cret".to_owned());
     let scratch = Scratch::with(|options| {
         options.above = Some(above.clone());
-        options.credentials.set("127.0.0.1", secret);
+        let credentials = &mut options.credentials;
+        credentials.set_also_for_http("127.0.0.1", secret);
     });
     let whole = read(&scratch.files, &origin.url("/x"), &Pins::new()).await;
     assert_eq!(whole.unwrap(), b"hello");

@@ -3,13 +3,14 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atlas_fs::url::{Pins, Source, Timeouts, UrlError};
 use rustix::io::Errno;
 use url::Url;
 
-use crate::origin::{Mood, Origin};
+use crate::origin::{Mood, Origin, Resource};
 use crate::support::{Scratch, eventually, random, read, read_file};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +191,8 @@ async fn regression_who_can_do_without_an_origin_waits_for_it_once() {
     // A version that is pinned would not be asked for.
     let pins = Pins::new;
     let folder = origin.url("/d/");
-    scratch.files.list(&folder, &pins()).await.unwrap();
+    let listing = scratch.files.list(&folder, &pins()).await.unwrap();
+    assert!(!listing.stale);
     for path in &paths {
         read(&scratch.files, &origin.url(path), &pins())
             .await
@@ -209,7 +211,8 @@ async fn regression_who_can_do_without_an_origin_waits_for_it_once() {
     let (begun, before) = (Instant::now(), scratch.files.figures().questions);
     for path in &paths {
         let url = origin.url(path);
-        scratch.files.list(&folder, &pins()).await.unwrap();
+        let listing = scratch.files.list(&folder, &pins()).await.unwrap();
+        assert!(listing.stale);
         assert!(scratch.files.metadata(&url, &pins()).await.unwrap().stale);
         let content = read(&scratch.files, &url, &pins()).await.unwrap();
         assert_eq!(content, path.as_bytes());
@@ -325,4 +328,35 @@ fn data_files(folder: &Path) -> Vec<PathBuf> {
                 .is_some_and(|extension| extension == "data")
         })
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_a_date_alone_is_asked_for_by_it_and_comes_once() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let (first, second) = (random(300_000, 1), random(300_000, 2));
+    let dates = [
+        "Thu, 26 Nov 2026 17:01:09 GMT",
+        "Thu, 26 Nov 2026 17:01:10 GMT",
+    ];
+    let resource = |body: &Vec<u8>, date: &str| Resource {
+        body: Arc::new(body.clone()),
+        modified: Some(date.to_owned()),
+        headers: vec![("cache-control", "max-age=0".to_owned())],
+        ..Resource::default()
+    };
+    origin.place("/x", resource(&first, dates[0]));
+    let url = origin.url("/x");
+    assert!(read(&scratch.files, &url, &Pins::new()).await.unwrap() == first);
+    let (requests, bytes) = (origin.requests(), origin.bytes());
+    assert!(read(&scratch.files, &url, &Pins::new()).await.unwrap() == first);
+    let log = origin.log();
+    let [asked] = &log[requests..] else {
+        panic!("{log:?}")
+    };
+    assert_eq!(asked.headers["if-modified-since"], dates[0]);
+    assert!(!asked.headers.contains_key("if-none-match"), "{asked:?}");
+    assert_eq!(origin.bytes(), bytes);
+    // Of the same length: the date is all that tells.
+    origin.place("/x", resource(&second, dates[1]));
+    assert!(read(&scratch.files, &url, &Pins::new()).await.unwrap() == second);
 }

@@ -1,6 +1,7 @@
 //! What origins do wrong: each has its error, with URL, status and cause, within the stated time.
 
 use std::error::Error;
+use std::time::Instant;
 
 use atlas_fs::url::{Pins, Source, UrlError};
 use rustix::io::Errno;
@@ -9,7 +10,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::origin::{Mood, Origin, Resource};
-use crate::support::{Scratch, error_of, random, read};
+use crate::support::{PATIENCE, Scratch, error_of, eventually, random, read, read_file};
 
 async fn error_with(moods: &[Mood]) -> (UrlError, usize) {
     let (origin, scratch) = (Origin::start().await, Scratch::new());
@@ -101,7 +102,11 @@ async fn bodies_that_are_not_what_they_say_are_broken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_slow_or_silent_is_not_waited_for() {
-    for moods in [vec![Mood::Drip(100)], vec![Mood::Late(60_000)]] {
+    for moods in [
+        vec![Mood::Drip(100)],
+        vec![Mood::DripHead(100)],
+        vec![Mood::Late(60_000)],
+    ] {
         let (error, _) = error_with(&moods).await;
         assert!(
             matches!(error, UrlError::TimedOut { .. }),
@@ -126,6 +131,75 @@ async fn a_redirect_in_a_circle_is_not_followed_for_ever() {
     assert!(matches!(error, UrlError::Redirects { .. }), "{error:?}");
     assert_eq!(error.errno(), Errno::LOOP.raw_os_error());
     assert!(origin.requests() < 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_from_an_encrypted_connection_to_an_open_one_is_not_followed() {
+    let (origin, certificate) = Origin::start_tls("localhost").await;
+    let other = Origin::start().await;
+    other.put("/x", b"for all to see".to_vec());
+    origin.put_as(
+        "/x",
+        Vec::new(),
+        &[Mood::Redirect(other.url("/x").to_string())],
+    );
+    let url = format!("https://localhost:{}/x", origin.address.port());
+    let scratch = Scratch::with(|options| options.authorities_pem = certificate);
+    let error = error_of(&scratch.files, &Url::parse(&url).unwrap()).await;
+    assert!(matches!(error, UrlError::Redirects { .. }), "{error:?}");
+    assert_eq!(error.errno(), Errno::LOOP.raw_os_error());
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    assert!(
+        causes
+            .iter()
+            .any(|cause| cause.contains("from https to http")),
+        "{causes:?}"
+    );
+    assert_eq!((origin.requests(), other.requests()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_in_the_middle_of_a_read_is_waited_for_or_told_and_the_read_goes_on_after_it() {
+    const RANGE: usize = 256 << 10;
+    let content = random(8 * RANGE, 4);
+    for passes in [true, false] {
+        let origin = Origin::start().await;
+        let scratch = Scratch::with(|options| {
+            options.range_bytes_max = RANGE as u64;
+            options.read_ahead_bytes_max = 0;
+        });
+        origin.put("/x", content.clone());
+        let url = origin.url("/x");
+        let file = scratch.files.open(&url, &Pins::new()).await.unwrap();
+        let mut begin = vec![0; 1000];
+        file.read_at(0, &mut begin).await.unwrap();
+        assert!(begin == content[..1000]);
+        let before = origin.requests();
+        origin.change("/x", |resource| resource.moods = vec![Mood::Status(503)]);
+        let at = 4 * RANGE as u64;
+        if passes {
+            let reading = tokio::spawn({
+                let file = file.clone();
+                async move {
+                    let mut piece = vec![0; 1000];
+                    file.read_at(at, &mut piece).await.map(|_| piece)
+                }
+            });
+            eventually("it is asked in the storm", || origin.requests() > before).await;
+            origin.change("/x", |resource| resource.moods.clear());
+            assert!(reading.await.unwrap().unwrap() == content[4 * RANGE..][..1000]);
+        } else {
+            let begun = Instant::now();
+            let error = file.read_at(at, &mut begin).await.unwrap_err();
+            assert!(begun.elapsed() < 2 * PATIENCE, "{:?}", begun.elapsed());
+            assert_eq!(error.status(), Some(503));
+            assert_eq!(error.errno(), Errno::IO.raw_os_error());
+            origin.change("/x", |resource| resource.moods.clear());
+        }
+        // Whoever has it open goes on.
+        assert!(read_file(&file).await.unwrap() == content, "{passes}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,6 +67,8 @@ pub(crate) enum Mood {
     Redirect(String),
     /// A byte at a time, so many milliseconds apart.
     Drip(u64),
+    /// The same of what comes before the body.
+    DripHead(u64),
     /// Takes so many milliseconds to answer.
     Late(u64),
     /// Sends so many bytes a millisecond.
@@ -252,6 +254,7 @@ async fn answer<S: AsyncWrite + Unpin>(
     for mood in &resource.moods {
         match mood {
             Mood::Late(millis) => tokio::time::sleep(Duration::from_millis(*millis)).await,
+            Mood::DripHead(millis) => return drip_head(stream, *millis).await,
             Mood::Redirect(to) => {
                 let headers = [("location", to.clone()), ("content-length", "0".to_owned())];
                 return send_head(stream, 302, &headers).await;
@@ -357,6 +360,18 @@ async fn send_head<S: AsyncWrite + Unpin>(
     }
     text.push_str("\r\n");
     stream.write_all(text.as_bytes()).await.is_ok()
+}
+
+/// Comes to no end before nobody listens any more.
+async fn drip_head<S: AsyncWrite + Unpin>(stream: &mut S, millis: u64) -> bool {
+    let begin = b"HTTP/1.1 200 So\r\n".iter();
+    for byte in begin.chain(b"x-more: more\r\n".iter().cycle()) {
+        if stream.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+    false
 }
 
 async fn send_body<S: AsyncWrite + Unpin>(

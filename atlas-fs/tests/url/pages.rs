@@ -84,6 +84,25 @@ async fn regression_a_name_that_leads_to_a_compressed_listing_is_a_folder() {
     assert!(matches!(error, UrlError::Broken { .. }), "{error:?}");
 }
 
+/// A second answer is as long as the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_a_page_that_is_too_long_is_fetched_once() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    origin.put_as("/folder/", vec![b'x'; PAGE_MAX + 1], &[Mood::NoRanges]);
+    let url = origin.url("/folder/");
+    let listed = scratch.files.list(&url, &Pins::new()).await;
+    let error = listed.unwrap_err();
+    assert!(matches!(error, UrlError::Broken { .. }), "{error:?}");
+    assert!(
+        error.to_string().contains(&format!("{PAGE_MAX} bytes")),
+        "{error}"
+    );
+    assert_eq!(origin.requests(), 1);
+}
+
+/// As it is documented.
+const PAGE_MAX: usize = 64 << 20;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_no_listing_says_so() {
     let (origin, scratch) = (Origin::start().await, Scratch::new());

@@ -307,9 +307,8 @@ async fn credentials_go_to_their_host_and_not_to_where_it_redirects() {
     );
     let scratch = Scratch::with(|options| {
         let host = origin.address.to_string();
-        options
-            .credentials
-            .set(host, Credential::Bearer("secret".to_owned()));
+        let secret = Credential::Bearer("secret".to_owned());
+        options.credentials.set_also_for_http(host, secret);
     });
     assert_eq!(
         read(&scratch.files, &origin.url("/x"), &Pins::new())

@@ -197,7 +197,7 @@ async fn what_must_not_be_stored_is_read_while_it_is_open_and_leaves_nothing() {
             assert_eq!(origin.bytes() - before, fetched, "{path}");
             assert!(file.is_transient(), "{path}");
             let names = names_below(scratch.folder.path());
-            assert_eq!(names, ["ledger"], "{path}");
+            assert_eq!(names, [""; 0], "{path}");
             drop(file);
             // Whoever has fetched it ends a moment later.
             let is_gone = || open_below(scratch.folder.path()) == 0;
@@ -217,14 +217,14 @@ async fn what_was_stored_goes_when_its_origin_forbids_that() {
         resource.headers.push(asked_again);
     });
     read(&scratch.files, &url, &Pins::new()).await.unwrap();
-    assert!(names_below(scratch.folder.path()).len() > 1);
+    assert_ne!(names_below(scratch.folder.path()), [""; 0]);
     origin.change("/x", |resource| {
         resource.headers.clear();
         let forbidden = ("cache-control", "no-store".to_owned());
         resource.headers.push(forbidden);
     });
     read(&scratch.files, &url, &Pins::new()).await.unwrap();
-    assert_eq!(names_below(scratch.folder.path()), ["ledger"]);
+    assert_eq!(names_below(scratch.folder.path()), [""; 0]);
 }
 
 /// How many files of this folder this process has open.
@@ -234,7 +234,7 @@ fn open_below(folder: &Path) -> usize {
     paths.filter(|path| path.starts_with(folder)).count()
 }
 
-/// The names of all files.
+/// The names of all files, but for those that every store has.
 fn names_below(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -245,6 +245,7 @@ fn names_below(folder: &Path) -> Vec<String> {
             names.push(entry.file_name().into_string().unwrap());
         }
     }
+    names.retain(|name| !["ledger", "sums"].contains(&name.as_str()));
     names
 }
 

@@ -1,5 +1,6 @@
 //! Certificates that are renewed in time, by themselves.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::task::JoinSet;
@@ -69,11 +70,25 @@ fn current() -> (Current, impl FnMut() -> Option<Connection> + Send + 'static) {
     (current, move || at_hand.lock().unwrap().clone())
 }
 
-#[tokio::test]
-async fn certificates_are_renewed_by_themselves_and_connections_go_on() {
-    within(async {
-        let folder = tempfile::tempdir().unwrap();
-        let (at_server, at_manager) = (folder.path().join("server"), folder.path().join("manager"));
+/// Runs a test with a folder. What has been renewed may be saved there, by a thread that nobody waits for, until the test's runtime has
+/// ended: so the folder is removed after that.
+fn in_folder<T: Future<Output = ()>>(test: impl FnOnce(PathBuf) -> T) {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(within(test(folder.path().to_owned())));
+    drop(runtime);
+    let path = folder.path().to_owned();
+    folder.close().unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn certificates_are_renewed_by_themselves_and_connections_go_on() {
+    in_folder(|folder| async move {
+        let (at_server, at_manager) = (folder.join("server"), folder.join("manager"));
         let cs = Arc::new(RwLock::new(authority("cs.example.edu")));
         let bind_short = |role| {
             let identity = identity_for(&cs.read().unwrap(), role, SHORT);
@@ -113,14 +128,12 @@ async fn certificates_are_renewed_by_themselves_and_connections_go_on() {
         .await;
         let up = server.connect(to, &expected(&manager)).await.unwrap();
         assert!(up.ends_at() > past);
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn the_authority_of_a_sub_domain_is_renewed_by_itself() {
-    within(async {
-        let folder = tempfile::tempdir().unwrap();
+#[test]
+fn the_authority_of_a_sub_domain_is_renewed_by_itself() {
+    in_folder(|folder| async move {
         let cs = authority("cs.example.edu");
         let (mut lab, now) = (authority("lab.cs.example.edu"), SystemTime::now());
         let request = lab.request().unwrap();
@@ -140,11 +153,11 @@ async fn the_authority_of_a_sub_domain_is_renewed_by_itself() {
         tasks.spawn(serve(parent, Arc::new(RwLock::new(cs))));
         let name = domain("cs.example.edu");
         tasks.spawn(stay_connected(child.clone(), to, name, current));
-        let (authority, saved) = (lab.clone(), folder.path().to_owned());
+        let (authority, saved) = (lab.clone(), folder.clone());
         tasks.spawn(async move {
             enrol::keep_authority_renewed(at_hand, &authority, &saved).await;
         });
-        let (endpoint, authority, saved) = (child.clone(), lab.clone(), folder.path().join("own"));
+        let (endpoint, authority, saved) = (child.clone(), lab.clone(), folder.join("own"));
         tasks.spawn(async move {
             enrol::keep_own_renewed(&endpoint, &authority, &LIFETIMES, &saved).await;
         });
@@ -158,20 +171,18 @@ async fn the_authority_of_a_sub_domain_is_renewed_by_itself() {
         })
         .await;
         until("it is saved", || {
-            let saved = DomainAuthority::load(folder.path());
+            let saved = DomainAuthority::load(&folder);
             saved.is_ok_and(|saved| saved.renew_at() == lab.read().unwrap().renew_at())
         })
         .await;
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn a_renewal_that_fails_is_tried_again() {
-    within(async {
-        let folder = tempfile::tempdir().unwrap();
+#[test]
+fn a_renewal_that_fails_is_tried_again() {
+    in_folder(|folder| async move {
         // What should be a folder is a file at first.
-        let blocked = folder.path().join("state");
+        let blocked = folder.join("state");
         std::fs::write(&blocked, "in the way").unwrap();
         let cs = Arc::new(RwLock::new(authority("cs.example.edu")));
         // Due since long ago, with some seconds left.
@@ -206,6 +217,5 @@ async fn a_renewal_that_fails_is_tried_again() {
         .await;
         keeping.abort();
         serving.abort();
-    })
-    .await;
+    });
 }

@@ -100,6 +100,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         ["paths", folder, ref urls @ ..] => by_paths(folder, urls)?,
         ["urls", folder, ref urls @ ..] => by_urls(folder, urls)?,
+        ["texts", ref urls @ ..] => texts(urls),
         ["burn", folder] => burn(folder)?,
         ["steps", count, ms] => steps(count.parse()?, ms.parse()?, None),
         ["steps", count, ms, folder] => {
@@ -503,6 +504,33 @@ fn by_urls(folder: &str, urls: &[&str]) -> io::Result<()> {
         println!("again: {}", seen(again));
     }
     Ok(())
+}
+
+/// Prints what is known of files and folders by URL, and the texts that they are.
+fn texts(urls: &[&str]) {
+    for url in urls {
+        let known = spawn!(known(url.to_string()));
+        let text = spawn!(text(url.to_string()));
+        println!("{}", known.sync());
+        println!("{}", text.sync());
+    }
+}
+
+#[atlas::spawn]
+fn known(url: String) -> String {
+    match atlas::fs::metadata(&url) {
+        Ok(metadata) if metadata.kind == atlas::fs::Kind::Folder => "a folder".to_owned(),
+        Ok(metadata) => format!("{:?} stale={}", metadata.len, metadata.stale),
+        Err(error) => format!("{:?} {:?}", error.kind(), error.status()),
+    }
+}
+
+#[atlas::spawn]
+fn text(url: String) -> String {
+    match atlas::fs::read_to_string(&url) {
+        Ok(text) => text,
+        Err(error) => format!("{:?}: {error}", error.kind()),
+    }
 }
 
 /// Opens files, and reads the beginning of each.

@@ -20,6 +20,8 @@ struct Site {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Bytes of bodies that were sent, by path.
     sent: Mutex<BTreeMap<String, usize>>,
+    /// What has to be said of who asks.
+    authorization: Mutex<Option<&'static str>>,
     ends: AtomicBool,
 }
 
@@ -61,6 +63,11 @@ impl Origin {
         *files.get_mut(path).unwrap() = body.to_vec();
     }
 
+    /// From now on, only who says this is answered.
+    pub(crate) fn admit(&self, authorization: &'static str) {
+        *self.site.authorization.lock().unwrap() = Some(authorization);
+    }
+
     /// Bytes of bodies that were sent, by path.
     pub(crate) fn sent(&self) -> BTreeMap<String, usize> {
         self.site.sent.lock().unwrap().clone()
@@ -86,11 +93,11 @@ impl Site {
             words.next().unwrap_or_default(),
             words.next().unwrap_or_default(),
         );
+        if !self.admits(&headers) {
+            return refuse(stream, "401 Unauthorized");
+        }
         let Some((body, kind)) = self.body(path) else {
-            let _ = stream.write_all(
-                b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            );
-            return;
+            return refuse(stream, "404 Not Found");
         };
         let sum: u64 = body.iter().fold(7, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
@@ -144,6 +151,15 @@ impl Site {
         }
     }
 
+    /// Whether somebody who says this is answered.
+    fn admits(&self, headers: &[String]) -> bool {
+        let wanted = *self.authorization.lock().unwrap();
+        wanted.is_none_or(|wanted| {
+            let mut headers = headers.iter().filter_map(|line| line.split_once(": "));
+            headers.any(|(name, said)| name.eq_ignore_ascii_case("authorization") && said == wanted)
+        })
+    }
+
     /// A file, or what is directly below a folder.
     fn body(&self, path: &str) -> Option<(Vec<u8>, &'static str)> {
         let files = self.files.lock().unwrap();
@@ -165,6 +181,11 @@ impl Site {
         );
         (!names.is_empty()).then(|| (page.into_bytes(), "text/html; charset=utf-8"))
     }
+}
+
+fn refuse(mut stream: &TcpStream, status: &str) {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let _ = stream.write_all(head.as_bytes());
 }
 
 /// Some text, of several sizes.

@@ -35,6 +35,8 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self.errno {
+            // The standard library has a kind for it, and does not give it to the number.
+            Some(INVALID_TEXT) => io::ErrorKind::InvalidData,
             Some(errno) => io::Error::from_raw_os_error(errno).kind(),
             None => io::ErrorKind::Other,
         }
@@ -115,6 +117,13 @@ mod tests {
         let error = io::Error::from(error);
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(error.to_string(), message);
+    }
+
+    #[test]
+    fn regression_what_is_no_text_is_invalid_data_as_of_any_file() {
+        let no_text = String::from_utf8(vec![0xff]).unwrap_err();
+        let error = Error::not_text("http://x/", &no_text);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

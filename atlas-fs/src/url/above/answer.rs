@@ -21,7 +21,7 @@ use super::super::files::{Core, check};
 use super::super::head::Head;
 use super::super::http::Ask;
 use super::super::version::{Condition, Version};
-use super::super::whole::page_turn;
+use super::super::whole::{Served, page_turn};
 use super::Way;
 use super::words::{Known, PIECE, Question, Said, Trouble, WAIT_INTERVAL, hear, say};
 use crate::blocking::blocking;
@@ -229,8 +229,8 @@ async fn find_head(core: &Arc<Core>, url: &Url) -> Result<Found, UrlError> {
 async fn find_page(core: &Arc<Core>, url: &Url, question: &Question) -> Result<Found, UrlError> {
     let turn = core.turn(&page_turn(url));
     let _turn = turn.lock().await;
-    let page = match core.page(url, question.ask).await {
-        Ok(page) => page,
+    let Served { page, stale } = match core.page(url, question.ask).await {
+        Ok(served) => served,
         Err(UrlError::NotFound { url: place, status }) => {
             let (store, place_kept) = (core.store.clone(), url.clone());
             let kept = blocking(move || store.page(&place_kept)).await;
@@ -247,13 +247,13 @@ async fn find_page(core: &Arc<Core>, url: &Url, question: &Question) -> Result<F
     };
     if question.known.as_ref() == Some(&page.head.version) {
         return Ok(Found {
-            said: known(page.head, false, Some(page.at), None),
+            said: known(page.head, stale, Some(page.at), None),
             body: None,
         });
     }
     let bytes = 0..page.body.len() as u64;
     Ok(Found {
-        said: known(page.head, false, Some(page.at), Some(bytes)),
+        said: known(page.head, stale, Some(page.at), Some(bytes)),
         body: Some(Body::Page(page.body.into())),
     })
 }

@@ -55,7 +55,7 @@ impl Failure {
         let error = error.without_url();
         let (is_redirect, is_timeout) = (error.is_redirect(), error.is_timeout());
         let (is_connect, is_builder) = (error.is_connect(), error.is_builder());
-        let tls = is_tls(&error);
+        let (tls, nonsense) = (is_tls(&error), nonsense(&error));
         let address = Box::new(url.clone());
         let source = Arc::new(error);
         if is_redirect {
@@ -76,6 +76,9 @@ impl Failure {
                 url: address,
                 source,
             });
+        }
+        if let Some(what) = nonsense {
+            return Self::broken(url, what);
         }
         if is_timeout {
             let doing = if is_connect {
@@ -134,6 +137,16 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
             .and_then(io::Error::get_ref);
         cause.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner))
     })
+}
+
+/// What is wrong with an answer that is no HTTP.
+fn nonsense(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
+    let wrong = causes.find_map(|cause| {
+        let error = cause.downcast_ref::<hyper::Error>()?;
+        error.is_parse().then_some(error)
+    });
+    wrong.map(|error| format!("an answer that is no HTTP: {error}"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod body;
 mod credentials;
+mod credentials_file;
 mod failure;
 mod gates;
 mod pace;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use url::Url;
 
 pub(crate) use body::Body;
-pub use credentials::{Credential, Credentials, NetrcError};
+pub use credentials::{Credential, Credentials, CredentialsError};
 pub(crate) use failure::Failure;
 use gates::Gates;
 pub(crate) use gates::host_of;

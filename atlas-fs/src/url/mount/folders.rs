@@ -53,9 +53,9 @@ impl<S: Source> Shared<S> {
     }
 
     async fn list(&self, ino: u64, folder: &Url) -> Result<Arc<Items>, Failure> {
-        let entries = self.source.list(folder, &self.pins()).await?;
+        let listing = self.source.list(folder, &self.pins()).await?;
         let until = Instant::now() + self.listed_for();
-        let items = Arc::new(Items::new(&entries, until));
+        let items = Arc::new(Items::new(&listing, until));
         if let Some(node) = self.nodes().find_mut(ino) {
             node.items = Some(Arc::clone(&items));
         }

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::opened::Opened;
 use crate::url::path::{self, PathError};
-use crate::url::{Entry, Kind, Metadata, UrlFile, Version};
+use crate::url::{Entry, Kind, Listing, Metadata, UrlFile, Version};
 
 /// All that the kernel knows.
 #[derive(Debug)]
@@ -74,6 +74,8 @@ pub(super) struct Items {
     pub(super) items: Vec<Item>,
     by_name: HashMap<String, usize>,
     pub(super) until: Instant,
+    /// The origin could not be asked.
+    pub(super) stale: bool,
 }
 
 /// An entry of a listing, by its file name.
@@ -312,7 +314,7 @@ impl Facts {
 
 impl Items {
     /// The listing of which these are the entries; names that can be no file's are not in it.
-    pub(super) fn new(entries: &[Entry], until: Instant) -> Self {
+    pub(super) fn new(listing: &Listing, until: Instant) -> Self {
         let item = |entry: &Entry| {
             let name = path::file_name(&entry.name)?;
             Ok::<_, PathError>(Item {
@@ -326,7 +328,7 @@ impl Items {
                 },
             })
         };
-        let items: Vec<_> = entries
+        let items: Vec<_> = listing
             .iter()
             .filter_map(|entry| item(entry).ok())
             .collect();
@@ -336,6 +338,7 @@ impl Items {
             items,
             by_name,
             until,
+            stale: listing.stale,
         }
     }
 

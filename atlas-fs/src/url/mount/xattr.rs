@@ -16,7 +16,9 @@ impl<S: Source> Shared<S> {
             return Vec::new();
         };
         let version = node.version.as_ref().map(ToString::to_string);
-        let is_stale = node.facts.stale || node.opened.file().is_some_and(|file| file.stale());
+        let is_stale = node.facts.stale
+            || node.opened.file().is_some_and(|file| file.stale())
+            || node.items.as_ref().is_some_and(|items| items.stale);
         let mut xattrs = vec![(URL, url.to_string())];
         xattrs.extend(version.map(|version| (VERSION, version)));
         xattrs.extend(is_stale.then(|| (STALE, "1".into())));
@@ -59,5 +61,5 @@ fn fill(bytes: &[u8], size: u32, reply: ReplyXattr) {
 const URL: &str = "user.atlas.url";
 /// Which version this is, by what the origin says of it.
 const VERSION: &str = "user.atlas.version";
-/// There if the origin could not be asked, and this is what was known of it before.
+/// There if the origin could not be asked, and this is what was known of it before; of a folder, its listing.
 const STALE: &str = "user.atlas.stale";

@@ -56,7 +56,9 @@ impl UrlStore {
                 .map_err(|error| FileError::making(&path, error))?;
         }
         let ledger = Ledger::open(&folder, quota)?;
-        Ok(Self { folder, ledger })
+        let store = Self { folder, ledger };
+        store.make_sums();
+        Ok(store)
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {
@@ -98,11 +100,20 @@ impl UrlStore {
 
 /// A file of what all processes count together, which is made if there is none, locked against all others.
 fn open_locked(path: &Path) -> Result<File, FileError> {
+    lock(path, true)
+}
+
+/// The same, if it is there.
+fn open_locked_if_there(path: &Path) -> Result<File, FileError> {
+    lock(path, false)
+}
+
+fn lock(path: &Path, make: bool) -> Result<File, FileError> {
     let refused = |error| FileError::making(path, error);
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
+        .create(make)
         .truncate(false)
         .mode(0o600)
         .open(path)

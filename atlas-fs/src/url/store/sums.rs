@@ -8,11 +8,19 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{UrlStore, open_locked};
+use super::{UrlStore, open_locked, open_locked_if_there};
 use crate::file_error::FileError;
 use crate::url::counts::Figures;
 
 impl UrlStore {
+    /// Makes the file, which is not made later: what is told last, when a process ends, must not leave it in a folder that somebody has
+    /// removed meanwhile, or is just removing.
+    pub(super) fn make_sums(&self) {
+        if let Err(error) = open_locked(&self.folder().join(SUMS)) {
+            tracing::debug!(%error, "nothing is counted");
+        }
+    }
+
     /// The sums of all processes, as far as they have told.
     pub(crate) fn sums(&self) -> Result<Figures, FileError> {
         let path = self.folder().join(SUMS);
@@ -26,7 +34,7 @@ impl UrlStore {
     /// Adds what one process has counted.
     pub(crate) fn add_to_sums(&self, counted: Figures) -> Result<(), FileError> {
         let path = self.folder().join(SUMS);
-        let file = open_locked(&path)?;
+        let file = open_locked_if_there(&path)?;
         let sums = read(&file, &path)?.plus(counted);
         let bytes = sums.to_words().map(u64::to_le_bytes);
         file.write_all_at(bytes.as_flattened(), 0)
@@ -44,3 +52,26 @@ fn read(file: &File, path: &Path) -> Result<Figures, FileError> {
 }
 
 const SUMS: &str = "sums";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regression_a_folder_that_was_removed_is_not_left_with_sums() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("urls");
+        let store = UrlStore::open(path.clone(), None).unwrap();
+        let counted = Figures {
+            hits: 3,
+            ..Figures::default()
+        };
+        store.add_to_sums(counted).unwrap();
+        assert_eq!(store.sums().unwrap(), counted);
+        // As it is for a moment while the folder is removed.
+        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(store.add_to_sums(counted).is_err());
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    }
+}

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::super::above;
 use super::super::counts::Giver;
+use super::super::error::UrlError;
 use super::super::head::{Asked, Head};
 use super::super::http::{Body as HttpBody, Failure};
 
@@ -86,10 +87,9 @@ impl Answer {
         let mut whole = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             if whole.len() + chunk.len() > bytes_max {
-                return Err(Failure::broken(
-                    &self.url,
-                    format!("a page of more than {bytes_max} bytes"),
-                ));
+                // Another answer would be as long.
+                let what = format!("a page of more than {bytes_max} bytes");
+                return Err(Failure::for_good(UrlError::broken(&self.url, what)));
             }
             whole.extend_from_slice(&chunk);
         }
