@@ -25,6 +25,7 @@ use super::pins::Pins;
 use super::plan::Limits;
 use super::retry::Retry;
 use super::source::{Entry, Kind, Metadata, Source};
+use super::spool::{Beginning, Spools, Waiting};
 use super::store::{BLOCK, UrlStore, Usage};
 use super::version::{Condition, Version};
 use super::ways::{Answer, Ways};
@@ -49,6 +50,7 @@ pub(super) struct Core {
     pub(super) read_listing: ReadListing,
     open: Mutex<HashMap<(Url, Version), Weak<Shared>>>,
     turns: Mutex<HashMap<Url, Weak<Turn>>>,
+    pub(super) spools: Spools,
     /// What is asked for while what is known is served.
     refreshing: Mutex<HashSet<Url>>,
     /// Answers to those below at a time.
@@ -96,6 +98,7 @@ impl Files {
             read_listing,
             open: Mutex::default(),
             turns: Mutex::default(),
+            spools: Spools::default(),
             refreshing: Mutex::default(),
             answers: Semaphore::new(ANSWERS_MAX),
         });
@@ -251,6 +254,10 @@ impl Source for Files {
         }
         self.core.entries(url).await
     }
+
+    fn under_way(&self, url: &Url, pins: &Pins) -> Option<u64> {
+        self.core.spools.bytes(&pins.resolve(url).ok()?)
+    }
 }
 
 impl Core {
@@ -265,7 +272,7 @@ impl Core {
         if let Some((asked, known)) = &*last
             && *asked >= begun
         {
-            let known = known.clone()?;
+            let (asked, known) = (*asked, known.clone()?);
             if known.head.is_folder {
                 return Err(UrlError::IsFolder {
                     url: Box::new(url.clone()),
@@ -274,6 +281,15 @@ impl Core {
             if known.head.version.length.is_some() {
                 return Ok((self.shared_of(url, &known.head).await?, known));
             }
+            let beginning = Beginning {
+                known: known.clone(),
+                asked,
+                answer: None,
+                turn: &turn,
+            };
+            let waiting = self.spool(url, beginning);
+            drop(last);
+            return spooled(url, waiting, known).await;
         }
         let asked = Instant::now();
         let found = self.look(url, Want::Bytes).await;
@@ -286,10 +302,16 @@ impl Core {
             });
         }
         if known.head.version.length.is_none() {
-            let (shared, head) = self.spool(url, known.head).await?;
-            let known = Known { head, ..known };
-            *last = Some((asked, Ok(known.clone())));
-            return Ok((shared, known));
+            let beginning = Beginning {
+                known: known.clone(),
+                asked,
+                answer,
+                turn: &turn,
+            };
+            let waiting = self.spool(url, beginning);
+            // Who wants no bytes need not wait for them.
+            drop(last);
+            return spooled(url, waiting, known).await;
         }
         let shared = self.shared_of(url, &known.head).await?;
         if known.head.ranges == Ranges::Refused {
@@ -518,8 +540,7 @@ impl Core {
     fn open_entry(&self, key: (Url, Version)) -> Result<Arc<Shared>, UrlError> {
         let (url, version) = &key;
         if version.length.is_some_and(|length| length > FILE_BYTES_MAX) {
-            let what = "a file of more than a terabyte";
-            return Err(UrlError::broken(url, what));
+            return Err(too_large(url));
         }
         let entry = self
             .store
@@ -621,6 +642,21 @@ fn of_pinned(version: &Version) -> Metadata {
     }
 }
 
+/// The file at whose end somebody waits.
+async fn spooled(
+    url: &Url,
+    waiting: Waiting,
+    known: Known,
+) -> Result<(Arc<Shared>, Known), UrlError> {
+    let (shared, head) = waiting.outcome(url).await?;
+    Ok((shared, Known { head, ..known }))
+}
+
+/// Of a file that goes beyond [`FILE_BYTES_MAX`].
+pub(super) fn too_large(url: &Url) -> UrlError {
+    UrlError::broken(url, "a file of more than a terabyte")
+}
+
 /// Whether it may be that only HEAD is refused.
 fn refuses_head(error: &UrlError) -> bool {
     matches!(error.status(), Some(400 | 403 | 405 | 501))
@@ -652,7 +688,7 @@ pub(super) fn check(url: &Url) -> Result<(), UrlError> {
 }
 
 /// What is larger is a mistake, or a lie that would cost memory: a bit a block, several times.
-const FILE_BYTES_MAX: u64 = 1 << 40;
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 40;
 /// What is asked for when a file is opened of which nothing is known. Small files come with it.
 pub(super) const PROBE: u64 = 4 * BLOCK;
 /// Answers whose bytes are under way at a time. What is said and has not arrived takes up to a megabyte each.

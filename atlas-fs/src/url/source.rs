@@ -33,6 +33,12 @@ pub trait Source: Send + Sync + 'static {
         url: &Url,
         pins: &Pins,
     ) -> impl Future<Output = Result<Arc<[Entry]>, UrlError>> + Send;
+
+    /// How many bytes have come of a file whose length nobody knows before its end, if it is being fetched. It goes on for a while
+    /// when nobody waits for it.
+    fn under_way(&self, _url: &Url, _pins: &Pins) -> Option<u64> {
+        None
+    }
 }
 
 /// What is known of a URL without its content.

@@ -101,7 +101,11 @@ async fn bodies_that_are_not_what_they_say_are_broken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_slow_or_silent_is_not_waited_for() {
-    for moods in [vec![Mood::Drip(100)], vec![Mood::Late(60_000)]] {
+    for moods in [
+        vec![Mood::Drip(100)],
+        vec![Mood::NoRanges, Mood::Chunked, Mood::Drip(100)],
+        vec![Mood::Late(60_000)],
+    ] {
         let (error, _) = error_with(&moods).await;
         assert!(
             matches!(error, UrlError::TimedOut { .. }),

@@ -18,5 +18,6 @@ mod origin;
 mod pages;
 mod processes;
 mod reading;
+mod spools;
 mod storing;
 mod support;
