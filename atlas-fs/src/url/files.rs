@@ -24,16 +24,16 @@ use super::options::Options;
 use super::pins::Pins;
 use super::plan::Limits;
 use super::retry::Retry;
-use super::source::{Entry, Kind, Metadata, Source};
+use super::source::{self, Kind, Metadata, Source};
 use super::spool::{Beginning, Spools, Waiting};
-use super::store::{BLOCK, UrlStore, Usage};
+use super::store::{BLOCK, Entry, UrlStore, Usage};
 use super::version::{Condition, Version};
 use super::ways::{Answer, Ways};
 use crate::blocking::blocking;
 use crate::file_error::FileError;
 
 /// How the entries of a folder are read from its page: its URL, the page's type, its bytes.
-pub type ReadListing = fn(&Url, Option<&str>, &[u8]) -> Result<Vec<Entry>, Cause>;
+pub type ReadListing = fn(&Url, Option<&str>, &[u8]) -> Result<Vec<source::Entry>, Cause>;
 
 /// Files by URL, fetched from their origins and kept in a store. Clones share all of it.
 #[derive(Clone, Debug)]
@@ -244,7 +244,7 @@ impl Source for Files {
         Ok(Arc::new(UrlFile::new(shared, stale)))
     }
 
-    async fn list(&self, url: &Url, pins: &Pins) -> Result<Arc<[Entry]>, UrlError> {
+    async fn list(&self, url: &Url, pins: &Pins) -> Result<Arc<[source::Entry]>, UrlError> {
         let url = &pins.resolve(url)?;
         check(url)?;
         if !url.path().ends_with('/') {
@@ -489,7 +489,7 @@ impl Core {
     }
 
     /// Keeps what an answer has said, as far as it allows that.
-    async fn keep(self: &Arc<Self>, url: &Url, head: &Head) {
+    pub(super) async fn keep(self: &Arc<Self>, url: &Url, head: &Head) {
         let (core, place, kept) = (self.clone(), url.clone(), head.clone());
         let keeping = blocking(move || {
             if may_be_kept(&kept.headers()) {
@@ -529,7 +529,13 @@ impl Core {
             return Ok(shared);
         }
         let core = self.clone();
-        blocking(move || core.open_entry(key)).await
+        blocking(move || {
+            check_length(&key.0, &key.1)?;
+            let entry = core.store.find_or_make(&key.0, &key.1);
+            let entry = entry.map_err(|error| UrlError::disk(&key.0, error))?;
+            core.open_entry(key, entry)
+        })
+        .await
     }
 
     fn opened(&self, key: &(Url, Version)) -> Option<Arc<Shared>> {
@@ -537,15 +543,13 @@ impl Core {
         open.get(key).and_then(Weak::upgrade)
     }
 
-    fn open_entry(&self, key: (Url, Version)) -> Result<Arc<Shared>, UrlError> {
+    /// The version whose file this is, unless it is open already.
+    pub(super) fn open_entry(
+        &self,
+        key: (Url, Version),
+        entry: Entry,
+    ) -> Result<Arc<Shared>, UrlError> {
         let (url, version) = &key;
-        if version.length.is_some_and(|length| length > FILE_BYTES_MAX) {
-            return Err(too_large(url));
-        }
-        let entry = self
-            .store
-            .find_or_make(url, version)
-            .map_err(|error| UrlError::disk(url, error))?;
         let origin = Origin {
             url: url.clone(),
             version: version.clone(),
@@ -650,6 +654,13 @@ async fn spooled(
 ) -> Result<(Arc<Shared>, Known), UrlError> {
     let (shared, head) = waiting.outcome(url).await?;
     Ok((shared, Known { head, ..known }))
+}
+
+fn check_length(url: &Url, version: &Version) -> Result<(), UrlError> {
+    match version.length {
+        Some(length) if length > FILE_BYTES_MAX => Err(too_large(url)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Of a file that goes beyond [`FILE_BYTES_MAX`].

@@ -13,11 +13,11 @@
 //! How slow it may be, its answer's body says; how large, the quota, the disk and [`FILE_BYTES_MAX`].
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use url::Url;
@@ -25,8 +25,10 @@ use url::Url;
 use super::error::UrlError;
 use super::file::Shared;
 use super::files::{Core, FILE_BYTES_MAX, Known, Turn, too_large};
+use super::fresh::may_be_kept;
 use super::head::{Asked, Head};
 use super::http::{Ask, Failure, Request};
+use super::store::{Reserved, Spooled};
 use super::version::Version;
 use super::ways::Answer;
 use crate::blocking::blocking;
@@ -130,7 +132,7 @@ impl Core {
         spool: &Spool,
     ) -> Outcome {
         let mut retry = self.client.retry();
-        let (spooled, length, told) = loop {
+        let (spooled, told) = loop {
             spool.bytes.store(0, Ordering::Relaxed);
             match self.fetch_once(url, head, answer.take(), spool).await {
                 Ok(spooled) => break spooled,
@@ -138,37 +140,41 @@ impl Core {
             }
         };
         let mut head = told.unwrap_or_else(|| head.clone());
-        head.version.length = Some(length);
-        let shared = self.shared_of(url, &head).await?;
-        let (core, place, kept, filled) = (self.clone(), url.clone(), head.clone(), shared.clone());
-        blocking(move || {
-            filled.fill_from(&spooled)?;
-            if filled.is_transient() {
-                return Ok(());
-            }
-            core.store
-                .keep_head(&place, &kept)
-                .map_err(|error| UrlError::disk(&place, error))
-        })
-        .await?;
+        head.version.length = Some(spooled.length());
+        let (core, place, kept) = (self.clone(), url.clone(), head.clone());
+        let shared = blocking(move || core.take_in(spooled, &place, &kept)).await?;
+        if !shared.is_transient() {
+            self.keep(url, &head).await;
+        }
         Ok((shared, head))
     }
 
-    /// The file, its length, and what somebody above knows of it.
+    /// The version that has come, stored.
+    fn take_in(
+        &self,
+        mut spooled: Spooled,
+        url: &Url,
+        head: &Head,
+    ) -> Result<Arc<Shared>, UrlError> {
+        let refused = |error| UrlError::disk(url, error);
+        let entry = self.store.take_in(&mut spooled, url, &head.version);
+        let key = (url.clone(), head.version.clone());
+        let shared = self.open_entry(key, entry.map_err(refused)?)?;
+        if spooled.is_nameless() {
+            shared.make_transient_now().map_err(refused)?;
+        }
+        shared.fill_from(spooled.file())?;
+        Ok(shared)
+    }
+
+    /// The file, and what somebody above knows of it.
     async fn fetch_once(
         &self,
         url: &Url,
         head: &Head,
         answer: Option<Answer>,
         spool: &Spool,
-    ) -> Result<(std::fs::File, u64, Option<Head>), Failure> {
-        let refused = |error| {
-            Failure::for_good(UrlError::disk(
-                url,
-                FileError::writing(self.store.folder(), error),
-            ))
-        };
-        let mut spooled = tempfile::tempfile_in(self.store.folder()).map_err(refused)?;
+    ) -> Result<(Spooled, Option<Head>), Failure> {
         // A part of it is no beginning of all of it.
         let mut answer = match answer.filter(|answer| answer.status() == 200) {
             Some(answer) => answer,
@@ -178,27 +184,56 @@ impl Core {
         if answer.status() != 200 || !head.version.admits(&found.version) {
             return Err(Failure::for_good(head.version.changed(url, &found.version)));
         }
-        let mut length = 0;
+        let may_be_kept = may_be_kept(&head.headers()) && may_be_kept(&found.headers());
+        let store = self.store.clone();
+        let spooled = blocking(move || store.spooled(!may_be_kept)).await;
+        let mut spooled = spooled.map_err(|error| refused(url, error))?;
+        let (mut gathered, mut chunks) = (0, Vec::new());
         while let Some(chunk) = answer.chunk().await? {
             self.counts.fetched(answer.giver(), chunk.len());
-            length += chunk.len() as u64;
-            if length > FILE_BYTES_MAX {
+            let bytes = chunk.len() as u64;
+            if spool.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > FILE_BYTES_MAX {
                 return Err(Failure::for_good(too_large(url)));
             }
-            if self.options.quota.is_some_and(|quota| length > quota) {
-                return Err(refused(std::io::ErrorKind::QuotaExceeded.into()));
+            gathered += bytes;
+            chunks.push(chunk);
+            if gathered >= PIECE {
+                gathered = 0;
+                let piece = std::mem::take(&mut chunks);
+                spooled = self.append(url, spooled, piece).await?;
             }
-            let written: (std::fs::File, std::io::Result<()>) = blocking(move || {
-                let written = spooled.write_all(&chunk);
-                (spooled, written)
-            })
-            .await;
-            spooled = written.0;
-            written.1.map_err(refused)?;
-            spool.bytes.store(length, Ordering::Relaxed);
         }
-        Ok((spooled, length, answer.told().map(|told| told.head.clone())))
+        let spooled = self.append(url, spooled, chunks).await?;
+        Ok((spooled, answer.told().map(|told| told.head.clone())))
     }
+
+    /// Writes what has come, on another thread.
+    async fn append(
+        &self,
+        url: &Url,
+        mut spooled: Spooled,
+        chunks: Vec<Bytes>,
+    ) -> Result<Spooled, Failure> {
+        let store = self.store.clone();
+        let appended = blocking(move || {
+            let reserved = spooled.append(store.ledger(), &chunks)?;
+            Ok((spooled, reserved))
+        });
+        match appended.await.map_err(|error| refused(url, error))? {
+            (spooled, Reserved::Yes) => Ok(spooled),
+            (_, Reserved::QuotaReached) => {
+                let reached = std::io::ErrorKind::QuotaExceeded.into();
+                Err(refused(
+                    url,
+                    FileError::writing(self.store.folder(), reached),
+                ))
+            }
+        }
+    }
+}
+
+fn refused(url: &Url, error: FileError) -> Failure {
+    Failure::for_good(UrlError::disk(url, error))
 }
 
 fn whole(url: &Url) -> Request<'_> {
@@ -307,3 +342,6 @@ impl Drop for Listed<'_> {
         remove(&mut self.core.spools.lock(), self.url, self.spool);
     }
 }
+
+/// What is written at a time.
+const PIECE: u64 = 1 << 20;
