@@ -13,6 +13,7 @@ mod above;
 mod changes;
 mod clients;
 mod errors;
+mod full_disk;
 mod model;
 mod origin;
 mod pages;

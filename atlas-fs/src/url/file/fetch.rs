@@ -2,6 +2,7 @@
 //! piece is hashed and written on another thread, the next one is received.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -165,6 +166,9 @@ impl Fetch {
         {
             return Err(error.clone());
         }
+        if !self.shared.entry.can_store() {
+            return Err(self.refused(self.shared.full()));
+        }
         let shared = self.shared.clone();
         let reserved = blocking(move || {
             let end_of = |blocks: u64| block_span(blocks - 1, shared.entry.length()).1;
@@ -176,7 +180,7 @@ impl Fetch {
             Reserved::Yes => Ok(()),
             Reserved::QuotaReached => Err(self.refused(FileError::Full {
                 folder: self.shared.origin.store.folder().to_owned(),
-                source: std::io::ErrorKind::QuotaExceeded.into(),
+                source: ErrorKind::QuotaExceeded.into(),
             })),
         }
     }
@@ -335,6 +339,9 @@ impl Shared {
         } else {
             Entry::write
         };
+        if !self.entry.can_store() {
+            return Err(UrlError::disk(&self.origin.url, self.full()));
+        }
         let (length, mut at) = (self.entry.length(), 0);
         let refused = |error| {
             UrlError::disk(
@@ -351,7 +358,7 @@ impl Shared {
                     .reserve(self.entry.data(), at..at + bytes, expected)
                     .map_err(|error| UrlError::disk(&self.origin.url, error))?;
                 if reserved == Reserved::QuotaReached {
-                    return Err(refused(std::io::ErrorKind::QuotaExceeded.into()));
+                    return Err(refused(ErrorKind::QuotaExceeded.into()));
                 }
             }
             let mut piece = vec![0; usize::try_from(bytes).unwrap_or_default()];
@@ -360,6 +367,10 @@ impl Shared {
             at += bytes;
         }
         Ok(())
+    }
+
+    fn full(&self) -> FileError {
+        FileError::writing(self.origin.store.folder(), ErrorKind::StorageFull.into())
     }
 
     /// Stores blocks in a row, unless the origin contradicts what it has sent before.

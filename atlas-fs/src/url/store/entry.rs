@@ -19,6 +19,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -37,6 +38,8 @@ pub(crate) struct Entry {
     map_path: PathBuf,
     table_at: u64,
     length: u64,
+    /// Not so if there was no room for its files: then no block of it is stored.
+    can_store: bool,
 }
 
 /// What a map's file says of its file.
@@ -99,6 +102,7 @@ impl Entry {
             map_path,
             table_at,
             length,
+            can_store: true,
         }))
     }
 
@@ -139,7 +143,38 @@ impl Entry {
             map_path,
             table_at: front.len() as u64,
             length,
+            can_store: true,
         })
+    }
+
+    /// A file of which nothing is stored: on a disk that has no room for its description, bytes can be passed on all the same.
+    pub(super) fn without_room(
+        folder: &Path,
+        url: &Url,
+        version: &Version,
+    ) -> Result<Self, FileError> {
+        let (data_path, map_path) = paths(folder, url, version);
+        let length = version.length.unwrap_or_default();
+        let making = |error: io::Error| FileError::making(&map_path, error);
+        let in_memory = |name| {
+            let file = memfd_create(name, MemfdFlags::CLOEXEC);
+            file.map(File::from).map_err(|error| making(error.into()))
+        };
+        let (data, map) = (in_memory("atlas-data")?, in_memory("atlas-map")?);
+        data.set_len(length).map_err(making)?;
+        Ok(Self {
+            data,
+            data_path,
+            map,
+            map_path,
+            table_at: 0,
+            length,
+            can_store: false,
+        })
+    }
+
+    pub(crate) fn can_store(&self) -> bool {
+        self.can_store
     }
 
     pub(crate) fn length(&self) -> u64 {

@@ -66,9 +66,19 @@ impl UrlStore {
         &self.ledger
     }
 
-    /// The stored file of this version; an empty one, if there was none.
+    /// The stored file of this version; an empty one, if there was none; one that nothing can be stored in, if there is no room for that.
     pub(crate) fn find_or_make(&self, url: &Url, version: &Version) -> Result<Entry, FileError> {
-        Entry::find_or_make(&self.files(), url, version)
+        let files = self.files();
+        match self
+            .ledger
+            .with_room(|| Entry::find_or_make(&files, url, version))
+        {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%url, "a file is not kept: {error}");
+                Entry::without_room(&files, url, version)
+            }
+            made => made,
+        }
     }
 
     /// Whether all bytes of this version are there.

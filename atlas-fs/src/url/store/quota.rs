@@ -192,6 +192,22 @@ impl Ledger {
         self.write(&file, sum)
     }
 
+    /// Makes something small, and again if there was no room for it and some could be made.
+    pub(super) fn with_room<T>(
+        &self,
+        make: impl Fn() -> Result<T, FileError>,
+    ) -> Result<T, FileError> {
+        match make() {
+            Err(error) if error.is_full() => {}
+            made => return made,
+        }
+        let (file, _) = self.lock()?;
+        let sum = self.make_room_of(SMALL)?;
+        self.write(&file, sum)?;
+        drop(file);
+        make()
+    }
+
     /// Looks at all files.
     pub(crate) fn usage(&self) -> Result<Usage, FileError> {
         let (usage, _) = self.look()?;
@@ -374,5 +390,7 @@ fn allocate(data: &File, offset: u64, length: u64) -> Result<(), Errno> {
 }
 
 const LEDGER: &str = "ledger";
+/// Room for a record, or a map without hashes, several times over: who needs it seldom comes alone.
+const SMALL: u64 = 256 << 10;
 /// Records are written within milliseconds.
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
