@@ -201,7 +201,7 @@ impl Source for Files {
         } else {
             Kind::File
         };
-        // A job sees of a file what it has read of it.
+        // A job sees of a file what it has seen of it.
         let pinned = pins.pinned(url).filter(|version| version.length.is_some());
         if let Some(version) = pinned {
             return Ok(of_pinned(&version));
@@ -212,6 +212,12 @@ impl Source for Files {
         } else {
             kind
         };
+        if kind == Kind::File && can_be_pinned(&known.head.version) {
+            let first = pins.agree(url, &known.head.version).await?;
+            if first != known.head.version && first.length.is_some() {
+                return Ok(of_pinned(&first));
+            }
+        }
         Ok(known.head.metadata(kind, known.stale, known.valid_for))
     }
 
@@ -224,7 +230,7 @@ impl Source for Files {
             });
         }
         let (shared, stale) = match pins.pinned(url) {
-            Some(version) => (self.core.shared(url, &version).await?, false),
+            Some(version) => (self.core.open_pinned(url, &version).await?, false),
             None => {
                 let (shared, known) = self.core.clone().open_now(url).await?;
                 let version = pins.agree(url, &shared.origin().version).await?;
@@ -232,7 +238,7 @@ impl Source for Files {
                     (shared, known.stale)
                 } else {
                     // The job has begun with another one, which may be kept above still.
-                    (self.core.shared(url, &version).await?, false)
+                    (self.core.open_pinned(url, &version).await?, false)
                 }
             }
         };
@@ -323,6 +329,20 @@ impl Core {
             shared.adopt(answer, PROBE);
         }
         Ok((shared, known))
+    }
+
+    /// A version that a job has seen. Of one of which nothing is here, the first bytes are asked for: who opens it hears whether it is gone.
+    async fn open_pinned(
+        self: &Arc<Self>,
+        url: &Url,
+        version: &Version,
+    ) -> Result<Arc<Shared>, UrlError> {
+        let shared = self.shared(url, version).await?;
+        if shared.has_nothing() {
+            let file = UrlFile::new(shared.clone(), false);
+            file.ready(0, file.readable(0, 1)).await?;
+        }
+        Ok(shared)
     }
 
     /// What is known without the bytes, asked for if need be.
@@ -632,6 +652,12 @@ fn known(url: &Url, head: &Head, stale: bool, valid_for: Duration) -> Result<Kno
         stale,
         valid_for,
     })
+}
+
+/// Whether who opens a file by what was told without its bytes gets that version or an error. Some servers tell a length of nothing where they
+/// send no bytes, and an empty file needs none that could contradict.
+fn can_be_pinned(version: &Version) -> bool {
+    version.condition() != Condition::Nothing && version.length.is_some_and(|length| length > 0)
 }
 
 fn of_pinned(version: &Version) -> Metadata {

@@ -13,7 +13,7 @@ use super::pins::Pins;
 /// Files and folders by their URLs.
 pub trait Source: Send + Sync + 'static {
     /// Status and size, by HEAD or, where a server refuses HEAD, a ranged GET. What is known is used as long as RFC 9111
-    /// allows, and so is that there is nothing.
+    /// allows, and so is that there is nothing. Of a file whose origin tells its version and its length, that is pinned by this.
     fn metadata(
         &self,
         url: &Url,
@@ -27,7 +27,7 @@ pub trait Source: Send + Sync + 'static {
         pins: &Pins,
     ) -> impl Future<Output = Result<Arc<UrlFile>, UrlError>> + Send;
 
-    /// The entries of a folder, whose URL ends in `/`. One request a folder.
+    /// The entries of a folder, whose URL ends in `/`, as they are now: they are never pinned. One request a folder.
     fn list(
         &self,
         url: &Url,

@@ -148,6 +148,11 @@ impl Shared {
         self.lock().plan.is_complete()
     }
 
+    /// None of it is here.
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.lock().plan.has_nothing()
+    }
+
     pub(super) fn has(&self, blocks: &Blocks) -> bool {
         self.lock().plan.has(blocks)
     }
