@@ -1,4 +1,4 @@
-//! What each test mounts. All of it goes when the test ends, also by a panic: first the mount, then the folders, then the threads.
+//! What each test mounts. All of it goes when the test ends, also by a panic: first the mount, then its folder, then the threads, then the cache.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,12 @@ use crate::origin::Origin;
 #[derive(Debug)]
 pub struct Bed {
     pub mounted: Mounted,
+    pub files: Files,
     pub origin: Origin,
     _folder: TempDir,
-    _cache: TempDir,
     _runtime: Runtime,
+    /// It goes last: whoever uses it may write until then.
+    cache: TempDir,
 }
 
 impl Bed {
@@ -44,7 +46,7 @@ impl Bed {
         change(&mut options, &mut of_mount);
         let _inside = runtime.enter();
         let files = Files::open(options).unwrap();
-        let mounted = match Mounted::start(files, folder.path(), of_mount) {
+        let mounted = match Mounted::start(files.clone(), folder.path(), of_mount) {
             Ok(mounted) => mounted,
             Err(MountError::System { source, .. }) => {
                 eprintln!("skipped: nothing can be mounted here: {source}");
@@ -55,11 +57,17 @@ impl Bed {
         drop(_inside);
         Some(Self {
             mounted,
+            files,
             origin,
             _folder: folder,
-            _cache: cache,
+            cache,
             _runtime: runtime,
         })
+    }
+
+    /// Where its files are kept.
+    pub fn cache(&self) -> &Path {
+        self.cache.path()
     }
 
     /// A path below the origin.

@@ -85,6 +85,9 @@ impl<S: Source> Shared<S> {
         let pass = |file: &UrlFile| self.pass(file, &reply);
         let id = node.opened.open(Arc::clone(&file), pass);
         drop(nodes);
+        if id.is_some() {
+            file.note_passed();
+        }
         let is_kept = !file.is_transient();
         let handle = self.handles.add_file(OpenFile {
             url,
