@@ -18,6 +18,7 @@ pub(crate) struct Counts {
     origin_bytes: AtomicU64,
     above_bytes: AtomicU64,
     stored_bytes: AtomicU64,
+    passed_through: AtomicU64,
 }
 
 /// Who gives bytes.
@@ -46,11 +47,13 @@ pub struct Figures {
     pub above_bytes: u64,
     /// Bytes of files that those below were given, and that were there before they were asked for.
     pub stored_bytes: u64,
+    /// Files that the kernel was given to read itself, each time that one was opened.
+    pub passed_through: u64,
 }
 
 impl Figures {
     /// How many sums these are.
-    pub(crate) const WORDS: usize = 6;
+    pub(crate) const WORDS: usize = 7;
 
     /// Both together.
     pub(crate) fn plus(self, other: Self) -> Self {
@@ -69,7 +72,7 @@ impl Figures {
         Self::from_words(words)
     }
 
-    /// In an order that files depend on.
+    /// In an order that files depend on: new ones come last.
     pub(crate) fn to_words(self) -> [u64; Self::WORDS] {
         let Self {
             hits,
@@ -78,6 +81,7 @@ impl Figures {
             origin_bytes,
             above_bytes,
             stored_bytes,
+            passed_through,
         } = self;
         [
             hits,
@@ -86,6 +90,7 @@ impl Figures {
             origin_bytes,
             above_bytes,
             stored_bytes,
+            passed_through,
         ]
     }
 
@@ -97,6 +102,7 @@ impl Figures {
             origin_bytes,
             above_bytes,
             stored_bytes,
+            passed_through,
         ] = words;
         Self {
             hits,
@@ -105,6 +111,7 @@ impl Figures {
             origin_bytes,
             above_bytes,
             stored_bytes,
+            passed_through,
         }
     }
 }
@@ -154,6 +161,12 @@ impl Counts {
         self.changed.notify_one();
     }
 
+    /// The kernel reads a file itself.
+    pub(crate) fn passed(&self) {
+        self.passed_through.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         let load = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
         Figures {
@@ -163,6 +176,7 @@ impl Counts {
             origin_bytes: load(&self.origin_bytes),
             above_bytes: load(&self.above_bytes),
             stored_bytes: load(&self.stored_bytes),
+            passed_through: load(&self.passed_through),
         }
     }
 }

@@ -24,15 +24,16 @@ use super::options::Options;
 use super::pins::Pins;
 use super::plan::Limits;
 use super::retry::Retry;
-use super::source::{Entry, Kind, Listing, Metadata, Source};
-use super::store::{BLOCK, UrlStore, Usage};
+use super::source::{self, Kind, Listing, Metadata, Source};
+use super::spool::{Beginning, Spools, Waiting};
+use super::store::{BLOCK, Entry, UrlStore, Usage};
 use super::version::{Condition, Version};
 use super::ways::{Answer, Ways};
 use crate::blocking::blocking;
 use crate::file_error::FileError;
 
 /// How the entries of a folder are read from its page: its URL, the page's type, its bytes.
-pub type ReadListing = fn(&Url, Option<&str>, &[u8]) -> Result<Vec<Entry>, Cause>;
+pub type ReadListing = fn(&Url, Option<&str>, &[u8]) -> Result<Vec<source::Entry>, Cause>;
 
 /// Files by URL, fetched from their origins and kept in a store. Clones share all of it.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ pub(super) struct Core {
     pub(super) read_listing: ReadListing,
     open: Mutex<HashMap<(Url, Version), Weak<Shared>>>,
     turns: Mutex<HashMap<Url, Weak<Turn>>>,
+    pub(super) spools: Spools,
     /// What is asked for while what is known is served.
     refreshing: Mutex<HashSet<Url>>,
     /// Answers to those below at a time.
@@ -96,6 +98,7 @@ impl Files {
             read_listing,
             open: Mutex::default(),
             turns: Mutex::default(),
+            spools: Spools::default(),
             refreshing: Mutex::default(),
             answers: Semaphore::new(ANSWERS_MAX),
         });
@@ -198,7 +201,7 @@ impl Source for Files {
         } else {
             Kind::File
         };
-        // A job sees of a file what it has read of it.
+        // A job sees of a file what it has seen of it.
         let pinned = pins.pinned(url).filter(|version| version.length.is_some());
         if let Some(version) = pinned {
             return Ok(of_pinned(&version));
@@ -209,6 +212,12 @@ impl Source for Files {
         } else {
             kind
         };
+        if kind == Kind::File && can_be_pinned(&known.head.version) {
+            let first = pins.agree(url, &known.head.version).await?;
+            if first != known.head.version && first.length.is_some() {
+                return Ok(of_pinned(&first));
+            }
+        }
         Ok(known.head.metadata(kind, known.stale, known.valid_for))
     }
 
@@ -221,7 +230,7 @@ impl Source for Files {
             });
         }
         let (shared, stale) = match pins.pinned(url) {
-            Some(version) => (self.core.shared(url, &version).await?, false),
+            Some(version) => (self.core.open_pinned(url, &version).await?, false),
             None => {
                 let (shared, known) = self.core.clone().open_now(url).await?;
                 let version = pins.agree(url, &shared.origin().version).await?;
@@ -229,7 +238,7 @@ impl Source for Files {
                     (shared, known.stale)
                 } else {
                     // The job has begun with another one, which may be kept above still.
-                    (self.core.shared(url, &version).await?, false)
+                    (self.core.open_pinned(url, &version).await?, false)
                 }
             }
         };
@@ -251,6 +260,10 @@ impl Source for Files {
         }
         self.core.entries(url).await
     }
+
+    fn under_way(&self, url: &Url, pins: &Pins) -> Option<u64> {
+        self.core.spools.bytes(&pins.resolve(url).ok()?)
+    }
 }
 
 impl Core {
@@ -265,7 +278,7 @@ impl Core {
         if let Some((asked, known)) = &*last
             && *asked >= begun
         {
-            let known = known.clone()?;
+            let (asked, known) = (*asked, known.clone()?);
             if known.head.is_folder {
                 return Err(UrlError::IsFolder {
                     url: Box::new(url.clone()),
@@ -274,6 +287,15 @@ impl Core {
             if known.head.version.length.is_some() {
                 return Ok((self.shared_of(url, &known.head).await?, known));
             }
+            let beginning = Beginning {
+                known: known.clone(),
+                asked,
+                answer: None,
+                turn: &turn,
+            };
+            let waiting = self.spool(url, beginning);
+            drop(last);
+            return spooled(url, waiting, known).await;
         }
         let asked = Instant::now();
         let found = self.look(url, Want::Bytes).await;
@@ -286,10 +308,16 @@ impl Core {
             });
         }
         if known.head.version.length.is_none() {
-            let (shared, head) = self.spool(url, known.head).await?;
-            let known = Known { head, ..known };
-            *last = Some((asked, Ok(known.clone())));
-            return Ok((shared, known));
+            let beginning = Beginning {
+                known: known.clone(),
+                asked,
+                answer,
+                turn: &turn,
+            };
+            let waiting = self.spool(url, beginning);
+            // Who wants no bytes need not wait for them.
+            drop(last);
+            return spooled(url, waiting, known).await;
         }
         let shared = self.shared_of(url, &known.head).await?;
         if known.head.ranges == Ranges::Refused {
@@ -301,6 +329,20 @@ impl Core {
             shared.adopt(answer, PROBE);
         }
         Ok((shared, known))
+    }
+
+    /// A version that a job has seen. Of one of which nothing is here, the first bytes are asked for: who opens it hears whether it is gone.
+    async fn open_pinned(
+        self: &Arc<Self>,
+        url: &Url,
+        version: &Version,
+    ) -> Result<Arc<Shared>, UrlError> {
+        let shared = self.shared(url, version).await?;
+        if shared.has_nothing() {
+            let file = UrlFile::new(shared.clone(), false);
+            file.ready(0, file.readable(0, 1)).await?;
+        }
+        Ok(shared)
     }
 
     /// What is known without the bytes, asked for if need be.
@@ -467,7 +509,7 @@ impl Core {
     }
 
     /// Keeps what an answer has said, as far as it allows that.
-    async fn keep(self: &Arc<Self>, url: &Url, head: &Head) {
+    pub(super) async fn keep(self: &Arc<Self>, url: &Url, head: &Head) {
         let (core, place, kept) = (self.clone(), url.clone(), head.clone());
         let keeping = blocking(move || {
             if may_be_kept(&kept.headers()) {
@@ -507,7 +549,13 @@ impl Core {
             return Ok(shared);
         }
         let core = self.clone();
-        blocking(move || core.open_entry(key)).await
+        blocking(move || {
+            check_length(&key.0, &key.1)?;
+            let entry = core.store.find_or_make(&key.0, &key.1);
+            let entry = entry.map_err(|error| UrlError::disk(&key.0, error))?;
+            core.open_entry(key, entry)
+        })
+        .await
     }
 
     fn opened(&self, key: &(Url, Version)) -> Option<Arc<Shared>> {
@@ -515,16 +563,13 @@ impl Core {
         open.get(key).and_then(Weak::upgrade)
     }
 
-    fn open_entry(&self, key: (Url, Version)) -> Result<Arc<Shared>, UrlError> {
+    /// The version whose file this is, unless it is open already.
+    pub(super) fn open_entry(
+        &self,
+        key: (Url, Version),
+        entry: Entry,
+    ) -> Result<Arc<Shared>, UrlError> {
         let (url, version) = &key;
-        if version.length.is_some_and(|length| length > FILE_BYTES_MAX) {
-            let what = "a file of more than a terabyte";
-            return Err(UrlError::broken(url, what));
-        }
-        let entry = self
-            .store
-            .find_or_make(url, version)
-            .map_err(|error| UrlError::disk(url, error))?;
         let origin = Origin {
             url: url.clone(),
             version: version.clone(),
@@ -609,6 +654,12 @@ fn known(url: &Url, head: &Head, stale: bool, valid_for: Duration) -> Result<Kno
     })
 }
 
+/// Whether who opens a file by what was told without its bytes gets that version or an error. Some servers tell a length of nothing where they
+/// send no bytes, and an empty file needs none that could contradict.
+fn can_be_pinned(version: &Version) -> bool {
+    version.condition() != Condition::Nothing && version.length.is_some_and(|length| length > 0)
+}
+
 fn of_pinned(version: &Version) -> Metadata {
     let modified = version.modified.as_deref();
     Metadata {
@@ -619,6 +670,28 @@ fn of_pinned(version: &Version) -> Metadata {
         stale: false,
         valid_for: PINNED_FOR,
     }
+}
+
+/// The file at whose end somebody waits.
+async fn spooled(
+    url: &Url,
+    waiting: Waiting,
+    known: Known,
+) -> Result<(Arc<Shared>, Known), UrlError> {
+    let (shared, head) = waiting.outcome(url).await?;
+    Ok((shared, Known { head, ..known }))
+}
+
+fn check_length(url: &Url, version: &Version) -> Result<(), UrlError> {
+    match version.length {
+        Some(length) if length > FILE_BYTES_MAX => Err(too_large(url)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Of a file that goes beyond [`FILE_BYTES_MAX`].
+pub(super) fn too_large(url: &Url) -> UrlError {
+    UrlError::broken(url, "a file of more than a terabyte")
 }
 
 /// Whether it may be that only HEAD is refused.
@@ -652,7 +725,7 @@ pub(super) fn check(url: &Url) -> Result<(), UrlError> {
 }
 
 /// What is larger is a mistake, or a lie that would cost memory: a bit a block, several times.
-const FILE_BYTES_MAX: u64 = 1 << 40;
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 40;
 /// What is asked for when a file is opened of which nothing is known. Small files come with it.
 pub(super) const PROBE: u64 = 4 * BLOCK;
 /// Answers whose bytes are under way at a time. What is said and has not arrived takes up to a megabyte each.

@@ -17,7 +17,8 @@
 //! | `mount/` | all of it as a file system of the kernel's |
 //! | `care.rs` | what is stored, for who looks after it |
 //! | `service.rs` | what programs of this machine ask over a socket |
-//! | `files.rs`, `whole.rs` | from a URL to a version; what comes in one piece |
+//! | `files.rs`, `whole.rs` | from a URL to a version; pages, which come in one piece |
+//! | `spool.rs` | files whose length nobody knows before their end |
 
 pub mod above;
 mod care;
@@ -39,6 +40,7 @@ mod plan;
 mod retry;
 mod service;
 mod source;
+mod spool;
 mod store;
 mod version;
 mod ways;

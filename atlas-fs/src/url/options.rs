@@ -62,6 +62,8 @@ pub struct Timeouts {
     pub give_up_after: Duration,
     /// Before a second attempt.
     pub first_pause: Duration,
+    /// For how long a file whose length nobody knows before its end is fetched on when nobody waits for it any more.
+    pub unwaited: Duration,
 }
 
 impl Options {
@@ -155,6 +157,8 @@ impl Default for Timeouts {
             attempts_max: 4,
             give_up_after: Duration::from_secs(60),
             first_pause: Duration::from_millis(200),
+            // A mount's call lasts a minute: whoever has been told that it goes on has another one to ask again.
+            unwaited: Duration::from_secs(120),
         }
     }
 }

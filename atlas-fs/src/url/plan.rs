@@ -87,6 +87,11 @@ impl Plan {
         self.missing == 0
     }
 
+    /// There are blocks, and none is here.
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.blocks > 0 && self.missing == self.blocks
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.under_way == 0
     }

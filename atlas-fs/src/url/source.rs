@@ -14,7 +14,7 @@ use super::pins::Pins;
 /// Files and folders by their URLs.
 pub trait Source: Send + Sync + 'static {
     /// Status and size, by HEAD or, where a server refuses HEAD, a ranged GET. What is known is used as long as RFC 9111
-    /// allows, and so is that there is nothing.
+    /// allows, and so is that there is nothing. Of a file whose origin tells its version and its length, that is pinned by this.
     fn metadata(
         &self,
         url: &Url,
@@ -28,12 +28,18 @@ pub trait Source: Send + Sync + 'static {
         pins: &Pins,
     ) -> impl Future<Output = Result<Arc<UrlFile>, UrlError>> + Send;
 
-    /// The entries of a folder, whose URL ends in `/`. One request a folder.
+    /// The entries of a folder, whose URL ends in `/`, as they are now: they are never pinned. One request a folder.
     fn list(
         &self,
         url: &Url,
         pins: &Pins,
     ) -> impl Future<Output = Result<Listing, UrlError>> + Send;
+
+    /// How many bytes have come of a file whose length nobody knows before its end, if it is being fetched. It goes on for a while
+    /// when nobody waits for it.
+    fn under_way(&self, _url: &Url, _pins: &Pins) -> Option<u64> {
+        None
+    }
 }
 
 /// What is known of a URL without its content.

@@ -1,22 +1,19 @@
-//! Resources that come in one piece: pages of folders, and files whose length nobody knows before their end.
+//! Resources that come in one piece: pages of folders.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use url::Url;
 
 use super::error::UrlError;
-use super::file::Shared;
 use super::files::Core;
 use super::fresh::{Verdict, may_be_kept, serves_on_error, verdict};
-use super::head::{Asked, Head};
+use super::head::Asked;
 use super::http::{Ask, Failure, Request};
 use super::retry::Retry;
 use super::source::Listing;
 use super::store::Page;
 use crate::blocking::blocking;
-use crate::file_error::FileError;
 
 /// A page as it is served.
 pub(super) struct Served {
@@ -200,79 +197,6 @@ impl Core {
             }
         };
         Ok(Served { page, stale })
-    }
-
-    /// Fetches a file to its end, which tells its length.
-    pub(super) async fn spool(
-        self: &Arc<Self>,
-        url: &Url,
-        head: Head,
-    ) -> Result<(Arc<Shared>, Head), UrlError> {
-        let mut retry = self.client.retry();
-        let (spooled, length, told) = loop {
-            match self.spool_once(url, &head).await {
-                Ok(spooled) => break spooled,
-                Err(failure) => self.client.wait_after(failure, &mut retry).await?,
-            }
-        };
-        let mut head = told.unwrap_or(head);
-        head.version.length = Some(length);
-        let shared = self.shared_of(url, &head).await?;
-        let (core, place, kept, filled) = (self.clone(), url.clone(), head.clone(), shared.clone());
-        blocking(move || {
-            filled.fill_from(&spooled)?;
-            if filled.is_transient() {
-                return Ok(());
-            }
-            core.store
-                .keep_head(&place, &kept)
-                .map_err(|error| UrlError::disk(&place, error))
-        })
-        .await?;
-        Ok((shared, head))
-    }
-
-    /// The file, its length, and what somebody above knows of it.
-    async fn spool_once(
-        &self,
-        url: &Url,
-        head: &Head,
-    ) -> Result<(std::fs::File, u64, Option<Head>), Failure> {
-        let refused = |error| {
-            Failure::for_good(UrlError::disk(
-                url,
-                FileError::writing(self.store.folder(), error),
-            ))
-        };
-        let mut spooled = tempfile::tempfile_in(self.store.folder()).map_err(refused)?;
-        let request = Request {
-            url,
-            method: Ask::Bytes,
-            range: None,
-            version: None,
-            known: None,
-        };
-        let mut answer = self.client.try_once(request).await?;
-        let found = answer.head(answer.status(), Asked::Whole, SystemTime::now());
-        if answer.status() != 200 || !head.version.admits(&found.version) {
-            return Err(Failure::for_good(head.version.changed(url, &found.version)));
-        }
-        let mut length = 0;
-        while let Some(chunk) = answer.chunk().await? {
-            self.counts.fetched(answer.giver(), chunk.len());
-            length += chunk.len() as u64;
-            if self.options.quota.is_some_and(|quota| length > quota) {
-                return Err(refused(std::io::ErrorKind::QuotaExceeded.into()));
-            }
-            let written: (std::fs::File, std::io::Result<()>) = blocking(move || {
-                let written = spooled.write_all(&chunk);
-                (spooled, written)
-            })
-            .await;
-            spooled = written.0;
-            written.1.map_err(refused)?;
-        }
-        Ok((spooled, length, answer.told().map(|told| told.head.clone())))
     }
 }
 

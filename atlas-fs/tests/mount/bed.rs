@@ -19,10 +19,11 @@ use crate::origin::Origin;
 #[derive(Debug)]
 pub struct Bed {
     pub mounted: Mounted,
+    pub files: Files,
     pub origin: Origin,
     _runtime: Runtime,
     _folder: TempDir,
-    _cache: TempDir,
+    cache: TempDir,
 }
 
 impl Bed {
@@ -50,7 +51,7 @@ impl Bed {
         change(&mut options, &mut of_mount);
         let _inside = runtime.enter();
         let files = Files::open(options).unwrap();
-        let mounted = match Mounted::start(files, folder.path(), of_mount) {
+        let mounted = match Mounted::start(files.clone(), folder.path(), of_mount) {
             Ok(mounted) => mounted,
             Err(MountError::System { source, .. }) => {
                 eprintln!("skipped: nothing can be mounted here: {source}");
@@ -61,11 +62,17 @@ impl Bed {
         drop(_inside);
         Some(Self {
             mounted,
+            files,
             origin,
             _runtime: runtime,
             _folder: folder,
-            _cache: cache,
+            cache,
         })
+    }
+
+    /// Where its files are kept.
+    pub fn cache(&self) -> &Path {
+        self.cache.path()
     }
 
     /// A path below the origin.

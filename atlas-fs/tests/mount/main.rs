@@ -9,6 +9,7 @@
 mod apart;
 mod bed;
 mod origin;
+mod passing;
 mod programs;
 mod progress;
 mod trouble;

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::channel::Channel;
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
@@ -63,6 +64,8 @@ pub struct File {
     pub headers: Vec<(&'static str, String)>,
     /// Nothing is said of which version it is, and all of it is sent whatever range is asked for.
     pub is_nameless: bool,
+    /// It is sent in chunks of 64 KiB, so long apart, and nobody is told how many there are.
+    pub drip: Option<Duration>,
 }
 
 impl File {
@@ -77,6 +80,7 @@ impl File {
             authorization: None,
             headers: Vec::new(),
             is_nameless: false,
+            drip: None,
         }
     }
 }
@@ -153,7 +157,10 @@ async fn accept(listener: TcpListener, files: Arc<Mutex<Files>>) {
     }
 }
 
-async fn serve(files: &Mutex<Files>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn serve(
+    files: &Mutex<Files>,
+    request: Request<Incoming>,
+) -> Response<BoxBody<Bytes, Infallible>> {
     let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
     let path = path.into_owned();
     let found = {
@@ -162,9 +169,12 @@ async fn serve(files: &Mutex<Files>, request: Request<Incoming>) -> Response<Ful
         files.files.get(&path).cloned()
     };
     let Some(file) = found else {
-        return listing(files, request.method(), &path);
+        return listing(files, request.method(), &path).map(Full::boxed);
     };
     tokio::time::sleep(file.delay).await;
+    if let Some(pause) = file.drip {
+        return dripping(&file, pause, request.method());
+    }
     let mut response = if file.is_nameless {
         Response::new(file.bytes.clone().into())
     } else {
@@ -180,7 +190,30 @@ async fn serve(files: &Mutex<Files>, request: Request<Incoming>) -> Response<Ful
             .headers_mut()
             .insert("content-length", length.into());
     }
-    response
+    response.map(Full::boxed)
+}
+
+/// All of it, as from a program that does not know how much it is about to write.
+fn dripping(file: &File, pause: Duration, method: &Method) -> Response<BoxBody<Bytes, Infallible>> {
+    let (mut sender, body) = Channel::new(1);
+    if method != Method::HEAD {
+        let mut rest = file.bytes.clone();
+        tokio::spawn(async move {
+            while !rest.is_empty() {
+                let piece = rest.split_to(rest.len().min(64 << 10));
+                // Who asks may have gone.
+                if sender.send_data(piece).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        });
+    }
+    Response::builder()
+        .header(ETAG, &file.etag)
+        .header(CACHE_CONTROL, file.cache_control)
+        .body(body.boxed())
+        .unwrap()
 }
 
 fn answer(file: &File, asked: &HeaderMap) -> Response<Full<Bytes>> {

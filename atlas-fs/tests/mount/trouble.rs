@@ -185,6 +185,34 @@ fn an_origin_that_says_nothing_keeps_nobody_longer_than_the_timeout() {
 }
 
 #[test]
+fn regression_a_file_of_unknown_length_may_take_longer_than_a_call() {
+    let Some(bed) = Bed::new(|_, mount| mount.timeout = Duration::from_millis(300)) else {
+        return;
+    };
+    let bytes: Vec<u8> = (0..251).cycle().take(1_500_000).collect();
+    let slow = File {
+        drip: Some(Duration::from_millis(50)),
+        ..File::new(bytes.clone())
+    };
+    bed.origin.put("/slow", slow);
+    let begun = Instant::now();
+    assert_eq!(errno(fs::read(bed.at("slow"))), Errno::TIMEDOUT);
+    let read = loop {
+        match fs::read(bed.at("slow")) {
+            Ok(read) => break read,
+            Err(error) => assert_eq!(Errno::from_io_error(&error), Some(Errno::TIMEDOUT)),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    };
+    assert!(read == bytes);
+    // It is whole now, and nobody waits for it again.
+    assert!(fs::read(bed.at("slow")).unwrap() == bytes);
+    let asked = bed.origin.asked();
+    let gets = asked.iter().filter(|asked| *asked == "GET /slow");
+    assert_eq!(gets.count(), 1, "{asked:?}");
+}
+
+#[test]
 fn a_stopped_origin_serves_what_is_known_and_says_so() {
     let Some(bed) = Bed::new(|options, mount| {
         options.stale = Duration::from_secs(3600);

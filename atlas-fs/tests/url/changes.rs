@@ -360,3 +360,57 @@ async fn what_has_a_date_alone_is_asked_for_by_it_and_comes_once() {
     origin.place("/x", resource(&second, dates[1]));
     assert!(read(&scratch.files, &url, &Pins::new()).await.unwrap() == second);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_what_a_job_has_looked_at_is_what_it_opens_or_it_is_told_that_it_is_gone() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let files = &scratch.files;
+    let (first, second) = (random(200_000, 1), random(300_000, 2));
+    for path in ["/gone", "/kept"] {
+        origin.put(path, first.clone());
+    }
+    let (gone, kept) = (origin.url("/gone"), origin.url("/kept"));
+    let (job, other) = (Pins::new(), Pins::new());
+    for url in [&gone, &kept] {
+        let metadata = files.metadata(url, &job).await.unwrap();
+        assert_eq!(metadata.size, Some(200_000));
+    }
+    // Somebody else reads one of them.
+    assert!(read(files, &kept, &other).await.unwrap() == first);
+    for path in ["/gone", "/kept"] {
+        origin.put(path, second.clone());
+    }
+    let error = files.open(&gone, &job).await.unwrap_err();
+    assert!(matches!(error, UrlError::Changed { .. }), "{error:?}");
+    assert_eq!(error.errno(), Errno::STALE.raw_os_error());
+    assert!(error.to_string().contains(gone.as_str()), "{error}");
+    assert!(read(files, &kept, &job).await.unwrap() == first);
+    for url in [&gone, &kept] {
+        let metadata = files.metadata(url, &job).await.unwrap();
+        assert_eq!(metadata.size, Some(200_000), "it is what was seen");
+    }
+    // The next job sees what there is, where nothing else is known of it.
+    let (elsewhere, next) = (Scratch::new(), Pins::new());
+    assert!(read(&elsewhere.files, &gone, &next).await.unwrap() == second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tells_no_version_without_its_bytes_is_pinned_by_who_opens_it() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let (first, second) = (random(200_000, 1), random(300_000, 2));
+    origin.put("/nameless", first.clone());
+    origin.change("/nameless", |resource| resource.etag = None);
+    origin.put_as("/chunked", first, &[Mood::NoRanges, Mood::Chunked]);
+    origin.put("/empty", Vec::new());
+    for path in ["/nameless", "/chunked", "/empty"] {
+        let (url, job) = (origin.url(path), Pins::new());
+        scratch.files.metadata(&url, &job).await.unwrap();
+        assert_eq!(job.pinned(&url), None, "{path}");
+        origin.put(path, second.clone());
+        // Nothing is known any more of what there was.
+        let files = Scratch::new();
+        let found = read(&files.files, &url, &job).await.unwrap();
+        assert!(found == second, "{path}");
+        assert!(job.pinned(&url).is_some(), "{path}");
+    }
+}

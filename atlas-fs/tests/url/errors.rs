@@ -105,6 +105,7 @@ async fn who_is_slow_or_silent_is_not_waited_for() {
     for moods in [
         vec![Mood::Drip(100)],
         vec![Mood::DripHead(100)],
+        vec![Mood::NoRanges, Mood::Chunked, Mood::Drip(100)],
         vec![Mood::Late(60_000)],
     ] {
         let (error, _) = error_with(&moods).await;

@@ -138,6 +138,41 @@ async fn a_process_that_is_killed_in_the_middle_of_a_write_leaves_what_is_right(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_has_of_a_file_of_unknown_length_is_removed_and_what_a_living_one_has_stays()
+ {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let content = random(8 << 20, 0);
+    let slow = [Mood::NoRanges, Mood::Chunked, Mood::Pace(4_000)];
+    origin.put_as("/0", content.clone(), &slow);
+    let spools = scratch.folder.path().join("spools");
+    let lie_there = || fs::read_dir(&spools).unwrap().count();
+    let mut killed = child(&origin, &scratch, 1 << 30, 1);
+    let bytes_there = || scratch.files.usage().map_or(0, |usage| usage.bytes);
+    eventually("some of it lies there", || bytes_there() > 1 << 20).await;
+    // Whoever opens the store leaves it alone.
+    drop(scratch.again());
+    assert_eq!(lie_there(), 1);
+    // SIGKILL.
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(lie_there(), 1, "it was killed too late");
+    assert!(bytes_there() > 1 << 20);
+    let files = scratch.again();
+    assert_eq!(lie_there(), 0);
+    let after = files.usage().unwrap();
+    assert!(after.bytes < 1 << 16, "{after:?}");
+    // Another one is left alone by all, and ends well.
+    let living = child(&origin, &scratch, 1 << 30, 1);
+    eventually("it lies there", || lie_there() == 1).await;
+    drop(scratch.again());
+    scratch.files.shrink_to(0).unwrap();
+    tokio::task::spawn_blocking(move || finished(living))
+        .await
+        .unwrap();
+    assert_eq!(lie_there(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_process_has_stored_another_finds() {
     let (origin, scratch) = (Origin::start().await, Scratch::new());
     origin.put("/0", random(5 << 20, 0));

@@ -50,6 +50,7 @@ pub(crate) fn options(folder: &Path) -> Options {
         attempts_max: 3,
         give_up_after: PATIENCE,
         first_pause: Duration::from_millis(10),
+        unwaited: Duration::from_secs(30),
     };
     options
 }

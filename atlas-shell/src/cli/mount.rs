@@ -43,7 +43,7 @@ pub(super) struct Mount {
     serve: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
-    /// After how many seconds at the latest any call ends.
+    /// After how many seconds at the latest any call ends. A file whose origin does not tell its length is fetched on, for who asks again.
     #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
     /// Let no file be read by the kernel itself.

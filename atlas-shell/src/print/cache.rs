@@ -47,6 +47,7 @@ pub struct Totals {
     questions: u64,
     origin_bytes: u64,
     above_bytes: u64,
+    passed_through: u64,
 }
 
 /// `cache gc`.
@@ -105,6 +106,7 @@ impl Totals {
             questions: sums.questions,
             origin_bytes: sums.origin_bytes,
             above_bytes: sums.above_bytes,
+            passed_through: sums.passed_through,
         }
     }
 
@@ -125,6 +127,7 @@ impl Totals {
             ("questions", self.questions.to_string()),
             ("from origins", words::bytes(self.origin_bytes)),
             ("from caches above", words::bytes(self.above_bytes)),
+            ("read by the kernel", self.passed_through.to_string()),
         ];
         let rows = rows.map(|(what, value)| format!("{what:<19}{value}\n"));
         rows.concat()

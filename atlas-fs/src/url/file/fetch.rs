@@ -2,6 +2,7 @@
 //! piece is hashed and written on another thread, the next one is received.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use super::super::error::UrlError;
 use super::super::fresh::may_be_kept;
 use super::super::http::{Ask, Failure, Request};
 use super::super::plan::Blocks;
-use super::super::store::{BLOCK, Reserved, block_span, blocks_of, hashes_of};
+use super::super::store::{BLOCK, Entry, Reserved, block_span, blocks_of, hashes_of};
 use super::super::ways::Answer;
 use super::answer::examine;
 use super::shared::Shared;
@@ -165,6 +166,9 @@ impl Fetch {
         {
             return Err(error.clone());
         }
+        if !self.shared.entry.can_store() {
+            return Err(self.refused(self.shared.full()));
+        }
         let shared = self.shared.clone();
         let reserved = blocking(move || {
             let end_of = |blocks: u64| block_span(blocks - 1, shared.entry.length()).1;
@@ -176,7 +180,7 @@ impl Fetch {
             Reserved::Yes => Ok(()),
             Reserved::QuotaReached => Err(self.refused(FileError::Full {
                 folder: self.shared.origin.store.folder().to_owned(),
-                source: std::io::ErrorKind::QuotaExceeded.into(),
+                source: ErrorKind::QuotaExceeded.into(),
             })),
         }
     }
@@ -309,7 +313,7 @@ impl Fetch {
         }
         let shared = self.shared.clone();
         Some(tokio::task::spawn_blocking(move || {
-            shared.store(first, &chunks)
+            shared.store(first, &chunks, Entry::write)
         }))
     }
 }
@@ -327,8 +331,17 @@ async fn written(writing: Option<JoinHandle<Result<(), UrlError>>>) -> Result<()
 }
 
 impl Shared {
-    /// Stores what has come otherwise: all of the file.
+    /// Stores what has come otherwise: all of the file. If that is where it lies already, nothing is copied.
     pub(crate) fn fill_from(&self, whole: &std::fs::File) -> Result<(), UrlError> {
+        let lies_there = self.entry.is_data(whole);
+        let write: Write = if lies_there {
+            |entry, first, _, hashes| entry.note(first, hashes)
+        } else {
+            Entry::write
+        };
+        if !self.entry.can_store() {
+            return Err(UrlError::disk(&self.origin.url, self.full()));
+        }
         let (length, mut at) = (self.entry.length(), 0);
         let refused = |error| {
             UrlError::disk(
@@ -338,24 +351,30 @@ impl Shared {
         };
         while at < length {
             let bytes = (length - at).min(PIECE);
-            let ledger = self.origin.store.ledger();
-            let expected = if at == 0 { length } else { bytes };
-            let reserved = ledger
-                .reserve(self.entry.data(), at..at + bytes, expected)
-                .map_err(|error| UrlError::disk(&self.origin.url, error))?;
-            if reserved == Reserved::QuotaReached {
-                return Err(refused(std::io::ErrorKind::QuotaExceeded.into()));
+            if !lies_there {
+                let ledger = self.origin.store.ledger();
+                let expected = if at == 0 { length } else { bytes };
+                let reserved = ledger
+                    .reserve(self.entry.data(), at..at + bytes, expected)
+                    .map_err(|error| UrlError::disk(&self.origin.url, error))?;
+                if reserved == Reserved::QuotaReached {
+                    return Err(refused(ErrorKind::QuotaExceeded.into()));
+                }
             }
             let mut piece = vec![0; usize::try_from(bytes).unwrap_or_default()];
             whole.read_exact_at(&mut piece, at).map_err(refused)?;
-            self.store(at / BLOCK, &[piece.into()])?;
+            self.store(at / BLOCK, &[piece.into()], write)?;
             at += bytes;
         }
         Ok(())
     }
 
+    fn full(&self) -> FileError {
+        FileError::writing(self.origin.store.folder(), ErrorKind::StorageFull.into())
+    }
+
     /// Stores blocks in a row, unless the origin contradicts what it has sent before.
-    fn store(&self, first: u64, chunks: &[Bytes]) -> Result<(), UrlError> {
+    fn store(&self, first: u64, chunks: &[Bytes], write: Write) -> Result<(), UrlError> {
         let refused = |error| UrlError::disk(&self.origin.url, error);
         let hashes = hashes_of(chunks);
         let blocks = first..first + hashes.len() as u64;
@@ -385,7 +404,7 @@ impl Shared {
             news |= !present;
         }
         if news {
-            self.entry.write(first, chunks, &hashes).map_err(refused)?;
+            write(&self.entry, first, chunks, &hashes).map_err(refused)?;
             let mut state = self.lock();
             for block in blocks {
                 state.plan.handle_stored(block);
@@ -418,6 +437,9 @@ impl Drop for Claim {
         }
     }
 }
+
+/// How blocks in a row come to lie in a file, with their hashes.
+type Write = fn(&Entry, u64, &[Bytes], &[blake3::Hash]) -> Result<(), FileError>;
 
 /// What an attempt has brought.
 enum Brought {

@@ -168,6 +168,11 @@ impl UrlFile {
         self.shared.complete()
     }
 
+    /// Counts that the kernel reads it itself.
+    pub(crate) fn note_passed(&self) {
+        self.shared.origin.counts.passed();
+    }
+
     /// Compares all that is stored with its hashes; what is not right is fetched again when it is read. Gives how
     /// many blocks that was.
     ///

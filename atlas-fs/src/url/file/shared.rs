@@ -111,13 +111,21 @@ impl Shared {
 
     /// Its origin forbids that it is kept (`no-store`): from now on it has no name on the disk. Bytes that come later never had one.
     pub(crate) async fn make_transient(self: &Arc<Self>) -> Result<(), UrlError> {
-        if self.is_transient.swap(true, Ordering::Relaxed) {
+        if self.is_transient() {
             return Ok(());
         }
         let shared = self.clone();
-        blocking(move || shared.entry.unname())
+        blocking(move || shared.make_transient_now())
             .await
             .map_err(|error| UrlError::disk(&self.origin.url, error))
+    }
+
+    /// The same, on this thread.
+    pub(crate) fn make_transient_now(&self) -> Result<(), FileError> {
+        if self.is_transient.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.entry.unname()
     }
 
     /// Takes an answer that has come already, unless others are on their way. It begins with the file.
@@ -138,6 +146,11 @@ impl Shared {
     /// All of it is here.
     pub(crate) fn is_complete(&self) -> bool {
         self.lock().plan.is_complete()
+    }
+
+    /// None of it is here.
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.lock().plan.has_nothing()
     }
 
     pub(super) fn has(&self, blocks: &Blocks) -> bool {

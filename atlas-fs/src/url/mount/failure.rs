@@ -23,8 +23,13 @@ pub(super) enum Failure {
     Unknown,
     #[error("a folder was asked for as a file, or a file as a folder")]
     WrongKind(Errno),
-    #[error("{doing} took more than {after:?}")]
-    TimedOut { doing: String, after: Duration },
+    #[error("{doing} took more than {after:?}{}", goes_on(*.so_far))]
+    TimedOut {
+        doing: String,
+        after: Duration,
+        /// How many bytes have come of a file that is fetched on.
+        so_far: Option<u64>,
+    },
 }
 
 impl Failure {
@@ -49,6 +54,12 @@ impl Failure {
     }
 }
 
+fn goes_on(so_far: Option<u64>) -> String {
+    so_far.map_or_else(String::new, |bytes| {
+        format!("; it goes on, {bytes} bytes so far: ask again")
+    })
+}
+
 /// An error with all its causes.
 struct Chain<'a>(&'a dyn std::error::Error);
 
@@ -61,5 +72,27 @@ impl std::fmt::Display for Chain<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_waited_too_long_hears_that_it_goes_on() {
+        let failure = |so_far| Failure::TimedOut {
+            doing: "opening http://example.org/x".to_owned(),
+            after: Duration::from_secs(60),
+            so_far,
+        };
+        let said = failure(Some(12)).to_string();
+        assert!(said.contains("http://example.org/x took more"), "{said}");
+        assert!(said.ends_with("; it goes on, 12 bytes so far: ask again"));
+        assert!(failure(None).to_string().ends_with("60s"));
+        assert_eq!(
+            i32::from(failure(Some(12)).errno()),
+            i32::from(Errno::ETIMEDOUT)
+        );
     }
 }

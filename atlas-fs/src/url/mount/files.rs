@@ -39,7 +39,8 @@ impl<S: Source> Shared<S> {
         let (shared, asked) = (Arc::clone(self), url.clone());
         let work = async move { shared.open(ino, &asked).await };
         let shared = Arc::clone(self);
-        self.answer(format!("opening {url}"), work, move |opened| match opened {
+        let (doing, of) = (format!("opening {url}"), Some(url.clone()));
+        self.answer(doing, of, work, move |opened| match opened {
             Ok(file) => shared.handle_opened(ino, url, file, reply),
             Err(failure) => reply.error(failure.errno()),
         });
@@ -84,6 +85,9 @@ impl<S: Source> Shared<S> {
         let pass = |file: &UrlFile| self.pass(file, &reply);
         let id = node.opened.open(Arc::clone(&file), pass);
         drop(nodes);
+        if id.is_some() {
+            file.note_passed();
+        }
         let is_kept = !file.is_transient();
         let handle = self.handles.add_file(OpenFile {
             url,
@@ -158,7 +162,7 @@ impl<S: Source> Shared<S> {
             file.pass(offset, &mut bytes).await?;
             Ok(Some(bytes))
         };
-        self.answer(doing, work, move |came| match came {
+        self.answer(doing, None, work, move |came| match came {
             Ok(None) => copy(&open.file, offset, size, reply),
             Ok(Some(passed)) => reply.data(&passed),
             Err(failure) => reply.error(failure.errno()),

@@ -44,6 +44,7 @@ impl<S: Source> Shared<S> {
         let shared = Arc::clone(self);
         self.answer(
             format!("listing {folder}"),
+            None,
             work,
             move |listed| match listed {
                 Ok(items) => shared.handle_listed(ino, items, reply),

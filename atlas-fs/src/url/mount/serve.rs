@@ -52,10 +52,13 @@ impl<S: Source> Filesystem for Serve<S> {
         let (shared, asked) = (Arc::clone(self.shared()), name.to_owned());
         let work = async move { shared.resolve(parent.0, asked).await };
         let shared = Arc::clone(self.shared());
-        self.shared()
-            .answer(format!("looking up {name}"), work, move |told| {
-                entry(&shared, told, reply);
-            });
+        let (doing, of) = (
+            format!("looking up {name}"),
+            shared.url_below(parent.0, name),
+        );
+        self.shared().answer(doing, of, work, move |told| {
+            entry(&shared, told, reply);
+        });
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, times: u64) {
@@ -68,11 +71,11 @@ impl<S: Source> Filesystem for Serve<S> {
         }
         let shared = Arc::clone(self.shared());
         let work = async move { shared.refresh(ino.0).await };
-        self.shared()
-            .answer("asking for a file".into(), work, |told| match told {
-                Ok(Told { attr, holds }) => reply.attr(&holds, &attr),
-                Err(failure) => reply.error(failure.errno()),
-            });
+        let (doing, of) = ("asking for a file".into(), self.shared().url_of(ino.0));
+        self.shared().answer(doing, of, work, |told| match told {
+            Ok(Told { attr, holds }) => reply.attr(&holds, &attr),
+            Err(failure) => reply.error(failure.errno()),
+        });
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {

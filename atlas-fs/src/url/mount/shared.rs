@@ -75,24 +75,44 @@ impl<S: Source> Shared<S> {
         self.options.pins.is_some()
     }
 
-    /// Does something that may take long, and hands the reply what came of it. No call takes longer than the options say.
+    /// Does something that may take long, for a file if `of` says so, and hands the reply what came of it. No call takes longer than the
+    /// options say.
     pub(super) fn answer<T: Send + 'static>(
         self: &Arc<Self>,
         doing: String,
+        of: Option<Url>,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
         reply: impl FnOnce(Result<T, Failure>) + Send + 'static,
     ) {
-        let after = self.options.timeout;
+        let (shared, after) = (Arc::clone(self), self.options.timeout);
         self.runtime.spawn(async move {
             let done = match tokio::time::timeout(after, work).await {
                 Ok(done) => done,
-                Err(_) => Err(Failure::TimedOut { doing, after }),
+                Err(_) => {
+                    let so_far = of.and_then(|url| shared.source.under_way(&url, &shared.pins()));
+                    Err(Failure::TimedOut {
+                        doing,
+                        after,
+                        so_far,
+                    })
+                }
             };
             if let Err(failure) = &done {
                 failure.tell();
             }
             reply(done);
         });
+    }
+
+    /// The URL of a file.
+    pub(super) fn url_of(&self, ino: u64) -> Option<Url> {
+        self.nodes().find(ino)?.url()
+    }
+
+    /// The URL of what is under a name, if it is a file.
+    pub(super) fn url_below(&self, parent: u64, name: &str) -> Option<Url> {
+        let folder = self.nodes().find(parent)?.folder().cloned()?;
+        path::child(&folder, name, Kind::File).ok()
     }
 
     /// What can be told of a node without asking anybody. With `remember`, the kernel is told of it under its name.

@@ -19,6 +19,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -37,6 +38,8 @@ pub(crate) struct Entry {
     map_path: PathBuf,
     table_at: u64,
     length: u64,
+    /// Not so if there was no room for its files: then no block of it is stored.
+    can_store: bool,
 }
 
 /// What a map's file says of its file.
@@ -99,6 +102,7 @@ impl Entry {
             map_path,
             table_at,
             length,
+            can_store: true,
         }))
     }
 
@@ -119,8 +123,68 @@ impl Entry {
         Err(FileError::making(&data_path, error))
     }
 
+    /// A file that nobody else finds, with bytes that are there already.
+    pub(super) fn nameless(
+        folder: &Path,
+        url: &Url,
+        version: &Version,
+        data: File,
+    ) -> Result<Self, FileError> {
+        let (data_path, map_path) = paths(folder, url, version);
+        let length = version.length.unwrap_or_default();
+        let making = |error| FileError::making(&map_path, error);
+        let mut map = tempfile::tempfile_in(folder).map_err(making)?;
+        let front = encode(&Description::of(url, version));
+        map.write_all(&front).map_err(making)?;
+        Ok(Self {
+            data,
+            data_path,
+            map,
+            map_path,
+            table_at: front.len() as u64,
+            length,
+            can_store: true,
+        })
+    }
+
+    /// A file of which nothing is stored: on a disk that has no room for its description, bytes can be passed on all the same.
+    pub(super) fn without_room(
+        folder: &Path,
+        url: &Url,
+        version: &Version,
+    ) -> Result<Self, FileError> {
+        let (data_path, map_path) = paths(folder, url, version);
+        let length = version.length.unwrap_or_default();
+        let making = |error: io::Error| FileError::making(&map_path, error);
+        let in_memory = |name| {
+            let file = memfd_create(name, MemfdFlags::CLOEXEC);
+            file.map(File::from).map_err(|error| making(error.into()))
+        };
+        let (data, map) = (in_memory("atlas-data")?, in_memory("atlas-map")?);
+        data.set_len(length).map_err(making)?;
+        Ok(Self {
+            data,
+            data_path,
+            map,
+            map_path,
+            table_at: 0,
+            length,
+            can_store: false,
+        })
+    }
+
+    pub(crate) fn can_store(&self) -> bool {
+        self.can_store
+    }
+
     pub(crate) fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Whether its bytes are those of this file, by whatever name that was opened.
+    pub(crate) fn is_data(&self, file: &File) -> bool {
+        let place = |file: &File| file.metadata().map(|data| (data.dev(), data.ino())).ok();
+        place(&self.data).is_some_and(|mine| place(file) == Some(mine))
     }
 
     pub(crate) fn data(&self) -> &File {
@@ -155,6 +219,11 @@ impl Entry {
     ) -> Result<(), FileError> {
         write_chunks(&self.data, chunks, first * BLOCK)
             .map_err(|error| FileError::making(&self.data_path, error))?;
+        self.note(first, hashes)
+    }
+
+    /// Says of whole blocks in a row that they are there.
+    pub(crate) fn note(&self, first: u64, hashes: &[blake3::Hash]) -> Result<(), FileError> {
         let table: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
         self.map
             .write_all_at(&table, self.table_at + first * HASH)
@@ -251,9 +320,19 @@ impl Entry {
     }
 }
 
+impl Description {
+    fn of(url: &Url, version: &Version) -> Self {
+        Self {
+            url: url.as_str().to_owned(),
+            version: version.clone(),
+            length: version.length.unwrap_or_default(),
+        }
+    }
+}
+
 /// Writes chunks one after the other, by as few calls as possible: the kernel makes one large folio of what comes in one call, and many small ones of
 /// pieces that end anywhere.
-fn write_chunks(data: &File, chunks: &[Bytes], mut at: u64) -> io::Result<()> {
+pub(super) fn write_chunks(data: &File, chunks: &[Bytes], mut at: u64) -> io::Result<()> {
     let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
     let mut rest = slices.as_mut_slice();
     while !rest.is_empty() {
@@ -316,11 +395,7 @@ fn make(folder: &Path, url: &Url, version: &Version) -> Result<(), FileError> {
         .open(&data_path)
         .map_err(making)?;
     data.set_len(length).map_err(making)?;
-    let description = Description {
-        url: url.as_str().to_owned(),
-        version: version.clone(),
-        length,
-    };
+    let description = Description::of(url, version);
     let making = |error| FileError::making(&map_path, error);
     let mut map = tempfile::Builder::new()
         .prefix(INCOMING)
@@ -399,6 +474,11 @@ fn paths(folder: &Path, url: &Url, version: &Version) -> (PathBuf, PathBuf) {
         .to_hex();
     let path = |suffix| folder.join(format!("{key}.{suffix}"));
     (path(DATA), path(MAP))
+}
+
+/// Where the bytes of this version are.
+pub(super) fn data_path(folder: &Path, url: &Url, version: &Version) -> PathBuf {
+    paths(folder, url, version).0
 }
 
 /// How many blocks a file has.

@@ -5,6 +5,7 @@
 //! | `files/<key>.data` | the bytes of one version of one URL, as far as they are there; the rest is a hole |
 //! | `files/<key>.map` | its URL and version, and the BLAKE3 hash of each block that is there: see `entry.rs` |
 //! | `files/<key>.pin` | there, if the file is to stay |
+//! | `spools/<any>` | a file that is on its way and whose length nobody knows yet: see `spooled.rs` |
 //! | `heads/<key>` | what the origin has said of a URL, or a folder's page: see `records.rs` |
 //! | `ledger` | how much room is taken: see `quota.rs` |
 //! | `sums` | how much was asked for and fetched: see `sums.rs` |
@@ -20,6 +21,7 @@ mod entry;
 mod manage;
 mod quota;
 mod records;
+mod spooled;
 mod sums;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -33,6 +35,7 @@ pub use manage::Stored;
 pub use quota::Usage;
 pub(crate) use quota::{Ledger, Reserved};
 pub(crate) use records::Page;
+pub(crate) use spooled::Spooled;
 
 use super::version::Version;
 use crate::file_error::FileError;
@@ -47,7 +50,7 @@ pub(crate) struct UrlStore {
 impl UrlStore {
     /// Opens the store in a folder, which is made, for this user alone, if there is none.
     pub(crate) fn open(folder: PathBuf, quota: Option<u64>) -> Result<Self, FileError> {
-        for part in [FILES, HEADS] {
+        for part in [FILES, HEADS, SPOOLS] {
             let path = folder.join(part);
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700);
@@ -65,9 +68,19 @@ impl UrlStore {
         &self.ledger
     }
 
-    /// The stored file of this version; an empty one, if there was none.
+    /// The stored file of this version; an empty one, if there was none; one that nothing can be stored in, if there is no room for that.
     pub(crate) fn find_or_make(&self, url: &Url, version: &Version) -> Result<Entry, FileError> {
-        Entry::find_or_make(&self.files(), url, version)
+        let files = self.files();
+        match self
+            .ledger
+            .with_room(|| Entry::find_or_make(&files, url, version))
+        {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%url, "a file is not kept: {error}");
+                Entry::without_room(&files, url, version)
+            }
+            made => made,
+        }
     }
 
     /// Whether all bytes of this version are there.
@@ -124,3 +137,4 @@ fn lock(path: &Path, make: bool) -> Result<File, FileError> {
 
 pub(super) const FILES: &str = "files";
 pub(super) const HEADS: &str = "heads";
+pub(super) const SPOOLS: &str = "spools";

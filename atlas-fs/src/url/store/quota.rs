@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::entry::{DATA, INCOMING, MAP};
 use super::manage::pin_of;
-use super::{FILES, HEADS, open_locked};
+use super::{FILES, HEADS, SPOOLS, open_locked};
 use crate::file_error::FileError;
 
 /// How much room is taken.
@@ -67,11 +67,34 @@ impl Ledger {
             quota,
         };
         let (file, sum) = ledger.lock()?;
-        if sum.is_none() {
+        if ledger.remove_left_spools()? || sum.is_none() {
             let (usage, _) = ledger.look()?;
             ledger.write(&file, usage.bytes)?;
         }
         Ok(ledger)
+    }
+
+    /// A new file that is locked from the beginning: who removes what others have left does so under the ledger's lock, too.
+    pub(super) fn begin_spooled(&self) -> Result<(File, PathBuf), FileError> {
+        let (_ledger, _) = self.lock()?;
+        let folder = self.folder.join(SPOOLS);
+        let making = |error| FileError::writing(&folder, error);
+        let spooled = tempfile::NamedTempFile::new_in(&folder).map_err(making)?;
+        spooled.as_file().lock().map_err(making)?;
+        spooled.keep().map_err(|error| making(error.error))
+    }
+
+    /// Removes what killed processes were about to write. Whether there was anything.
+    fn remove_left_spools(&self) -> Result<bool, FileError> {
+        let folder = self.folder.join(SPOOLS);
+        let reading = |error| FileError::reading(&folder, error);
+        let mut removed = false;
+        for entry in fs::read_dir(&folder).map_err(reading)? {
+            let path = entry.map_err(reading)?.path();
+            let now = SystemTime::now();
+            removed |= remove(&of_data(path, 0, now));
+        }
+        Ok(removed)
     }
 
     /// Takes room for a part of a file, and allocates it, if there can be room for `expected` bytes, of which these are the first.
@@ -150,7 +173,12 @@ impl Ledger {
     }
 
     fn full(&self) -> FileError {
-        FileError::writing(&self.folder, Errno::NOSPC.into())
+        self.refused(Errno::NOSPC.into())
+    }
+
+    /// What the system refuses to write below its folder.
+    pub(super) fn refused(&self, error: io::Error) -> FileError {
+        FileError::writing(&self.folder, error)
     }
 
     /// Counts a small record, which is written whatever the sum.
@@ -162,6 +190,22 @@ impl Ledger {
             sum = self.make_room(self.look()?, bytes).saturating_add(bytes);
         }
         self.write(&file, sum)
+    }
+
+    /// Makes something small, and again if there was no room for it and some could be made.
+    pub(super) fn with_room<T>(
+        &self,
+        make: impl Fn() -> Result<T, FileError>,
+    ) -> Result<T, FileError> {
+        match make() {
+            Err(error) if error.is_full() => {}
+            made => return made,
+        }
+        let (file, _) = self.lock()?;
+        let sum = self.make_room_of(SMALL)?;
+        self.write(&file, sum)?;
+        drop(file);
+        make()
     }
 
     /// Looks at all files.
@@ -216,7 +260,7 @@ impl Ledger {
 
     fn look(&self) -> Result<Looked, FileError> {
         let (mut usage, mut candidates) = (Usage::default(), Vec::new());
-        for part in [FILES, HEADS] {
+        for part in [FILES, HEADS, SPOOLS] {
             let folder = self.folder.join(part);
             let reading = |error| FileError::reading(&folder, error);
             for entry in fs::read_dir(&folder).map_err(reading)? {
@@ -233,6 +277,8 @@ impl Ledger {
                     if !pin_of(&path).exists() {
                         candidates.push(of_data(path, bytes, used));
                     }
+                } else if part == SPOOLS {
+                    candidates.push(of_data(path, bytes, used));
                 } else if part == HEADS && !is_incoming(&path) || is_left_behind(&path, used) {
                     candidates.push(Candidate {
                         used,
@@ -344,5 +390,7 @@ fn allocate(data: &File, offset: u64, length: u64) -> Result<(), Errno> {
 }
 
 const LEDGER: &str = "ledger";
+/// Room for a record, or a map without hashes, several times over: who needs it seldom comes alone.
+const SMALL: u64 = 256 << 10;
 /// Records are written within milliseconds.
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);

@@ -54,18 +54,22 @@ impl UrlStore {
     fn keep<T: Serialize>(&self, path: &Path, record: &T) -> Result<(), FileError> {
         let body = postcard::to_stdvec(record).expect("text, bytes and numbers have an encoding");
         self.ledger().take_note_of(body.len() as u64)?;
-        let folder = path.parent().unwrap_or(path);
-        let writing = |error| FileError::writing(folder, error);
-        let mut file = tempfile::Builder::new()
-            .prefix(INCOMING)
-            .tempfile_in(folder)
-            .map_err(writing)?;
-        file.write_all(blake3::hash(&body).as_bytes())
-            .map_err(writing)?;
-        file.write_all(&body).map_err(writing)?;
-        file.persist(path).map_err(|error| writing(error.error))?;
-        Ok(())
+        self.ledger().with_room(|| write(path, &body))
     }
+}
+
+fn write(path: &Path, body: &[u8]) -> Result<(), FileError> {
+    let folder = path.parent().unwrap_or(path);
+    let writing = |error| FileError::writing(folder, error);
+    let mut file = tempfile::Builder::new()
+        .prefix(INCOMING)
+        .tempfile_in(folder)
+        .map_err(writing)?;
+    file.write_all(blake3::hash(body).as_bytes())
+        .map_err(writing)?;
+    file.write_all(body).map_err(writing)?;
+    file.persist(path).map_err(|error| writing(error.error))?;
+    Ok(())
 }
 
 fn forget(path: &Path) -> Result<(), FileError> {

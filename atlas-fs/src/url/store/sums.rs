@@ -42,13 +42,19 @@ impl UrlStore {
     }
 }
 
+/// What is not there was not counted yet when the file was written.
 fn read(file: &File, path: &Path) -> Result<Figures, FileError> {
     let mut bytes = [[0; 8]; Figures::WORDS];
-    match file.read_exact_at(bytes.as_flattened_mut(), 0) {
-        Ok(()) => Ok(Figures::from_words(bytes.map(u64::from_le_bytes))),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Figures::default()),
-        Err(error) => Err(FileError::reading(path, error)),
+    let (words, mut filled) = (bytes.as_flattened_mut(), 0);
+    while filled < words.len() {
+        match file.read_at(&mut words[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(FileError::reading(path, error)),
+        }
     }
+    Ok(Figures::from_words(bytes.map(u64::from_le_bytes)))
 }
 
 const SUMS: &str = "sums";
@@ -73,5 +79,28 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         assert!(store.add_to_sums(counted).is_err());
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn sums_of_an_older_store_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = UrlStore::open(folder.path().to_owned(), None).unwrap();
+        let before = Figures {
+            hits: 3,
+            stored_bytes: 5,
+            ..Figures::default()
+        };
+        // Before files were passed through to the kernel, that was not counted.
+        let words = before.to_words().map(u64::to_le_bytes);
+        let older = &words.as_flattened()[..6 * 8];
+        std::fs::write(folder.path().join(SUMS), older).unwrap();
+        assert_eq!(store.sums().unwrap(), before);
+        let counted = Figures {
+            hits: 1,
+            passed_through: 2,
+            ..Figures::default()
+        };
+        store.add_to_sums(counted).unwrap();
+        assert_eq!(store.sums().unwrap(), before.plus(counted));
     }
 }
