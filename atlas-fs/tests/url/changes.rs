@@ -292,6 +292,30 @@ async fn what_is_served_while_it_is_asked_for_is_news_soon() {
     panic!("the new version is not served");
 }
 
+/// It was an error for as long as the old version was to be good, though nobody had pinned that.
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_a_file_that_has_changed_before_it_was_read_is_an_error_once() {
+    let (origin, scratch) = (Origin::start().await, Scratch::new());
+    let files = &scratch.files;
+    let url = origin.url("/x");
+    let (first, second) = (random(200_000, 1), random(300_000, 2));
+    for body in [&first, &second] {
+        origin.put("/x", body.clone());
+        origin.change("/x", |resource| {
+            let value = "max-age=3600".to_owned();
+            resource.headers.push(("cache-control", value));
+        });
+        if body == &first {
+            files.metadata(&url, &Pins::new()).await.unwrap();
+        }
+    }
+    let error = read(files, &url, &Pins::new()).await.unwrap_err();
+    assert!(matches!(error, UrlError::Changed { .. }), "{error:?}");
+    // The refusal of the range is no version's length.
+    assert!(!error.to_string().contains("of 0 bytes"), "{error}");
+    assert!(read(files, &url, &Pins::new()).await.unwrap() == second);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_who_are_served_meanwhile_bring_about_one_question() {
     let (origin, scratch) = (Origin::start().await, Scratch::new());

@@ -32,7 +32,11 @@ fn place(
     } else {
         Asked::Whole
     };
-    let found = Head::of(status, headers, kind, SystemTime::now()).version;
+    let mut found = Head::of(status, headers, kind, SystemTime::now()).version;
+    if status == 412 {
+        // That of the refusal.
+        found.length = None;
+    }
     let changed = || Failure::for_good(origin.version.changed(url, &found));
     match (status, asked) {
         (200, _) if origin.version.admits(&found) => Ok(0),

@@ -17,7 +17,7 @@ use super::super::plan::Blocks;
 use super::super::store::{BLOCK, Entry, Reserved, block_span, blocks_of, hashes_of};
 use super::super::ways::Answer;
 use super::answer::examine;
-use super::shared::Shared;
+use super::shared::{Origin, Shared};
 use crate::blocking::blocking;
 use crate::file_error::FileError;
 
@@ -31,6 +31,9 @@ pub(super) fn spawn(shared: Arc<Shared>, blocks: Blocks, answer: Option<Answer>)
     };
     tokio::spawn(async move {
         fetch.failed = fetch.run(answer).await.err();
+        if matches!(fetch.failed, Some(UrlError::Changed { .. })) {
+            fetch.forget_head().await;
+        }
         fetch.done = true;
         drop(fetch);
     });
@@ -91,6 +94,27 @@ impl Fetch {
             }
         }
         Ok(())
+    }
+
+    /// What is known of the URL is over, however long it was to be good: whoever asks next is told of the version that there is now.
+    async fn forget_head(&self) {
+        let shared = self.shared.clone();
+        let forgotten = blocking(move || {
+            let Origin {
+                url,
+                version,
+                store,
+                ..
+            } = &shared.origin;
+            match store.head(url)? {
+                Some(head) if head.version == *version => store.forget_head(url),
+                Some(_) | None => Ok(()),
+            }
+        });
+        if let Err(error) = forgotten.await {
+            let url = &self.shared.origin.url;
+            tracing::warn!(%url, %error, "what is known of a file that has changed cannot be forgotten");
+        }
     }
 
     fn first_missing(&self) -> Option<u64> {
