@@ -95,7 +95,8 @@ fn programs_give_what_they_give_alone() {
 
 #[test]
 fn a_picture_is_the_same_to_the_bit() {
-    let tree = Tree::new(2, 2);
+    // Its own domain has no servers: a busy machine would make so small a picture before another domain has heard of it.
+    let tree = Tree::new(2, 0);
     let shell = tree.cluster.login(&tree.bio);
     let options = ["--width", "64", "--height", "48", "--samples", "32"];
     let line = [&options[..], &["--quiet", "--out", "picture.png"]].concat();
@@ -114,7 +115,6 @@ fn a_picture_is_the_same_to_the_bit() {
     );
     let [far, near] = [shell.here(), alone].map(|folder| fs::read(folder.join("picture.png")));
     assert!(far.unwrap() == near.unwrap(), "the pictures differ");
-    // It was not made in one domain alone.
     let borrowed = tree.cs.metrics().get("closures_borrowed_total");
     assert!(borrowed > 0, "no server of another domain took part");
 }
