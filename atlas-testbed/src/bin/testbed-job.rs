@@ -86,6 +86,11 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["weigh", pairs, bytes, ms, folder] => {
             weigh_all(pairs.parse()?, bytes.parse()?, ms.parse()?, folder);
         }
+        ["weigh-halves", count, bytes, ms, folder] => {
+            let (count, bytes) = (count.parse()?, bytes.parse()?);
+            let right = weigh_halves(1, count, bytes, ms.parse()?, folder.to_owned());
+            println!("{right} right");
+        }
         ["large-afar", count, bytes, folder] => {
             show_work();
             let party = count.parse()?;
@@ -377,6 +382,20 @@ fn weigh_all(pairs: u32, bytes: usize, ms: u64, folder: &str) {
     }
     wait_for(&Path::new(folder).join("go"));
     println!("{right} right");
+}
+
+/// As many at once as there are workers; gives how many results are right.
+#[atlas::spawn]
+fn weigh_halves(first: u32, count: u32, bytes: usize, ms: u64, folder: String) -> u32 {
+    if count == 1 {
+        return u32::from(weigh(first, bytes, ms, folder) == bytes_of(first, bytes));
+    }
+    let half = count / 2;
+    let (one, other) = join!(
+        weigh_halves(first, half, bytes, ms, folder.clone()),
+        weigh_halves(first + half, count - half, bytes, ms, folder)
+    );
+    one + other
 }
 
 #[atlas::spawn]
