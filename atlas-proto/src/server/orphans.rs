@@ -96,13 +96,18 @@ impl Orphans {
         self.jobs.values().map(|of_job| of_job.named.len()).sum()
     }
 
-    fn note_named(&mut self, now: Time, job: JobAlias, key: Key, named: Named) {
-        if self.named_len() >= ORPHANS_NAMED_MAX || self.tidied_at + TIDY_EVERY <= now {
+    /// Forgets names that are over, now and then, and where there is no room for so many more.
+    fn tidy(&mut self, now: Time, more: usize) {
+        let full = self.named_len() + more > ORPHANS_NAMED_MAX;
+        if full || self.tidied_at + TIDY_EVERY <= now {
             self.tidied_at = now;
             for of_job in self.jobs.values_mut() {
                 of_job.named.retain(|_, named| named.until > now);
             }
         }
+    }
+
+    fn note_named(&mut self, now: Time, job: JobAlias, key: Key, named: Named) {
         let has_room = self.named_len() < ORPHANS_NAMED_MAX;
         let of_job = self.jobs.entry(job).or_default();
         let known = of_job.named.get(&key);
@@ -184,6 +189,7 @@ impl Server {
         }
         self.orphans.looked_at = None;
         let until = now + ORPHAN_TIME;
+        self.orphans.tidy(now, orphans.len());
         for OrphanName { key, hops } in orphans {
             let named = Named {
                 holder,
