@@ -17,7 +17,7 @@ use atlas_net::relay::PacketPipe;
 use atlas_net::{Connection, Endpoint, Measuring, Stream, StreamError, StreamKind};
 use atlas_proto::Transmit;
 use atlas_proto::control::{FRAME_BYTES_MAX, NODE_TOPIC, NodeAnswer, NodeRequest};
-use atlas_proto::ids::NodeId;
+use atlas_proto::ids::{Epoch, NodeId};
 use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
 use tokio::sync::{mpsc, watch};
@@ -34,8 +34,7 @@ pub(crate) struct Links {
     manager: watch::Receiver<Option<Connection>>,
     tell: mpsc::Sender<Event>,
     up: HashMap<NodeId, Up>,
-    /// What is to be said as soon as there is a way.
-    dialled: HashMap<NodeId, VecDeque<Packet>>,
+    dialled: HashMap<NodeId, Dialled>,
     last_id: u64,
     tasks: JoinSet<()>,
 }
@@ -44,8 +43,18 @@ pub(crate) struct Links {
 struct Up {
     id: u64,
     way: Way,
+    /// The sibling's membership that was spoken with there last. Its next one may be of another process, elsewhere.
+    epoch: Option<Epoch>,
     /// Relayed ways that were found before this one: the sibling may still speak there.
     others: Vec<Arc<PacketPipe>>,
+}
+
+/// A sibling to which a way is being looked for.
+#[derive(Debug)]
+struct Dialled {
+    epoch: Epoch,
+    /// What is to be said as soon as there is a way.
+    waiting: VecDeque<Packet>,
 }
 
 /// A way to a neighbour.
@@ -135,26 +144,37 @@ impl Links {
 
     /// Sends a packet to a neighbour, dialling it if need be.
     pub(crate) fn send(&mut self, Transmit { to, packet }: Transmit) {
-        if let Some(up) = self.up.get(&to) {
-            return up.way.send(&packet);
+        let is_manager = |manager: &Connection| manager.peer().node == to;
+        let to_manager = self.manager.borrow().as_ref().is_some_and(is_manager);
+        let epoch = packet.to;
+        if let Some(up) = self.up.get_mut(&to) {
+            if to_manager || up.epoch.is_none_or(|spoken_with| spoken_with >= epoch) {
+                up.epoch = Some(epoch);
+                return up.way.send(&packet);
+            }
+            tracing::info!(peer = %to, "a sibling has begun anew, and is dialled again");
+            self.abandon(to);
         }
-        if let Some(waiting) = self.dialled.get_mut(&to) {
-            if waiting.len() < WAITING_MAX {
-                waiting.push_back(packet);
+        if let Some(dialled) = self.dialled.get_mut(&to)
+            && dialled.epoch >= epoch
+        {
+            if dialled.waiting.len() < WAITING_MAX {
+                dialled.waiting.push_back(packet);
             }
             return;
         }
         // The manager is dialled all the time, by others.
         let manager = self.manager.borrow().clone();
-        let Some(manager) = manager.filter(|manager| manager.peer().node != to) else {
+        let Some(manager) = manager.filter(|_| !to_manager) else {
             return;
         };
-        self.dialled.insert(to, [packet].into());
+        let waiting = [packet].into();
+        self.dialled.insert(to, Dialled { epoch, waiting });
         let (endpoint, tell) = (self.endpoint.clone(), self.tell.clone());
         self.tasks.spawn(async move {
             if let Err(error) = find(&endpoint, &manager, to, &tell).await {
                 tracing::info!(peer = %to, %error, "no way to a sibling");
-                let _ = tell.send(Event::NoWay(to)).await;
+                let _ = tell.send(Event::NoWay(to, epoch)).await;
             }
         });
         while self.tasks.try_join_next().is_some() {}
@@ -179,14 +199,25 @@ impl Links {
 
     /// There is a way to a sibling.
     pub(crate) fn sibling_is(&mut self, way: Way) {
-        let waiting = self.dialled.remove(&way.peer).unwrap_or_default();
-        waiting.iter().for_each(|packet| way.send(packet));
-        self.insert(way);
+        let dialled = self.dialled.remove(&way.peer);
+        self.insert(way.clone());
+        for packet in dialled.into_iter().flat_map(|dialled| dialled.waiting) {
+            self.send(Transmit {
+                to: way.peer,
+                packet,
+            });
+        }
     }
 
-    /// There is no way to a sibling now.
-    pub(crate) fn give_up(&mut self, peer: NodeId) {
-        self.dialled.remove(&peer);
+    /// There is no way to a sibling's membership now.
+    pub(crate) fn give_up(&mut self, peer: NodeId, epoch: Epoch) {
+        if self
+            .dialled
+            .get(&peer)
+            .is_some_and(|dialled| dialled.epoch <= epoch)
+        {
+            self.dialled.remove(&peer);
+        }
     }
 
     /// A way is over.
@@ -217,6 +248,7 @@ impl Links {
         let mut up = Up {
             id,
             way,
+            epoch: None,
             others: Vec::new(),
         };
         if let Some(mut before) = self.up.remove(&up.way.peer) {
@@ -224,6 +256,7 @@ impl Links {
             if before.way.is_direct() && !up.way.is_direct() {
                 std::mem::swap(&mut before.id, &mut up.id);
                 std::mem::swap(&mut before.way, &mut up.way);
+                std::mem::swap(&mut before.epoch, &mut up.epoch);
             }
             if let WayKind::Relayed(pipe, _) = before.way.kind {
                 up.others.push(pipe);
@@ -234,6 +267,24 @@ impl Links {
             self.finish(std::mem::take(&mut up.others));
         }
         self.up.insert(up.way.peer, up);
+    }
+
+    /// Whoever was spoken with there may not be there any more.
+    fn abandon(&mut self, peer: NodeId) {
+        let Some(Up {
+            way, mut others, ..
+        }) = self.up.remove(&peer)
+        else {
+            return;
+        };
+        match way.kind {
+            WayKind::Direct(connection) => {
+                self.tasks
+                    .spawn(async move { connection.shut_down().await });
+            }
+            WayKind::Relayed(pipe, _) => others.push(pipe),
+        }
+        self.finish(others);
     }
 
     /// Nothing more is said there. What was said still arrives.

@@ -10,7 +10,7 @@ use atlas_net::enrol::keep_renewed;
 use atlas_net::identity::{Expected, Identity, Relation};
 use atlas_net::managers::ManagersOptions;
 use atlas_net::{Arrival, BindError, Connection, Endpoint, EndpointOptions};
-use atlas_proto::ids::NodeId;
+use atlas_proto::ids::{Epoch, NodeId};
 use atlas_proto::message::Packet;
 use atlas_proto::path::Path;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -107,8 +107,8 @@ pub(crate) enum Event {
     NoManager,
     /// There is a way to a sibling.
     Sibling(crate::links::Way),
-    /// There is none.
-    NoWay(NodeId),
+    /// There is none to this membership of it, nor to earlier ones.
+    NoWay(NodeId, Epoch),
     /// A way to a sibling is over.
     Over(NodeId, u64),
 }

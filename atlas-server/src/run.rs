@@ -199,7 +199,7 @@ impl Loop {
                 self.machine.handle_path(now, way.peer(), way.path());
                 self.links.sibling_is(way);
             }
-            Event::NoWay(peer) => self.links.give_up(peer),
+            Event::NoWay(peer, epoch) => self.links.give_up(peer, epoch),
             Event::Over(peer, id) => self.links.forget(peer, id),
         }
         self.carry_out();

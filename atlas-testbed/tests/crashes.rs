@@ -171,6 +171,39 @@ fn what_is_done_again_after_a_servers_death_is_bounded() {
     }
 }
 
+/// Others had their ways to the dead process, and asked for work there until that was silent for long.
+#[test]
+fn regression_a_server_that_was_killed_and_is_back_is_taken_from() {
+    let cluster = Cluster::new();
+    let manager = cluster.root("example.edu");
+    let mut servers = cluster.servers(&manager, 2);
+    let shell = cluster.login(&manager);
+    let (count, ms) = (WEIGHED.to_string(), WEIGHED_MS.to_string());
+    let begin = |life: &str| {
+        let folder = shell.here().join(life);
+        fs::create_dir(&folder).unwrap();
+        let line = ["weigh-halves", &count, "8", &ms, folder.to_str().unwrap()];
+        let job = shell.begin_submit(program("testbed-job"), line);
+        let processes = wait_for("a part of the tasks is begun", || {
+            let (tasks, processes) = begun(&folder);
+            (tasks.len() as u64 >= WEIGHED / 2).then_some(processes)
+        });
+        assert_eq!(processes.len(), 2, "{life} life: {processes:?}");
+        (job, processes)
+    };
+    let (job, processes) = begin("first");
+    let by_tasks = processes.into_iter().max_by_key(|(_, tasks)| *tasks);
+    let daemon = parent(by_tasks.unwrap().0).unwrap();
+    let killed = servers.iter_mut().find(|server| server.pid() == daemon);
+    let killed = killed.unwrap();
+    killed.kill();
+    assert_eq!(code(&job.wait()), 0);
+    killed.restart();
+    manager.wait_for_workers(2);
+    let (job, _) = begin("second");
+    assert_eq!(code(&job.wait()), 0);
+}
+
 /// When a manager is killed.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
