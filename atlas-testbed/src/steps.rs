@@ -44,6 +44,16 @@ impl Steps {
         lines(&self.job.stdout())
     }
 
+    /// How many steps it has begun. Who looks may not have been shown as many: he was without a manager, and comes back when his turn is.
+    fn begun(&self) -> u64 {
+        let last = |process: OsString| {
+            let step = fs::read_to_string(self.folder.join(process)).ok()?;
+            step.parse().ok()
+        };
+        let last: Option<u64> = self.processes().into_iter().filter_map(last).max();
+        last.map_or(0, |last| last + 1)
+    }
+
     /// Ends it some steps later, and sees that it has gone well and shown all of them, once and in order.
     ///
     /// # Panics
@@ -51,7 +61,7 @@ impl Steps {
     /// It has not.
     #[track_caller]
     pub fn end(self) {
-        let count = self.shown() + AHEAD_MAX;
+        let count = self.begun() + AHEAD_MAX;
         let new = self.folder.join("new");
         fs::write(&new, count.to_string()).expect("the cluster's own folder can be written to");
         let told = fs::rename(new, self.folder.join("go"));
@@ -78,5 +88,5 @@ fn lines(text: &[u8]) -> u64 {
     text.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
-/// Far more steps than may have been made and not been shown yet: those of two seconds.
+/// Far more steps than may be begun until the job has heard how many they are to be: those of two seconds.
 const AHEAD_MAX: u64 = 20;

@@ -240,7 +240,7 @@ fn steps(count: u64, ms: u64, folder: Option<&Path>) {
 }
 
 /// Steps as [`steps`] makes them, until there is a file `go` in the folder, which says how many they are to be: more than there can have
-/// been. Each process that begins a task leaves a file there.
+/// been. Each process that begins a task leaves a file there, with the number of the step.
 fn steps_on(ms: u64, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
     let go = Path::new(folder).join("go");
     for index in 0.. {
@@ -263,7 +263,12 @@ fn steps_on(ms: u64, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
 #[atlas::spawn]
 fn noted_step(index: u64, ms: u64, folder: String) -> u64 {
     let mark = Path::new(&folder).join(process::id().to_string());
-    fs::write(mark, "").expect("the test has made the folder");
+    // In place, all at once: whoever reads meanwhile finds a whole number.
+    let mut options = fs::OpenOptions::new();
+    let opened = options.create(true).truncate(false).write(true).open(mark);
+    let step = format!("{:08}", index / 2);
+    let noted = opened.and_then(|mut file| file.write_all(step.as_bytes()));
+    noted.expect("the test has made the folder");
     thread::sleep(Duration::from_millis(ms));
     index
 }
