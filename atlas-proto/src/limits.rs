@@ -91,7 +91,7 @@ pub const CHECKPOINTS_BYTES_MAX: usize = 256 << 20;
 /// Closures whose lender is lost that one message names.
 pub const ORPHANS_MAX: usize = 256;
 /// Those that a node remembers that others have named. Beyond them some are begun again, which costs work and nothing else.
-pub const ORPHANS_NAMED_MAX: usize = 1 << 12;
+pub const ORPHANS_NAMED_MAX: usize = 1 << 15;
 /// Bytes under way to one peer beyond which it is told of no checkpoint: what else it is to hear must not wait for so much.
 pub const CHECKPOINT_UNACKED_MAX: usize = UNACKED_BYTES_MAX / 4;
 

@@ -174,13 +174,9 @@ pub(super) fn above(
         place = frame.parent;
         (place != TICKET).then(|| tree.key(&frame.node).short())
     });
-    here.chain(accepted.keys().iter().copied())
-        .take(NAMED_MAX)
-        .collect()
+    here.chain(accepted.keys().iter().copied()).collect()
 }
 
-/// Nodes that are named above one. All are recorded but those that finish in the same second as the one above.
-const NAMED_MAX: usize = 2;
 /// A record takes some microseconds of a slow link: what is computed in twenty times that is not worth it.
 const WORK_MIN: Work = 200_000;
 const INTERVAL: Duration = Duration::from_secs(1);
