@@ -181,7 +181,7 @@ impl Server {
         self.backoff.handle_timeout(now);
         self.end_late_lendings(now);
         self.handle_late_checkpoints(now);
-        self.abort(now, self.ledger.orphans_over(now));
+        self.renew_orphans(now);
         self.settle(now);
     }
 
@@ -245,7 +245,7 @@ impl Server {
             self.lendings_timeout(),
             self.recomputing.poll_timeout(),
             self.backoff.poll_timeout(),
-            self.ledger.orphans_until(),
+            self.ledger.orphans_due_at(),
             self.reporter.poll_timeout().filter(|_| member),
         ];
         timers.into_iter().flatten().min()
@@ -446,6 +446,9 @@ impl Server {
                 holder,
                 orphans,
             } if from_manager => self.handle_name_orphans(now, job, holder, orphans),
+            Message::EndOrphans { job, keys } if from_manager => {
+                self.handle_end_orphans(now, job, &keys);
+            }
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
             | Message::ForgetPeer { .. }
@@ -461,7 +464,8 @@ impl Server {
             | Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
             | Message::GrantCheckpoint { .. }
-            | Message::NameOrphans { .. } => {}
+            | Message::NameOrphans { .. }
+            | Message::EndOrphans { .. } => {}
         }
     }
 

@@ -35,7 +35,7 @@ use crate::job::Closure;
 use crate::ledger::{EntryId, Source, State};
 use crate::limits::{Bound, ORPHANS_NAMED_MAX, SESSIONS_MAX};
 use crate::message::OrphanName;
-use crate::orphan::{self, ORPHAN_TIME};
+use crate::orphan::{self, NAME_TIME, ORPHAN_TIME};
 use crate::time::Time;
 
 /// What is known of orphans, here and at siblings.
@@ -136,11 +136,34 @@ impl OfJob {
 }
 
 impl Server {
+    /// Those of which nothing was said for a while go on: the manager is told again, and says which are over.
+    pub(super) fn renew_orphans(&mut self, now: Time) {
+        let due = self.ledger.orphans_due(now);
+        for &id in &due {
+            self.ledger.renew_orphan(id, now + ORPHAN_TIME);
+        }
+        if !due.is_empty() {
+            self.name_orphans(now, &due);
+        }
+    }
+
+    /// Nobody will come to these any more.
+    pub(super) fn handle_end_orphans(&mut self, now: Time, job: JobAlias, keys: &[Key]) {
+        self.forget_adopted();
+        let Some(of_job) = self.orphans.jobs.get_mut(&job) else {
+            return;
+        };
+        let over: Vec<EntryId> = keys
+            .iter()
+            .filter_map(|key| of_job.own.remove(key))
+            .collect();
+        self.abort(now, over);
+    }
+
     /// These go on though their lender is lost: the manager is told of them.
     pub(super) fn name_orphans(&mut self, now: Time, ids: &[EntryId]) {
         self.forget_adopted();
         self.orphans.looked_at = None;
-        self.stats.orphans += ids.len() as u64;
         let mut by_job: BTreeMap<JobAlias, Vec<OrphanName>> = BTreeMap::new();
         for &id in ids {
             let Some(entry) = self.ledger.entry(id) else {
@@ -188,9 +211,9 @@ impl Server {
             return;
         }
         self.orphans.looked_at = None;
-        let until = now + ORPHAN_TIME;
+        let until = now + NAME_TIME;
         self.orphans.tidy(now, orphans.len());
-        for OrphanName { key, hops } in orphans {
+        for OrphanName { key, hops, .. } in orphans {
             let named = Named {
                 holder,
                 hops,

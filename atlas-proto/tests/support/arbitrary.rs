@@ -92,7 +92,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         }),
         (
             number(),
-            collection::vec(any::<([u8; 32], u32)>(), 0..4),
+            collection::vec((any::<([u8; 32], u32)>(), above()), 0..4),
             any::<Option<(u64, u64)>>()
         )
             .prop_map(|(job, orphans, holder)| Message::NameOrphans {
@@ -100,12 +100,19 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
                 holder: holder.map(|(node, epoch)| (NodeId(node), Epoch(epoch))),
                 orphans: orphans
                     .into_iter()
-                    .map(|(key, hops)| OrphanName {
+                    .map(|((key, hops), above)| OrphanName {
                         key: Key(key),
                         hops,
+                        above,
                     })
                     .collect(),
             }),
+        (number(), collection::vec(any::<[u8; 32]>(), 0..4)).prop_map(|(job, keys)| {
+            Message::EndOrphans {
+                job: JobAlias(job),
+                keys: keys.into_iter().map(Key).collect(),
+            }
+        }),
     ]
 }
 

@@ -76,6 +76,7 @@ impl Parcel for AtlasPacket {
             Message::KeepPace { .. } => "KeepPace",
             Message::SuspectLeases { .. } => "SuspectLeases",
             Message::NameOrphans { .. } => "NameOrphans",
+            Message::EndOrphans { .. } => "EndOrphans",
         }
     }
 }
