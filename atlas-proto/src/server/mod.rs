@@ -441,13 +441,8 @@ impl Server {
                 until,
                 more,
             } if from_manager => self.handle_grant_checkpoint(now, job, entries, until, more),
-            Message::NameOrphans {
-                job,
-                holder,
-                orphans,
-            } if from_manager => self.handle_name_orphans(now, job, holder, orphans),
-            Message::EndOrphans { job, keys } if from_manager => {
-                self.handle_end_orphans(now, job, &keys);
+            message @ (Message::NameOrphans { .. } | Message::EndOrphans { .. }) => {
+                self.dispatch_orphans(now, from, message);
             }
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
@@ -463,9 +458,7 @@ impl Server {
             | Message::ReportLoad(_)
             | Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
-            | Message::GrantCheckpoint { .. }
-            | Message::NameOrphans { .. }
-            | Message::EndOrphans { .. } => {}
+            | Message::GrantCheckpoint { .. } => {}
         }
     }
 

@@ -34,7 +34,7 @@ use crate::ids::{EngineRequest, Epoch, JobAlias, NodeId, TaskId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source, State};
 use crate::limits::{Bound, ORPHANS_NAMED_MAX, SESSIONS_MAX};
-use crate::message::OrphanName;
+use crate::message::{Message, OrphanName};
 use crate::orphan::{self, NAME_TIME, ORPHAN_TIME};
 use crate::time::Time;
 
@@ -147,8 +147,25 @@ impl Server {
         }
     }
 
+    /// What is said of orphans: by the manager. Nothing else makes sense.
+    pub(super) fn dispatch_orphans(&mut self, now: Time, from: NodeId, message: Message) {
+        if from != self.uplink.manager() {
+            return;
+        }
+        if let Message::NameOrphans {
+            job,
+            holder,
+            orphans,
+        } = message
+        {
+            self.handle_name_orphans(now, job, holder, orphans);
+        } else if let Message::EndOrphans { job, keys } = message {
+            self.handle_end_orphans(now, job, &keys);
+        }
+    }
+
     /// Nobody will come to these any more.
-    pub(super) fn handle_end_orphans(&mut self, now: Time, job: JobAlias, keys: &[Key]) {
+    fn handle_end_orphans(&mut self, now: Time, job: JobAlias, keys: &[Key]) {
         self.forget_adopted();
         let Some(of_job) = self.orphans.jobs.get_mut(&job) else {
             return;
@@ -193,7 +210,7 @@ impl Server {
     }
 
     /// The manager says who has what this machine may come to.
-    pub(super) fn handle_name_orphans(
+    fn handle_name_orphans(
         &mut self,
         now: Time,
         job: JobAlias,

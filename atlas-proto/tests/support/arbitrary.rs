@@ -90,6 +90,12 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
                 returned,
             }
         }),
+        of_orphans(),
+    ]
+}
+
+fn of_orphans() -> impl Strategy<Value = Message> {
+    prop_oneof![
         (
             number(),
             collection::vec((any::<([u8; 32], u32)>(), above()), 0..4),
