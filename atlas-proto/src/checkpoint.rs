@@ -161,15 +161,6 @@ impl Checkpoints {
         kept.is_some_and(|kept| kept.worth.is_some())
     }
 
-    /// The result of a closure is kept, or that of one above it.
-    pub(crate) fn makes_needless(&self, job: JobAlias, key: ShortKey, above: &Above) -> bool {
-        let checkpoint = self.jobs.get(&job);
-        let known = |checkpoint: &Checkpoint| {
-            checkpoint.entries.contains_key(&key) || checkpoint.has_above(above)
-        };
-        checkpoint.is_some_and(known)
-    }
-
     /// How many results are kept of a job.
     pub(crate) fn len(&self, job: JobAlias) -> usize {
         self.jobs.get(&job).map_or(0, |job| job.entries.len())
@@ -367,20 +358,6 @@ mod tests {
         assert_eq!(kept(&checkpoints, 0), [later]);
         checkpoints.forget(JOB);
         assert_eq!(checkpoints.bytes, 0);
-    }
-
-    #[test]
-    fn what_is_known_makes_what_is_below_it_needless() {
-        let mut checkpoints = Checkpoints::default();
-        checkpoints.record(JOB, vec![recorded(1, 5, 3)]);
-        let known = |job, number, above: &[u64]| {
-            let above = above.iter().copied().map(ShortKey).collect();
-            checkpoints.makes_needless(job, ShortKey(number), &above)
-        };
-        assert!(known(JOB, 1, &[]));
-        assert!(known(JOB, 2, &[3, 1]));
-        assert!(!known(JOB, 2, &[3]));
-        assert!(!known(JobAlias(2), 1, &[]));
     }
 
     #[test]

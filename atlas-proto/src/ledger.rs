@@ -73,7 +73,6 @@ impl Entry {
         OrphanName {
             key: self.closure.key(),
             hops: self.hops,
-            above: self.closure.above,
         }
     }
 
@@ -430,24 +429,13 @@ impl Ledger {
         orphans.any(|(_, id)| self.entries.get(id).is_some_and(|entry| entry.job == job))
     }
 
-    /// Nobody waits for the entry any more; it may go on until then without a word.
+    /// Nobody waits for the entry any more; it may go on until then.
     pub(crate) fn orphan(&mut self, id: EntryId, until: Time) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
         if let Source::Peer { lender, lease } = entry.source {
             self.borrowed.remove(&(lender, lease));
-            entry.source = Source::Orphan { until };
-            self.orphans.insert((until, id));
-        }
-    }
-
-    /// An orphan may go on until then.
-    pub(crate) fn renew_orphan(&mut self, id: EntryId, until: Time) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && let Source::Orphan { until: before } = entry.source
-        {
-            self.orphans.remove(&(before, id));
             entry.source = Source::Orphan { until };
             self.orphans.insert((until, id));
         }
@@ -478,15 +466,15 @@ impl Ledger {
         self.select(|entry| entry.job == job && entry.state == State::Running)
     }
 
-    /// When something is to be said of the first orphan.
-    pub(crate) fn orphans_due_at(&self) -> Option<Time> {
+    /// When the first orphan is given up.
+    pub(crate) fn orphans_until(&self) -> Option<Time> {
         self.orphans.first().map(|&(until, _)| until)
     }
 
-    /// The orphans of which something is to be said now.
-    pub(crate) fn orphans_due(&self, now: Time) -> Vec<EntryId> {
-        let due = self.orphans.iter().take_while(|(until, _)| *until <= now);
-        due.map(|&(_, id)| id).collect()
+    /// The orphans that are given up now.
+    pub(crate) fn orphans_over(&self, now: Time) -> Vec<EntryId> {
+        let over = self.orphans.iter().take_while(|(until, _)| *until <= now);
+        over.map(|&(_, id)| id).collect()
     }
 
     /// An entry that is ready is promised to somebody, or one that came back waits for something.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atlas_engine::{Above, Key, Recorded};
+use atlas_engine::{Key, Recorded};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::bounded::{self, List};
@@ -185,8 +185,7 @@ pub enum Message {
         returned: bool,
     },
     /// Closures whose lender is lost go on: whoever computes again what they descend from, and comes to one of them, lends it to who has
-    /// it already. A child says so of its own, again and again as long as they go on; a manager passes it on to its parent, and names them
-    /// to a child before it tells a checkpoint.
+    /// it already. A child says so of its own; a manager passes it on to its parent, and names them to a child before it tells a checkpoint.
     NameOrphans {
         /// The job.
         job: JobAlias,
@@ -195,15 +194,6 @@ pub enum Message {
         /// Which.
         #[serde(with = "List::<ORPHANS_MAX>")]
         orphans: Vec<OrphanName>,
-    },
-    /// The answer of a manager to who has said that these go on (`NameOrphans`): what they are to give is known, or what something above
-    /// them gives. Nobody will come to them any more.
-    EndOrphans {
-        /// The job.
-        job: JobAlias,
-        /// Which.
-        #[serde(with = "List::<ORPHANS_MAX>")]
-        keys: Vec<Key>,
     },
 }
 
@@ -315,8 +305,6 @@ pub struct OrphanName {
     pub key: Key,
     /// How often it was lent since an engine made it. What was lent less often can be joined to it: leases cannot go round then.
     pub hops: u32,
-    /// What it is below, from who has it: whoever comes to it knows that, and is not told.
-    pub above: Above,
 }
 
 /// A result with the lease that it ends.
@@ -396,8 +384,7 @@ impl Message {
             | Self::RequestCheckpoint { .. }
             | Self::GrantCheckpoint { .. }
             | Self::SuspectLeases { .. }
-            | Self::NameOrphans { .. }
-            | Self::EndOrphans { .. } => true,
+            | Self::NameOrphans { .. } => true,
         }
     }
 
@@ -433,8 +420,7 @@ impl Message {
             | Self::RequestCheckpoint { .. }
             | Self::KeepPace { .. }
             | Self::SuspectLeases { .. }
-            | Self::NameOrphans { .. }
-            | Self::EndOrphans { .. } => 0,
+            | Self::NameOrphans { .. } => 0,
         }
     }
 

@@ -1,9 +1,8 @@
 //! Closures whose lender is lost, at servers and managers alike.
 //!
 //! Whoever computes again what they descend from has what was recorded of them at hand, but not what is in the middle of running. So that
-//! is let go on, and has a lender again when somebody comes to the same closure. That may take minutes: the closure that is run again waits
-//! for its turn, and those above the orphan before it. So whoever has one says so again and again, and goes on until a manager knows the
-//! result, of the orphan or of something above it: beyond that, it would only do once more what others have done.
+//! is let go on, and has a lender again when somebody comes to the same closure; if nobody does, for a bounded time: beyond it, it would only
+//! do once more what others do already.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -81,10 +80,9 @@ fn cost_of(bytes: usize) -> Duration {
     ENTRY_COST.saturating_add(each.saturating_mul(BYTE_NANOSECONDS))
 }
 
-/// So often who has an orphan says that it goes on.
+/// Whoever runs the lender's closure again begins it within seconds, and comes to what was lent of it some closures later. Beyond that, what
+/// takes longer has recorded its parts, unless it has none.
 pub(crate) const ORPHAN_TIME: Duration = Duration::from_secs(15);
-/// For so long a name is good: somewhat longer than until it is said again.
-pub(crate) const NAME_TIME: Duration = Duration::from_secs(25);
 /// To recompute it costs so many times what it costs to send.
 const WORTH: u32 = 20;
 /// What an entry costs on its way to a manager and in its table.

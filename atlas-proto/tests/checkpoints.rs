@@ -491,62 +491,26 @@ fn an_orphan_is_not_sought_where_work_may_not_go() {
     assert_eq!(stage.ready(beyond), 1, "it has stayed");
 }
 
-fn orphans_at(stage: &Stage, node: NodeId) -> usize {
-    let orphan = |source: &&Source| matches!(source, Source::Orphan { .. });
-    source_at(stage, node).iter().filter(orphan).count()
-}
-
-/// Whoever runs again what it descends from may come to it only after minutes. When somebody has done it, it would only do that once more.
+/// Beyond that time it would only do once more what others do already.
 #[test]
-fn an_orphan_goes_on_until_its_result_is_known() {
-    let mut domain = root_elsewhere();
-    let (stage, thief, other) = (&mut domain.stage, domain.thief, domain.others[0]);
-    stage.run_for(Duration::from_secs(120));
-    assert_eq!(orphans_at(stage, thief), 1);
-    assert_eq!(stage.server_ref(thief).stats().orphans, 1, "counted once");
-    stage.record(other, vec![orphan()]);
-    stage.run_until("the end", |s| orphans_at(s, thief) == 0);
+fn an_orphan_that_takes_too_long_is_given_up() {
+    let mut domain = domain(3);
+    let (stage, thief) = (&mut domain.stage, domain.thief);
+    stage.kill(domain.busy);
+    let orphans = |s: &Stage| {
+        let ledger = s.server_ref(thief).ledger();
+        let orphans = ledger.entries();
+        orphans
+            .filter(|(_, entry)| matches!(entry.source, Source::Orphan { .. }))
+            .count()
+    };
+    stage.run_until("the loss", |s| orphans(s) == 1);
+    let lost = stage.now;
+    stage.run_until("the end of patience", |s| orphans(s) == 0);
+    assert!(stage.now.since(lost) >= Duration::from_secs(4));
     let root = |entry: &atlas_proto::ledger::Entry| entry.closure.kind.depth == 0;
     let held = stage.server_ref(thief).ledger();
     assert!(held.entries().all(|(_, entry)| root(entry)));
-}
-
-/// The manager of the first domain has lent it to another one, and knows the result.
-#[test]
-fn an_orphan_in_another_domain_goes_on_until_its_result_is_known() {
-    let StolenAcross {
-        mut stage,
-        cs,
-        first,
-        elsewhere,
-    } = stolen_across();
-    let second = stage.server(cs, 1);
-    stage.run_for(SOON);
-    stage.kill(first);
-    stage.run_until("the root elsewhere", |s| s.given(second) == 1);
-    stage.run_for(Duration::from_secs(120));
-    assert_eq!(stage.given(elsewhere), 1, "it goes on");
-    stage.record(second, vec![orphan()]);
-    stage.run_until("the end", |s| s.given(elsewhere) == 0);
-}
-
-/// That it has been done in another domain, the managers above both know.
-#[test]
-fn an_orphan_goes_on_until_its_result_is_known_in_another_domain() {
-    let stays = Policy::new(vec![DomainPattern::ANY], Vec::new()).unwrap();
-    let RunAgainBeyond {
-        mut stage,
-        thief,
-        beyond,
-    } = run_again_beyond(stays);
-    stage.run_for(Duration::from_secs(120));
-    assert_eq!(stage.given(thief), 1, "it goes on");
-    let known = Recorded {
-        key: closure(2, LONG).key(),
-        ..orphan()
-    };
-    stage.record(beyond, vec![known]);
-    stage.run_until("the end", |s| s.given(thief) == 0);
 }
 
 /// What an engine lends while it runs something again may have been finished in part, too: its thief asks before it begins.

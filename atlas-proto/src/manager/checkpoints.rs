@@ -368,17 +368,16 @@ impl Manager {
 
     /// The lender is lost: what others have of its closures goes on for a while, the rest is dropped.
     pub(super) fn orphan_borrowed(&mut self, now: Time, lender: NodeId) {
-        let (mut dropped, mut orphans) = (Vec::new(), Vec::new());
+        let mut dropped = Vec::new();
         for id in self.ledger.borrowed_from_peer(lender) {
             let state = self.ledger.entry(id).map(|entry| entry.state);
             if matches!(state, Some(State::Lent { .. })) {
                 self.ledger.orphan(id, now + ORPHAN_TIME);
-                orphans.push(id);
+                self.note_orphan(now, id);
             } else {
                 dropped.push(id);
             }
         }
-        self.note_orphans(now, &orphans);
         self.abort(now, dropped);
     }
 

@@ -237,7 +237,7 @@ impl Manager {
             }
         }
         self.sessions.handle_timeout(now);
-        self.renew_orphans(now);
+        self.abort(now, self.ledger.orphans_over(now));
         self.look_upward(now);
         self.watch_children(now);
         self.end_rivals_in_vain(now);
@@ -313,7 +313,7 @@ impl Manager {
             uplink,
             self.results.poll_timeout(),
             self.gathering_timeout(),
-            self.ledger.orphans_due_at(),
+            self.ledger.orphans_until(),
             self.upward.poll_timeout(),
             self.reporter.poll_timeout().filter(|_| member),
             self.children_timeout(),
@@ -471,7 +471,6 @@ impl Manager {
             Message::NameOrphans { job, orphans, .. } => {
                 self.handle_name_orphans(now, from, job, orphans);
             }
-            Message::EndOrphans { job, keys } => self.handle_end_orphans(now, from, job, keys),
             // Nothing that a manager is told by this peer: a later version's, or a hostile one's.
             Message::ReportLoad(_)
             | Message::LeaveDomain

@@ -11,15 +11,15 @@
 
 use std::collections::BTreeMap;
 
-use atlas_engine::{Above, Key};
+use atlas_engine::Key;
 
 use super::Manager;
 use crate::ids::{Epoch, JobAlias, LeaseId, NodeId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source};
 use crate::limits::{Bound, ORPHANS_NAMED_MAX};
-use crate::message::{Message, OrphanName};
-use crate::orphan::{self, NAME_TIME, ORPHAN_TIME, of_job};
+use crate::message::OrphanName;
+use crate::orphan::{self, ORPHAN_TIME, of_job};
 use crate::time::Time;
 
 /// Who has which orphans.
@@ -71,11 +71,11 @@ impl Orphans {
     }
 
     fn note(&mut self, now: Time, job: JobAlias, name: OrphanName, holder: Holder) {
-        if self.named.len() >= ORPHANS_NAMED_MAX || self.tidied_at + NAME_TIME <= now {
+        if self.named.len() >= ORPHANS_NAMED_MAX || self.tidied_at + ORPHAN_TIME <= now {
             self.tidied_at = now;
             self.named.retain(|_, orphan| orphan.goes_on(now));
         }
-        let OrphanName { key, hops, .. } = name;
+        let OrphanName { key, hops } = name;
         let noted = Orphan {
             holder,
             hops,
@@ -91,7 +91,7 @@ impl Orphans {
 
 impl Orphan {
     fn goes_on(&self, now: Time) -> bool {
-        self.noted + NAME_TIME > now
+        self.noted + ORPHAN_TIME > now
     }
 
     /// More can be joined to what was lent more often; who is nearer is asked rather than who is beyond a border.
@@ -102,7 +102,7 @@ impl Orphan {
 
 impl Manager {
     /// A child goes on with what somebody had lent it who is lost, or the parent knows of such. What may not leave this domain cannot go to
-    /// who has it beyond the parent. A child hears which of them are over.
+    /// who has it beyond the parent.
     pub(super) fn handle_name_orphans(
         &mut self,
         now: Time,
@@ -121,104 +121,21 @@ impl Manager {
         let holder = server.map_or(Holder::Beyond(from), |server| {
             Holder::Server(from, server.epoch)
         });
-        let needless = |name: &OrphanName| self.is_needless(job, name);
-        let (over, going_on): (Vec<_>, Vec<_>) = orphans.into_iter().partition(needless);
-        for &name in &going_on {
+        for &name in &orphans {
             self.orphans.note(now, job, name, holder);
         }
-        if from_parent {
-            return;
-        }
-        self.name_to_parent(now, job, &going_on);
-        let keys: Vec<Key> = over.iter().map(|name| name.key).collect();
-        if !keys.is_empty() {
-            let end = Message::EndOrphans { job: alias, keys };
-            self.sessions.send(now, from, end);
+        if !from_parent {
+            self.name_to_parent(now, job, &orphans);
         }
     }
 
-    /// What it is to give is known, or what something above it gives: nobody will come to it.
-    fn is_needless(&self, job: JobAlias, name: &OrphanName) -> bool {
-        let OrphanName { key, above, .. } = name;
-        self.checkpoints.makes_needless(job, key.short(), above)
-    }
-
-    /// The parent knows that these are over: who has them here hears of it.
-    pub(super) fn handle_end_orphans(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        alias: JobAlias,
-        keys: Vec<Key>,
-    ) {
-        let Some(job) = self
-            .resolve_job(from, alias)
-            .filter(|_| self.parent() == Some(from))
-        else {
-            return;
-        };
-        let mut over = Vec::new();
-        let mut by_child: BTreeMap<NodeId, Vec<Key>> = BTreeMap::new();
-        for key in keys {
-            let known = self.orphans.named.remove(&(job, key));
-            match known.map(|orphan| orphan.holder) {
-                Some(Holder::Here(id)) if self.is_orphan(id) => over.push(id),
-                Some(Holder::Server(node, _) | Holder::Beyond(node)) if node != from => {
-                    by_child.entry(node).or_default().push(key);
-                }
-                Some(Holder::Here(_) | Holder::Server(..) | Holder::Beyond(_)) | None => {}
-            }
-        }
-        self.abort(now, over);
-        for (child, alias) in self.jobs.links(job) {
-            if let Some(keys) = by_child.remove(&child) {
-                let end = Message::EndOrphans { job: alias, keys };
-                self.sessions.send(now, child, end);
-            }
-        }
-    }
-
-    fn is_orphan(&self, id: EntryId) -> bool {
-        let entry = self.ledger.entry(id);
-        entry.is_some_and(|entry| matches!(entry.source, Source::Orphan { .. }))
-    }
-
-    /// The lenders of these entries are lost, and others go on with them.
-    pub(super) fn note_orphans(&mut self, now: Time, ids: &[EntryId]) {
-        self.stats.orphans += ids.len() as u64;
-        self.name_own(now, ids);
-    }
-
-    /// Those of which nothing was said for a while go on, unless nobody will come to them.
-    pub(super) fn renew_orphans(&mut self, now: Time) {
-        let mut over = Vec::new();
-        let mut going_on = Vec::new();
-        for id in self.ledger.orphans_due(now) {
-            let entry = self.ledger.entry(id);
-            let needless =
-                entry.is_some_and(|entry| self.is_needless(entry.job, &entry.orphan_name()));
-            if needless {
-                over.push(id);
-            } else {
-                self.ledger.renew_orphan(id, now + ORPHAN_TIME);
-                going_on.push(id);
-            }
-        }
-        self.abort(now, over);
-        self.name_own(now, &going_on);
-    }
-
-    fn name_own(&mut self, now: Time, ids: &[EntryId]) {
-        let mut by_job: BTreeMap<JobAlias, Vec<OrphanName>> = BTreeMap::new();
-        for &id in ids {
-            if let Some(entry) = self.ledger.entry(id) {
-                let (job, name) = (entry.job, entry.orphan_name());
-                self.orphans.note(now, job, name, Holder::Here(id));
-                by_job.entry(job).or_default().push(name);
-            }
-        }
-        for (job, names) in by_job {
-            self.name_to_parent(now, job, &names);
+    /// This entry's lender is lost, and somebody in another domain goes on with it.
+    pub(super) fn note_orphan(&mut self, now: Time, id: EntryId) {
+        if let Some(entry) = self.ledger.entry(id) {
+            let (job, name) = (entry.job, entry.orphan_name());
+            self.orphans.note(now, job, name, Holder::Here(id));
+            self.stats.orphans += 1;
+            self.name_to_parent(now, job, &[name]);
         }
     }
 
@@ -248,9 +165,9 @@ impl Manager {
                 Holder::Server(..) | Holder::Here(_) | Holder::Beyond(_) => None,
             };
             if orphan.goes_on(now) && is_new(orphan) {
-                let (hops, above) = (orphan.hops, Above::NONE);
+                let hops = orphan.hops;
                 let named = by_holder.entry(holder).or_default();
-                named.push(OrphanName { key, hops, above });
+                named.push(OrphanName { key, hops });
             }
         }
         for (holder, orphans) in by_holder {

@@ -181,7 +181,7 @@ impl Server {
         self.backoff.handle_timeout(now);
         self.end_late_lendings(now);
         self.handle_late_checkpoints(now);
-        self.renew_orphans(now);
+        self.abort(now, self.ledger.orphans_over(now));
         self.settle(now);
     }
 
@@ -245,7 +245,7 @@ impl Server {
             self.lendings_timeout(),
             self.recomputing.poll_timeout(),
             self.backoff.poll_timeout(),
-            self.ledger.orphans_due_at(),
+            self.ledger.orphans_until(),
             self.reporter.poll_timeout().filter(|_| member),
         ];
         timers.into_iter().flatten().min()
@@ -441,9 +441,11 @@ impl Server {
                 until,
                 more,
             } if from_manager => self.handle_grant_checkpoint(now, job, entries, until, more),
-            message @ (Message::NameOrphans { .. } | Message::EndOrphans { .. }) => {
-                self.dispatch_orphans(now, from, message);
-            }
+            Message::NameOrphans {
+                job,
+                holder,
+                orphans,
+            } if from_manager => self.handle_name_orphans(now, job, holder, orphans),
             // Nothing that a server is told by this peer: a later version's, or a hostile one's.
             Message::HintPeers { .. }
             | Message::ForgetPeer { .. }
@@ -458,7 +460,8 @@ impl Server {
             | Message::ReportLoad(_)
             | Message::RecordResults { .. }
             | Message::RequestCheckpoint { .. }
-            | Message::GrantCheckpoint { .. } => {}
+            | Message::GrantCheckpoint { .. }
+            | Message::NameOrphans { .. } => {}
         }
     }
 

@@ -34,8 +34,8 @@ use crate::ids::{EngineRequest, Epoch, JobAlias, NodeId, TaskId};
 use crate::job::Closure;
 use crate::ledger::{EntryId, Source, State};
 use crate::limits::{Bound, ORPHANS_NAMED_MAX, SESSIONS_MAX};
-use crate::message::{Message, OrphanName};
-use crate::orphan::{self, NAME_TIME, ORPHAN_TIME};
+use crate::message::OrphanName;
+use crate::orphan::{self, ORPHAN_TIME};
 use crate::time::Time;
 
 /// What is known of orphans, here and at siblings.
@@ -136,51 +136,11 @@ impl OfJob {
 }
 
 impl Server {
-    /// Those of which nothing was said for a while go on: the manager is told again, and says which are over.
-    pub(super) fn renew_orphans(&mut self, now: Time) {
-        let due = self.ledger.orphans_due(now);
-        for &id in &due {
-            self.ledger.renew_orphan(id, now + ORPHAN_TIME);
-        }
-        if !due.is_empty() {
-            self.name_orphans(now, &due);
-        }
-    }
-
-    /// What is said of orphans: by the manager. Nothing else makes sense.
-    pub(super) fn dispatch_orphans(&mut self, now: Time, from: NodeId, message: Message) {
-        if from != self.uplink.manager() {
-            return;
-        }
-        if let Message::NameOrphans {
-            job,
-            holder,
-            orphans,
-        } = message
-        {
-            self.handle_name_orphans(now, job, holder, orphans);
-        } else if let Message::EndOrphans { job, keys } = message {
-            self.handle_end_orphans(now, job, &keys);
-        }
-    }
-
-    /// Nobody will come to these any more.
-    fn handle_end_orphans(&mut self, now: Time, job: JobAlias, keys: &[Key]) {
-        self.forget_adopted();
-        let Some(of_job) = self.orphans.jobs.get_mut(&job) else {
-            return;
-        };
-        let over: Vec<EntryId> = keys
-            .iter()
-            .filter_map(|key| of_job.own.remove(key))
-            .collect();
-        self.abort(now, over);
-    }
-
     /// These go on though their lender is lost: the manager is told of them.
     pub(super) fn name_orphans(&mut self, now: Time, ids: &[EntryId]) {
         self.forget_adopted();
         self.orphans.looked_at = None;
+        self.stats.orphans += ids.len() as u64;
         let mut by_job: BTreeMap<JobAlias, Vec<OrphanName>> = BTreeMap::new();
         for &id in ids {
             let Some(entry) = self.ledger.entry(id) else {
@@ -210,7 +170,7 @@ impl Server {
     }
 
     /// The manager says who has what this machine may come to.
-    fn handle_name_orphans(
+    pub(super) fn handle_name_orphans(
         &mut self,
         now: Time,
         job: JobAlias,
@@ -228,9 +188,9 @@ impl Server {
             return;
         }
         self.orphans.looked_at = None;
-        let until = now + NAME_TIME;
+        let until = now + ORPHAN_TIME;
         self.orphans.tidy(now, orphans.len());
-        for OrphanName { key, hops, .. } in orphans {
+        for OrphanName { key, hops } in orphans {
             let named = Named {
                 holder,
                 hops,

@@ -9,8 +9,8 @@
 //!
 //! - One question of each job is under way at a time; who comes meanwhile waits for the next one, since what was recorded after
 //!   the answer left is missing in it.
-//! - Orphans go on, and what they finish is recorded after the answer. So whoever runs something again asks again, soon and
-//!   then more seldom, as long as it hears of orphans.
+//! - Orphans go on for a while, and what they finish is recorded after the answer. So whoever runs something again asks again, soon and
+//!   then ever more seldom, until nobody is left who could have finished something of it.
 //! - Nothing waits for long: when the manager does not answer in time, what is not known is computed.
 //! - What an engine lends while it runs such a closure descends from it, and may have been finished in part as well: it is lent with
 //!   the word that it is run again, and its borrower asks its own manager.
@@ -210,9 +210,9 @@ impl Server {
             if self.recomputing.asked.contains_key(&job) || !self.ledger.runs_again(job) {
                 continue;
             }
-            if step <= REFRESH_MAX || self.orphans.are_sought(job) {
-                let step = step.min(REFRESH_MAX);
-                self.recomputing.refresh.insert(job, (now + step, step * 2));
+            if step <= REFRESH_MAX {
+                let next = (now + step, step * 2);
+                self.recomputing.refresh.insert(job, next);
             }
             self.ask_for_checkpoint(now, job, Vec::new());
         }
@@ -277,7 +277,6 @@ impl Server {
                 Some(_) | None => dropped.push(id),
             }
         }
-        self.stats.orphans += orphans.len() as u64;
         self.name_orphans(now, &orphans);
         self.abort(now, dropped);
     }
@@ -329,5 +328,5 @@ impl Server {
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 /// What orphans finish is recorded within an interval.
 const REFRESH_MIN: Duration = Duration::from_secs(1);
-/// Names of orphans are good for longer. What one finishes may be run again until it is known.
-const REFRESH_MAX: Duration = Duration::from_secs(8);
+/// With the steps before it: longer than orphans go on.
+const REFRESH_MAX: Duration = ORPHAN_TIME;

@@ -363,13 +363,7 @@ impl World {
 
     /// What is said of losses.
     fn message_of_faults(&mut self, from: NodeId, choices: &mut Choices) -> Message {
-        match choices.below(6) {
-            5 => Message::EndOrphans {
-                job: JobAlias(self.known.jobs.pick(choices)),
-                keys: (0..choices.below(5))
-                    .map(|_| key_of(&choices.closure()))
-                    .collect(),
-            },
+        match choices.below(5) {
             4 => Message::NameOrphans {
                 job: JobAlias(self.known.jobs.pick(choices)),
                 holder: choices
@@ -380,7 +374,6 @@ impl World {
                     .map(|_| OrphanName {
                         key: key_of(&choices.closure()),
                         hops: choices.count() % 4,
-                        above: choices.closure().above,
                     })
                     .collect(),
             },

@@ -90,15 +90,9 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
                 returned,
             }
         }),
-        of_orphans(),
-    ]
-}
-
-fn of_orphans() -> impl Strategy<Value = Message> {
-    prop_oneof![
         (
             number(),
-            collection::vec((any::<([u8; 32], u32)>(), above()), 0..4),
+            collection::vec(any::<([u8; 32], u32)>(), 0..4),
             any::<Option<(u64, u64)>>()
         )
             .prop_map(|(job, orphans, holder)| Message::NameOrphans {
@@ -106,19 +100,12 @@ fn of_orphans() -> impl Strategy<Value = Message> {
                 holder: holder.map(|(node, epoch)| (NodeId(node), Epoch(epoch))),
                 orphans: orphans
                     .into_iter()
-                    .map(|((key, hops), above)| OrphanName {
+                    .map(|(key, hops)| OrphanName {
                         key: Key(key),
                         hops,
-                        above,
                     })
                     .collect(),
             }),
-        (number(), collection::vec(any::<[u8; 32]>(), 0..4)).prop_map(|(job, keys)| {
-            Message::EndOrphans {
-                job: JobAlias(job),
-                keys: keys.into_iter().map(Key).collect(),
-            }
-        }),
     ]
 }
 

@@ -22,5 +22,5 @@ macro_rules! names {
 names! {
     JoinDomain WelcomeChild RefuseChild ExpelChild LeaveDomain KeepAlive ReportLoad HintPeers ForgetPeer
     RequestSteal EndSteal GrantClosures ReturnClosures ReturnResults AbortLeases EndJob
-    RecordResults RequestCheckpoint GrantCheckpoint KeepPace SuspectLeases NameOrphans EndOrphans
+    RecordResults RequestCheckpoint GrantCheckpoint KeepPace SuspectLeases NameOrphans
 }

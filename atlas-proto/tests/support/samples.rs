@@ -239,12 +239,7 @@ fn failures() -> Vec<Message> {
             orphans: vec![OrphanName {
                 key: Key([0xcd; 32]),
                 hops: 3,
-                above: [ShortKey(0x0123), ShortKey(u64::MAX)].into_iter().collect(),
             }],
-        },
-        Message::EndOrphans {
-            job: JobAlias(0x77),
-            keys: vec![Key([0xcd; 32])],
         },
     ]
 }

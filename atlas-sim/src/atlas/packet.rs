@@ -76,7 +76,6 @@ impl Parcel for AtlasPacket {
             Message::KeepPace { .. } => "KeepPace",
             Message::SuspectLeases { .. } => "SuspectLeases",
             Message::NameOrphans { .. } => "NameOrphans",
-            Message::EndOrphans { .. } => "EndOrphans",
         }
     }
 }
