@@ -70,11 +70,16 @@ impl Orphans {
         )]
     }
 
-    fn note(&mut self, now: Time, job: JobAlias, name: OrphanName, holder: Holder) {
-        if self.named.len() >= ORPHANS_NAMED_MAX || self.tidied_at + ORPHAN_TIME <= now {
+    /// Forgets those that are over, now and then, and where there is no room for so many more.
+    fn tidy(&mut self, now: Time, more: usize) {
+        let full = self.named.len() + more > ORPHANS_NAMED_MAX;
+        if full || self.tidied_at + ORPHAN_TIME <= now {
             self.tidied_at = now;
             self.named.retain(|_, orphan| orphan.goes_on(now));
         }
+    }
+
+    fn note(&mut self, now: Time, job: JobAlias, name: OrphanName, holder: Holder) {
         let OrphanName { key, hops } = name;
         let noted = Orphan {
             holder,
@@ -121,6 +126,7 @@ impl Manager {
         let holder = server.map_or(Holder::Beyond(from), |server| {
             Holder::Server(from, server.epoch)
         });
+        self.orphans.tidy(now, orphans.len());
         for &name in &orphans {
             self.orphans.note(now, job, name, holder);
         }
@@ -133,6 +139,7 @@ impl Manager {
     pub(super) fn note_orphan(&mut self, now: Time, id: EntryId) {
         if let Some(entry) = self.ledger.entry(id) {
             let (job, name) = (entry.job, entry.orphan_name());
+            self.orphans.tidy(now, 1);
             self.orphans.note(now, job, name, Holder::Here(id));
             self.stats.orphans += 1;
             self.name_to_parent(now, job, &[name]);
