@@ -125,6 +125,21 @@ fn begun(folder: &Path) -> (BTreeMap<u64, u64>, BTreeMap<u32, u64>) {
     (tasks, processes)
 }
 
+/// A job of many tasks that each note in a folder, which is made, that they have begun.
+fn begin_weighing(shell: &Shell, folder: &Path) -> Running {
+    fs::create_dir(folder).unwrap();
+    let (count, ms) = (WEIGHED.to_string(), WEIGHED_MS.to_string());
+    let line = ["weigh-halves", &count, "8", &ms, folder.to_str().unwrap()];
+    shell.begin_submit(program("testbed-job"), line)
+}
+
+/// The one whose engine this process is.
+fn server_of(servers: &mut [Server], process: u32) -> &mut Server {
+    let daemon = parent(process).unwrap();
+    let mut servers = servers.iter_mut();
+    servers.find(|server| server.pid() == daemon).unwrap()
+}
+
 /// What a server had done is recorded but for an interval, and what its borrowers did until it was missed is kept.
 #[test]
 fn what_is_done_again_after_a_servers_death_is_bounded() {
@@ -135,10 +150,7 @@ fn what_is_done_again_after_a_servers_death_is_bounded() {
         let mut servers = cluster.servers(&manager, 4);
         let shell = cluster.login(&manager);
         let folder = shell.here().join(run);
-        fs::create_dir(&folder).unwrap();
-        let (count, ms) = (WEIGHED.to_string(), WEIGHED_MS.to_string());
-        let line = ["weigh-halves", &count, "8", &ms, folder.to_str().unwrap()];
-        let job = shell.begin_submit(program("testbed-job"), line);
+        let job = begin_weighing(&shell, &folder);
         let processes = wait_for("most tasks are begun, in several processes", || {
             let (tasks, processes) = begun(&folder);
             let most = tasks.len() as u64 >= WEIGHED * 7 / 10;
@@ -151,10 +163,7 @@ fn what_is_done_again_after_a_servers_death_is_bounded() {
         } else {
             by_tasks.first()
         };
-        let daemon = parent(chosen.unwrap().0).unwrap();
-        let killed = servers.iter_mut().find(|server| server.pid() == daemon);
-        let killed = killed.unwrap();
-        killed.kill();
+        server_of(&mut servers, chosen.unwrap().0).kill();
         let ended = job.wait();
         let error = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(code(&ended), 0, "{error}");
@@ -178,12 +187,9 @@ fn regression_a_server_that_was_killed_and_is_back_is_taken_from() {
     let manager = cluster.root("example.edu");
     let mut servers = cluster.servers(&manager, 2);
     let shell = cluster.login(&manager);
-    let (count, ms) = (WEIGHED.to_string(), WEIGHED_MS.to_string());
     let begin = |life: &str| {
         let folder = shell.here().join(life);
-        fs::create_dir(&folder).unwrap();
-        let line = ["weigh-halves", &count, "8", &ms, folder.to_str().unwrap()];
-        let job = shell.begin_submit(program("testbed-job"), line);
+        let job = begin_weighing(&shell, &folder);
         let processes = wait_for("a part of the tasks is begun", || {
             let (tasks, processes) = begun(&folder);
             (tasks.len() as u64 >= WEIGHED / 2).then_some(processes)
@@ -193,9 +199,7 @@ fn regression_a_server_that_was_killed_and_is_back_is_taken_from() {
     };
     let (job, processes) = begin("first");
     let by_tasks = processes.into_iter().max_by_key(|(_, tasks)| *tasks);
-    let daemon = parent(by_tasks.unwrap().0).unwrap();
-    let killed = servers.iter_mut().find(|server| server.pid() == daemon);
-    let killed = killed.unwrap();
+    let killed = server_of(&mut servers, by_tasks.unwrap().0);
     killed.kill();
     assert_eq!(code(&job.wait()), 0);
     killed.restart();
@@ -355,9 +359,7 @@ fn a_long_task_goes_on_at_another_server_from_where_it_has_said_that_it_was() {
     let recorded = || manager.metrics().get("results_recorded_total");
     let before = recorded();
     wait_until("its manager knows of it", || recorded() >= before + 4);
-    let daemon = parent(process).unwrap();
-    let victim = servers.iter_mut().find(|server| server.pid() == daemon);
-    victim.unwrap().kill();
+    server_of(&mut servers, process).kill();
 
     let ended = job.wait();
     let error = String::from_utf8_lossy(&ended.stderr);
